@@ -1,0 +1,118 @@
+//! What is asked of the engine and what it gives back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::sampler::Sampling;
+
+/// One prompt to be continued.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The rendered, tokenized prompt.
+    pub prompt: Vec<u32>,
+    /// How the next token is drawn.
+    pub sampling: Sampling,
+    /// Most tokens to generate, thinking included; `None` means up to the context's end.
+    pub max_tokens: Option<usize>,
+    /// Most tokens to think for: past it the thinking is closed with
+    /// [`Request::thinking_close`] and the answer follows. `None` means no limit.
+    pub max_thinking: Option<usize>,
+    /// Text that closes the thinking when the budget is spent.
+    pub thinking_close: String,
+    /// The prompt ends inside a thinking block (the template wrote the opening tag).
+    pub starts_thinking: bool,
+    /// Generation ends where one of these appears in the answer; it is not part of the output.
+    pub stop: Vec<String>,
+    /// How many alternatives to report with each token's log-probability; `None`: report nothing.
+    pub logprobs: Option<usize>,
+}
+
+/// A piece of output, as soon as it is known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delta {
+    /// The prompt is being read: tokens done, tokens in all (cached ones count as done).
+    Prefill { done: usize, total: usize },
+    /// Text of the thinking.
+    Reasoning(String),
+    /// Text of the answer.
+    Content(String),
+    /// A whole tool call, as the model wrote it between its tags.
+    ToolCall(String),
+}
+
+/// What the receiver of a [`Delta`] wants next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// Go on generating.
+    Continue,
+    /// Stop now; the completion so far is returned with [`FinishReason::Cancelled`].
+    Stop,
+}
+
+/// Why generation ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model ended its turn, or a stop string appeared.
+    Stop,
+    /// `max_tokens` or the end of the context was reached.
+    Length,
+    /// The receiver asked to stop.
+    Cancelled,
+}
+
+/// Token counts of one completion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Those of them whose keys and values were already in the cache.
+    pub cached_tokens: usize,
+    /// Tokens generated, thinking included.
+    pub completion_tokens: usize,
+    /// Tokens generated inside the thinking block.
+    pub reasoning_tokens: usize,
+}
+
+/// Where the time of one completion went, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    /// Reading the prompt.
+    pub prefill_s: f64,
+    /// Generating, thinking included.
+    pub decode_s: f64,
+    /// From the first generated token to the end of the thinking.
+    pub thinking_s: f64,
+}
+
+/// A token that was drawn, with its log-probability before sampling changed the distribution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// The token's id.
+    pub token: u32,
+    /// Natural logarithm of its probability under the model.
+    pub logprob: f32,
+    /// The most likely tokens and their log-probabilities, best first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// Everything one request produced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Completion {
+    /// The thinking, without its tags.
+    pub reasoning: String,
+    /// The answer.
+    pub content: String,
+    /// Tool calls, as written between their tags.
+    pub tool_calls: Vec<String>,
+    /// Every generated token, special ones included.
+    pub tokens: Vec<u32>,
+    /// One entry a token if [`Request::logprobs`] asked for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logprobs: Vec<TokenLogprob>,
+    /// Token counts.
+    pub usage: Usage,
+    /// Where the time went.
+    pub timings: Timings,
+    /// Why generation ended.
+    pub finish_reason: FinishReason,
+}

@@ -1,0 +1,2 @@
+//! The `ponder` binary.
+fn main() {}
