@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+"""Make the tiny random checkpoints beside this file and the logits `transformers` gives for them.
+
+    python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.23.0 safetensors==0.8.0
+    venv/bin/python make_tiny.py
+
+Every weight comes from a seeded generator, so running it again with these versions gives the same
+files. The configurations are written by hand in the layout of the published models (`rope_theta` and
+`rope_scaling`); `qwen3` has the newer one (`rope_parameters`). They are then read back by `transformers`
+from disk, as any reader would, so that what is expected here is what the files say.
+"""
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+HERE = Path(__file__).parent
+VOCAB = 291  # odd on purpose: no vector width divides it
+
+COMMON = {
+    "hidden_act": "silu",
+    "hidden_size": 64,
+    "initializer_range": 0.02,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 2,
+    "use_cache": True,
+    "vocab_size": VOCAB,
+    "bos_token_id": 288,
+    "eos_token_id": 290,
+}
+
+QWEN2 = COMMON | {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "attention_dropout": 0.0,
+    "max_window_layers": 2,
+    "sliding_window": None,
+    "use_sliding_window": False,
+    "torch_dtype": "float32",
+}
+
+LLAMA = COMMON | {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "pretraining_tp": 1,
+    "torch_dtype": "float32",
+}
+
+QWEN3 = COMMON | {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "sliding_window": None,
+    "use_sliding_window": False,
+    "dtype": "float32",
+}
+
+# Epsilons are large enough that forgetting or swapping one moves the logits by more than the tolerance.
+MODELS = {
+    "qwen2": QWEN2
+    | {
+        "intermediate_size": 96,
+        "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-3,
+        "rope_theta": 1000000.0,
+        "tie_word_embeddings": True,
+    },
+    "qwen2-yarn": QWEN2
+    | {
+        "intermediate_size": 96,
+        "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        # The published factor is 4 too. With so short an original context the default beta_fast of 32
+        # would be clamped away, so one is given that is not.
+        "rope_scaling": {
+            "beta_fast": 2.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 64,
+            "type": "yarn",
+        },
+        "tie_word_embeddings": False,
+    },
+    "llama": LLAMA
+    | {
+        "intermediate_size": 112,
+        "max_position_embeddings": 256,
+        "rms_norm_eps": 2e-3,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": False,
+    },
+    "llama3-rope": LLAMA
+    | {
+        "intermediate_size": 96,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "rope_scaling": {
+            "factor": 8.0,
+            "high_freq_factor": 4.0,
+            "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 64,
+            "rope_type": "llama3",
+        },
+        "tie_word_embeddings": True,
+    },
+    # head_dim is twice hidden_size / num_attention_heads.
+    "qwen3": QWEN3
+    | {
+        "head_dim": 32,
+        "intermediate_size": 96,
+        "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-3,
+        "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default"},
+        "tie_word_embeddings": False,
+    },
+    # Stored in bfloat16; what is expected is those very values computed with in float32.
+    "qwen2-bf16": QWEN2
+    | {
+        "intermediate_size": 96,
+        "max_position_embeddings": 256,
+        "num_hidden_layers": 3,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+    },
+    # Two shards and an index; the cut goes through the middle of layer 1.
+    "llama-sharded": LLAMA
+    | {
+        "intermediate_size": 96,
+        "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0,
+        "tie_word_embeddings": True,
+    },
+}
+
+GENERATION = {
+    "do_sample": True,
+    "temperature": 0.6,
+    "top_k": 40,
+    "top_p": 0.95,
+    "repetition_penalty": 1.05,
+    "bos_token_id": 288,
+    "pad_token_id": 289,
+    "eos_token_id": [290, 289],
+    "transformers_version": "5.23.0",
+}
+
+
+def random_weights(config: dict, rng: torch.Generator) -> dict[str, torch.Tensor]:
+    """Weights large enough that attention is far from uniform and the logits far from flat."""
+    hidden, ffn = config["hidden_size"], config["intermediate_size"]
+    head_dim = config.get("head_dim", hidden // config["num_attention_heads"])
+    q, kv = config["num_attention_heads"] * head_dim, config["num_key_value_heads"] * head_dim
+
+    def matrix(rows, cols):
+        return torch.randn(rows, cols, generator=rng) * (1.6 / cols**0.5)
+
+    def gain(n):
+        return 0.5 + torch.rand(n, generator=rng)
+
+    weights = {"model.embed_tokens.weight": torch.randn(VOCAB, hidden, generator=rng) * 0.2}
+    for layer in range(config["num_hidden_layers"]):
+        block = {
+            "input_layernorm.weight": gain(hidden),
+            "self_attn.q_proj.weight": matrix(q, hidden),
+            "self_attn.k_proj.weight": matrix(kv, hidden),
+            "self_attn.v_proj.weight": matrix(kv, hidden),
+            "self_attn.o_proj.weight": matrix(hidden, q),
+            "post_attention_layernorm.weight": gain(hidden),
+            "mlp.gate_proj.weight": matrix(ffn, hidden),
+            "mlp.up_proj.weight": matrix(ffn, hidden),
+            "mlp.down_proj.weight": matrix(hidden, ffn),
+        }
+        if config["model_type"] == "qwen2":
+            for name, n in (("q", q), ("k", kv), ("v", kv)):
+                block[f"self_attn.{name}_proj.bias"] = torch.randn(n, generator=rng) * 0.5
+        if config["model_type"] == "qwen3":
+            block["self_attn.q_norm.weight"] = gain(head_dim)
+            block["self_attn.k_norm.weight"] = gain(head_dim)
+        weights |= {f"model.layers.{layer}.{name}": tensor for name, tensor in block.items()}
+    weights["model.norm.weight"] = gain(hidden)
+    if not config["tie_word_embeddings"]:
+        weights["lm_head.weight"] = torch.randn(VOCAB, hidden, generator=rng) * 0.2
+    return weights
+
+
+def write_checkpoint(folder: Path, config: dict, weights: dict[str, torch.Tensor]):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    (folder / "generation_config.json").write_text(json.dumps(GENERATION, indent=2) + "\n")
+    metadata = {"format": "pt"}
+    if "sharded" not in folder.name:
+        save_file(weights, folder / "model.safetensors", metadata)
+        return
+    names = list(weights)
+    cut = names.index("model.layers.1.self_attn.v_proj.weight")
+    shards = {
+        "model-00001-of-00002.safetensors": names[:cut],
+        "model-00002-of-00002.safetensors": names[cut:],
+    }
+    for shard, members in shards.items():
+        save_file({name: weights[name] for name in members}, folder / shard, metadata)
+    index = {
+        "metadata": {"total_size": sum(t.numel() * t.element_size() for t in weights.values())},
+        "weight_map": {name: shard for shard, members in shards.items() for name in members},
+    }
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def prompts(config: dict, rng: torch.Generator) -> list[dict]:
+    """Token ids, and the positions whose logits are kept: all of short prompts, some of long ones."""
+
+    def tokens(n):
+        return torch.randint(0, VOCAB, (n,), generator=rng).tolist()
+
+    chosen = [{"tokens": [17], "positions": [0]}]
+    chosen.append({"tokens": tokens(23), "positions": list(range(23))})
+    # A repeated token: only the positions tell its occurrences apart.
+    chosen.append({"tokens": tokens(2) + [42] * 6 + [290], "positions": list(range(9))})
+    if "rope_scaling" in config:  # three times beyond the original context
+        chosen.append({"tokens": tokens(200), "positions": list(range(7, 200, 16)) + [63, 64, 65, 198]})
+    else:
+        chosen.append({"tokens": tokens(97), "positions": [31, 32, 63, 64, 65, 95, 96]})
+    return chosen
+
+
+@torch.no_grad()
+def write_expected(folder: Path, config: dict, rng: torch.Generator):
+    checked = AutoConfig.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, config=checked, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    double = AutoModelForCausalLM.from_pretrained(
+        folder, config=checked, dtype=torch.float64, attn_implementation="eager"
+    ).eval()
+    chosen = prompts(config, rng)
+    rows, noise, spread = [], 0.0, 0.0
+    for prompt in chosen:
+        ids = torch.tensor([prompt["tokens"]])
+        logits = model(ids).logits[0, prompt["positions"]]
+        noise = max(noise, (double(ids).logits[0, prompt["positions"]] - logits).abs().max().item())
+        spread = max(spread, logits.abs().max().item())
+        rows.append(logits.contiguous())
+    flat = torch.cat(rows).flatten().tolist()
+    (folder / "expected.bin").write_bytes(struct.pack(f"<{len(flat)}f", *flat))
+    body = ",\n".join("    " + json.dumps(prompt) for prompt in chosen)
+    (folder / "expected.json").write_text(
+        f'{{\n  "vocab_size": {VOCAB},\n  "prompts": [\n{body}\n  ]\n}}\n'
+    )
+    print(f"{folder.name:14} max |logit| {spread:6.2f}, float32 against float64 {noise:.1e}")
+
+
+def main():
+    torch.set_num_threads(1)
+    for seed, (name, config) in enumerate(MODELS.items()):
+        rng = torch.Generator().manual_seed(1000 + seed)
+        weights = random_weights(config, rng)
+        if name.endswith("bf16"):
+            weights = {key: tensor.to(torch.bfloat16) for key, tensor in weights.items()}
+        write_checkpoint(HERE / name, config, weights)
+        write_expected(HERE / name, config, rng)
+
+
+if __name__ == "__main__":
+    main()
