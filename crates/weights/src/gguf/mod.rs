@@ -1,0 +1,134 @@
+//! GGUF, the file format of llama.cpp: metadata and quantised tensors in one mappable file.
+//!
+//! Versions 2 and 3, little-endian. A model may be split over files named
+//! `NAME-00001-of-0000N.gguf`; opening any of them opens all.
+
+mod header;
+mod layout;
+mod metadata;
+mod split;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+pub use header::{Header, RawTensor};
+pub use metadata::Metadata;
+pub use value::{Array, Nested, StrArray, Value};
+
+use crate::Error;
+use crate::mapping::Mapping;
+use crate::tensor::{Tensor, TensorInfo, shorten};
+
+/// An open GGUF model: all its parts mapped, all its claims checked.
+#[derive(Debug)]
+pub struct Gguf {
+    path: PathBuf,
+    parts: Vec<Mapping>,
+    version: u32,
+    metadata: Metadata,
+    tensors: Vec<TensorInfo>,
+    /// Indices into `tensors`, sorted by name.
+    by_name: Vec<u32>,
+}
+
+impl Gguf {
+    /// Opens the model at `path` with every part of it. Checked here, once: the header, and that
+    /// every tensor has a known type and a possible shape and lies aligned inside its file and
+    /// apart from the others. The data itself is not touched.
+    pub fn open(path: &Path) -> Result<Gguf, Error> {
+        let first = Mapping::open(path)?;
+        let header = Header::parse(&first, path)?;
+        let Some(paths) = split::parts(path, &header.metadata)? else {
+            let tensors = header.layout(first.len() as u64, 0, path)?;
+            return Gguf::assemble(path, vec![first], header, tensors);
+        };
+
+        let mut parts = Vec::with_capacity(paths.len());
+        let mut tensors = Vec::new();
+        let mut front = None;
+        for (part, path) in paths.iter().enumerate() {
+            let mapping = Mapping::open(path)?;
+            let header = Header::parse(&mapping, path)?;
+            split::check_part(path, &header.metadata, part, paths.len())?;
+            tensors.extend(header.layout(mapping.len() as u64, part, path)?);
+            parts.push(mapping);
+            front.get_or_insert(header);
+        }
+        // `split::parts` never returns an empty list.
+        let header = front.unwrap_or(header);
+        split::check_total(&paths[0], &header.metadata, tensors.len())?;
+        Gguf::assemble(&paths[0], parts, header, tensors)
+    }
+
+    fn assemble(
+        path: &Path,
+        parts: Vec<Mapping>,
+        header: Header,
+        tensors: Vec<TensorInfo>,
+    ) -> Result<Gguf, Error> {
+        let mut by_name: Vec<u32> = (0..tensors.len() as u32).collect();
+        by_name.sort_unstable_by_key(|&i| tensors[i as usize].name.as_str());
+        let name = |i: u32| tensors[i as usize].name.as_str();
+        // Within a part the header has seen to it; parts can still repeat one another.
+        if let Some(pair) = by_name.windows(2).find(|pair| name(pair[0]) == name(pair[1])) {
+            let field = format!("tensor `{}`", shorten(name(pair[0])));
+            return Err(Error::malformed(path, field, "is in two parts of the model"));
+        }
+        let Header { version, metadata, .. } = header;
+        Ok(Gguf { path: path.to_owned(), parts, version, metadata, tensors, by_name })
+    }
+
+    /// The file that was opened; of a split model the first part.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Size of the file in bytes, all parts together.
+    pub fn file_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.len() as u64).sum()
+    }
+
+    /// Version of the format, 2 or 3.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The metadata; of a split model that of the first part.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Every tensor, in file order.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// The tensor called `name` with its bytes.
+    pub fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
+        let info = self.info(name)?;
+        Some(Tensor { info, data: &self.parts[info.part][info.range()] })
+    }
+
+    /// Gives the memory of a tensor's bytes back to the system, as far as they fill whole pages.
+    /// Slices of them stay valid: touching one reads the file again.
+    pub fn release(&self, name: &str) {
+        if let Some(info) = self.info(name) {
+            self.parts[info.part].release(info.range());
+        }
+    }
+
+    /// Asks the system to read a tensor's bytes ahead of their use.
+    pub fn prefetch(&self, name: &str) {
+        if let Some(info) = self.info(name) {
+            self.parts[info.part].prefetch(info.range());
+        }
+    }
+
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        let at = self
+            .by_name
+            .binary_search_by(|&i| self.tensors[i as usize].name.as_str().cmp(name))
+            .ok()?;
+        Some(&self.tensors[self.by_name[at] as usize])
+    }
+}

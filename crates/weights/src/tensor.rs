@@ -1,0 +1,138 @@
+//! A tensor in a file: its name, shape, type and place.
+
+use std::ops::Range;
+use std::path::Path;
+
+use kernels::blocks::BlockType;
+
+use crate::Error;
+
+/// What a file says about one tensor, checked against the file's length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The name, unique in the model.
+    pub name: String,
+    /// Dimensions, outermost first: a matrix is `[rows, cols]`, its rows contiguous. (GGUF writes
+    /// them the other way round.) Never empty, never a zero, the product fits `usize`.
+    pub shape: Vec<usize>,
+    /// How the weights are stored.
+    pub ty: BlockType,
+    /// Length of the data in bytes.
+    pub bytes: usize,
+    /// Which file of a split model holds the data, counted from 0.
+    pub part: usize,
+    /// Where in that file the data starts.
+    pub offset: usize,
+}
+
+impl TensorInfo {
+    /// Number of weights: the product of the shape.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Length of a row, the innermost dimension.
+    pub fn cols(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// Number of rows: everything but the innermost dimension.
+    pub fn rows(&self) -> usize {
+        self.elements() / self.cols().max(1)
+    }
+
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.bytes
+    }
+}
+
+/// A tensor's description together with its bytes in the mapped file.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'a> {
+    /// Name, shape and type.
+    pub info: &'a TensorInfo,
+    /// `info.bytes` bytes: rows of blocks of `info.ty`, little-endian.
+    pub data: &'a [u8],
+}
+
+/// Bytes needed by a tensor of this shape (outermost first), or why there is no such tensor.
+pub(crate) fn size(shape: &[usize], ty: BlockType) -> Result<usize, String> {
+    let Some(&cols) = shape.last() else {
+        return Err("has no dimensions".to_owned());
+    };
+    if shape.contains(&0) {
+        return Err(format!("has a dimension of 0 in its shape {shape:?}"));
+    }
+    let row = match ty.row_bytes(cols) {
+        Some(row) => row,
+        None if cols % ty.block_len() != 0 => {
+            return Err(format!(
+                "rows of {cols} are not a whole number of {ty:?} blocks of {}",
+                ty.block_len()
+            ));
+        }
+        None => return Err(format!("shape {shape:?} is too large")),
+    };
+    // The element count must fit as well, not only the bytes: callers multiply shapes.
+    let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    let bytes = shape[..shape.len() - 1].iter().try_fold(row, |n, &d| n.checked_mul(d));
+    match (elements, bytes) {
+        (Some(_), Some(bytes)) => Ok(bytes),
+        _ => Err(format!("shape {shape:?} is too large")),
+    }
+}
+
+/// Two tensors of one file must not share bytes.
+pub(crate) fn refuse_overlaps(tensors: &[TensorInfo], path: &Path) -> Result<(), Error> {
+    let mut by_offset: Vec<&TensorInfo> = tensors.iter().collect();
+    by_offset.sort_unstable_by_key(|t| t.offset);
+    match by_offset.windows(2).find(|pair| pair[0].range().end > pair[1].offset) {
+        Some(pair) => Err(Error::malformed(
+            path,
+            format!("tensor `{}`", shorten(&pair[1].name)),
+            format!("its data overlaps that of `{}`", shorten(&pair[0].name)),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A name as it may appear in a message: a hostile file must not fill the terminal, or speak to
+/// it in control characters.
+pub(crate) fn shorten(name: &str) -> String {
+    const LONGEST: usize = 100;
+    let mut short: String =
+        name.chars().take(LONGEST).flat_map(|c| c.escape_debug().collect::<Vec<_>>()).collect();
+    if name.chars().nth(LONGEST).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_sound_shapes() {
+        assert_eq!(size(&[3, 64], BlockType::Q4_0), Ok(3 * 2 * 18));
+        assert_eq!(size(&[5], BlockType::F32), Ok(20));
+        assert_eq!(size(&[2, 3, 256], BlockType::Q6_K), Ok(6 * 210));
+    }
+
+    #[test]
+    fn impossible_shapes_are_refused() {
+        let huge = usize::MAX / 2;
+        for (shape, ty, why) in [
+            (&[][..], BlockType::F32, "no dimensions"),
+            (&[4, 0], BlockType::F32, "dimension of 0"),
+            (&[2, 33], BlockType::Q8_0, "whole number of Q8_0 blocks of 32"),
+            (&[huge, 4], BlockType::F16, "too large"),
+            (&[4, huge], BlockType::F16, "too large"),
+            // Fits as 18-byte blocks of 32, but not as a number of weights.
+            (&[usize::MAX / 64, 96], BlockType::Q4_0, "too large"),
+        ] {
+            let error = size(shape, ty).expect_err(&format!("{shape:?}"));
+            assert!(error.contains(why), "{shape:?}: {error}");
+        }
+    }
+}
