@@ -16,11 +16,14 @@
 
 #![deny(unsafe_code)]
 
+pub mod checkpoint;
 mod error;
 pub mod gguf;
 #[allow(unsafe_code)]
 mod mapping;
+pub mod safetensors;
 mod tensor;
 
+pub use checkpoint::Checkpoint;
 pub use error::Error;
 pub use tensor::{Tensor, TensorInfo};

@@ -55,6 +55,39 @@ pub struct Tensor<'a> {
     pub data: &'a [u8],
 }
 
+/// The tensors of a model in file order, found by name.
+#[derive(Debug)]
+pub(crate) struct Table {
+    tensors: Vec<TensorInfo>,
+    /// Indices into `tensors`, sorted by name.
+    by_name: Vec<u32>,
+}
+
+impl Table {
+    /// Fails with the name where two tensors have the same.
+    pub(crate) fn new(tensors: Vec<TensorInfo>) -> Result<Table, String> {
+        let mut by_name: Vec<u32> = (0..tensors.len() as u32).collect();
+        by_name.sort_unstable_by_key(|&i| tensors[i as usize].name.as_str());
+        let name = |i: u32| tensors[i as usize].name.as_str();
+        match by_name.windows(2).find(|pair| name(pair[0]) == name(pair[1])) {
+            Some(pair) => Err(name(pair[0]).to_owned()),
+            None => Ok(Table { tensors, by_name }),
+        }
+    }
+
+    pub(crate) fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&TensorInfo> {
+        let at = self
+            .by_name
+            .binary_search_by(|&i| self.tensors[i as usize].name.as_str().cmp(name))
+            .ok()?;
+        Some(&self.tensors[self.by_name[at] as usize])
+    }
+}
+
 /// Bytes needed by a tensor of this shape (outermost first), or why there is no such tensor.
 pub(crate) fn size(shape: &[usize], ty: BlockType) -> Result<usize, String> {
     let Some(&cols) = shape.last() else {

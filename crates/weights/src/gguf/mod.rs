@@ -17,7 +17,7 @@ pub use value::{Array, Nested, StrArray, Value};
 
 use crate::Error;
 use crate::mapping::Mapping;
-use crate::tensor::{Tensor, TensorInfo, shorten};
+use crate::tensor::{Table, Tensor, TensorInfo, shorten};
 
 /// An open GGUF model: all its parts mapped, all its claims checked.
 #[derive(Debug)]
@@ -26,9 +26,7 @@ pub struct Gguf {
     parts: Vec<Mapping>,
     version: u32,
     metadata: Metadata,
-    tensors: Vec<TensorInfo>,
-    /// Indices into `tensors`, sorted by name.
-    by_name: Vec<u32>,
+    tensors: Table,
 }
 
 impl Gguf {
@@ -66,16 +64,13 @@ impl Gguf {
         header: Header,
         tensors: Vec<TensorInfo>,
     ) -> Result<Gguf, Error> {
-        let mut by_name: Vec<u32> = (0..tensors.len() as u32).collect();
-        by_name.sort_unstable_by_key(|&i| tensors[i as usize].name.as_str());
-        let name = |i: u32| tensors[i as usize].name.as_str();
         // Within a part the header has seen to it; parts can still repeat one another.
-        if let Some(pair) = by_name.windows(2).find(|pair| name(pair[0]) == name(pair[1])) {
-            let field = format!("tensor `{}`", shorten(name(pair[0])));
-            return Err(Error::malformed(path, field, "is in two parts of the model"));
-        }
+        let tensors = Table::new(tensors).map_err(|name| {
+            let field = format!("tensor `{}`", shorten(&name));
+            Error::malformed(path, field, "is in two parts of the model")
+        })?;
         let Header { version, metadata, .. } = header;
-        Ok(Gguf { path: path.to_owned(), parts, version, metadata, tensors, by_name })
+        Ok(Gguf { path: path.to_owned(), parts, version, metadata, tensors })
     }
 
     /// The file that was opened; of a split model the first part.
@@ -100,35 +95,27 @@ impl Gguf {
 
     /// Every tensor, in file order.
     pub fn tensors(&self) -> &[TensorInfo] {
-        &self.tensors
+        self.tensors.tensors()
     }
 
     /// The tensor called `name` with its bytes.
     pub fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
-        let info = self.info(name)?;
+        let info = self.tensors.get(name)?;
         Some(Tensor { info, data: &self.parts[info.part][info.range()] })
     }
 
     /// Gives the memory of a tensor's bytes back to the system, as far as they fill whole pages.
     /// Slices of them stay valid: touching one reads the file again.
     pub fn release(&self, name: &str) {
-        if let Some(info) = self.info(name) {
+        if let Some(info) = self.tensors.get(name) {
             self.parts[info.part].release(info.range());
         }
     }
 
     /// Asks the system to read a tensor's bytes ahead of their use.
     pub fn prefetch(&self, name: &str) {
-        if let Some(info) = self.info(name) {
+        if let Some(info) = self.tensors.get(name) {
             self.parts[info.part].prefetch(info.range());
         }
-    }
-
-    fn info(&self, name: &str) -> Option<&TensorInfo> {
-        let at = self
-            .by_name
-            .binary_search_by(|&i| self.tensors[i as usize].name.as_str().cmp(name))
-            .ok()?;
-        Some(&self.tensors[self.by_name[at] as usize])
     }
 }
