@@ -1,0 +1,314 @@
+//! Matrices of weights, and their product with a batch of activations.
+
+mod activations;
+mod float;
+mod format;
+mod pack;
+mod quantized;
+
+use std::marker::PhantomData;
+
+pub use activations::Quantized;
+use float::{Float, FloatPanelDot};
+use format::{BLOCK, Format, PANEL, with_format};
+use quantized::PanelDot;
+
+use crate::blocks::BlockType;
+use crate::memory::Aligned;
+use crate::pool::Pool;
+use crate::{Isa, SendPtr};
+
+/// A matrix whose bytes aren't what its type and shape call for.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MatrixError {
+    /// A row is no whole number of blocks.
+    #[error("a row of {cols} weights is no whole number of {ty:?} blocks of {}", ty.block_len())]
+    Row {
+        /// The type.
+        ty: BlockType,
+        /// Weights in a row.
+        cols: usize,
+    },
+    /// The bytes are too few or too many.
+    #[error("{rows} × {cols} {ty:?} weights take {expected} bytes, not {found}")]
+    Bytes {
+        /// The type.
+        ty: BlockType,
+        /// Rows.
+        rows: usize,
+        /// Weights in a row.
+        cols: usize,
+        /// Bytes they take.
+        expected: usize,
+        /// Bytes there are.
+        found: usize,
+    },
+    /// There are no weights, or more than memory can be addressed.
+    #[error("a matrix of {rows} × {cols} can't be held")]
+    Size {
+        /// Rows.
+        rows: usize,
+        /// Weights in a row.
+        cols: usize,
+    },
+}
+
+/// A matrix of weights `[rows, cols]`, repacked for the kernels: sixteen rows interleaved
+/// (the layout is described in the module `format`).
+pub struct Matrix {
+    ty: BlockType,
+    rows: usize,
+    cols: usize,
+    data: Aligned,
+    /// Bytes of a panel's codes (the whole panel for float types).
+    code_bytes: usize,
+    /// Bytes of a panel's scales, padded to a cache line.
+    scale_bytes: usize,
+}
+
+impl Matrix {
+    /// Repacks `data`, `rows` rows of `cols` weights of type `ty` one after the other, on all the
+    /// pool's threads.
+    ///
+    /// # Errors
+    /// The bytes are not what type and shape call for.
+    pub fn pack(
+        pool: &Pool,
+        ty: BlockType,
+        rows: usize,
+        cols: usize,
+        data: &[u8],
+    ) -> Result<Matrix, MatrixError> {
+        if rows == 0 || cols == 0 {
+            return Err(MatrixError::Size { rows, cols });
+        }
+        let row_bytes = ty.row_bytes(cols).ok_or(MatrixError::Row { ty, cols })?;
+        let expected = row_bytes.checked_mul(rows).ok_or(MatrixError::Size { rows, cols })?;
+        if expected != data.len() {
+            return Err(MatrixError::Bytes { ty, rows, cols, expected, found: data.len() });
+        }
+        let (code_bytes, used, scale_bytes) = with_format!(
+            ty,
+            regions(cols),
+            float => (cols * PANEL * ty.block_bytes(), 0, 0)
+        );
+        let panels = rows.div_ceil(PANEL);
+        let mut packed = Aligned::zeroed(panels * (code_bytes + scale_bytes));
+        let out = SendPtr(packed.as_mut_ptr());
+        pool.for_each_chunk(panels, 8, |range| {
+            let mut sources: [&[u8]; PANEL] = [&[]; PANEL];
+            for panel in range {
+                let first = panel * PANEL;
+                let n = PANEL.min(rows - first);
+                for (r, source) in sources[..n].iter_mut().enumerate() {
+                    *source = &data[(first + r) * row_bytes..(first + r + 1) * row_bytes];
+                }
+                // SAFETY: panels don't overlap and each is handed out once.
+                let (codes, scales) = unsafe {
+                    let at = out.get().add(panel * (code_bytes + scale_bytes));
+                    (
+                        std::slice::from_raw_parts_mut(at, code_bytes),
+                        std::slice::from_raw_parts_mut(at.add(code_bytes), used),
+                    )
+                };
+                let sources = &sources[..n];
+                with_format!(
+                    ty,
+                    pack_one(sources, cols, codes, scales),
+                    float => float::pack_float_panel(ty, sources, cols, codes)
+                );
+            }
+        });
+        Ok(Matrix { ty, rows, cols, data: packed, code_bytes, scale_bytes })
+    }
+
+    /// The type the weights came in, and are still held in.
+    pub fn ty(&self) -> BlockType {
+        self.ty
+    }
+
+    /// Outputs.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Inputs.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes of memory taken.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    fn is_quantized(&self) -> bool {
+        self.ty.block_len() > 1
+    }
+
+    fn panels(&self) -> usize {
+        self.rows.div_ceil(PANEL)
+    }
+
+    /// Codes and padded scales of a panel.
+    fn panel(&self, i: usize) -> (&[u8], &[u8]) {
+        let bytes = self.code_bytes + self.scale_bytes;
+        self.data[i * bytes..(i + 1) * bytes].split_at(self.code_bytes)
+    }
+}
+
+fn pack_one<F: Format>(rows: &[&[u8]], cols: usize, codes: &mut [u8], scales: &mut [u8]) {
+    pack::pack_panel::<F>(rows, cols / BLOCK, codes, scales);
+}
+
+/// Bytes of a panel's codes, of its scales, and of its scales padded to a cache line.
+fn regions<F: Format>(cols: usize) -> (usize, usize, usize) {
+    let blocks = cols / BLOCK;
+    let scales = blocks / F::CHUNK * F::SCALE_BYTES;
+    (blocks * F::CODES.bytes(), scales, scales.next_multiple_of(64))
+}
+
+/// One product of a batch: `out = x · weightᵀ`.
+pub struct Product<'a> {
+    /// The weights, `[rows, cols]`.
+    pub weight: &'a Matrix,
+    /// The results, `[tokens, rows]`.
+    pub out: &'a mut [f32],
+}
+
+/// Multiplies the activations `x`, `[tokens, cols]`, with one or more matrices of the same number
+/// of columns, in one parallel step. `scratch` keeps the quantised activations between calls.
+///
+/// Quantised weights meet activations rounded to 8 bits in blocks of 32; f32, f16 and bf16 weights
+/// meet them as they are. A token's results don't depend on the others in the batch.
+///
+/// # Panics
+/// If shapes don't agree: that is a mistake in the calling code.
+pub fn matmul(
+    isa: Isa,
+    pool: &Pool,
+    x: &[f32],
+    products: &mut [Product<'_>],
+    scratch: &mut Quantized,
+) {
+    let Some(cols) = products.first().map(|p| p.weight.cols) else { return };
+    let tokens = x.len() / cols;
+    assert_eq!(x.len(), tokens * cols, "activations are rows of {cols}");
+    for p in products.iter() {
+        assert_eq!(p.weight.cols, cols, "matrices of one step share their inputs");
+        assert_eq!(p.out.len(), tokens * p.weight.rows, "room for {tokens} rows of results");
+    }
+    if tokens == 0 {
+        return;
+    }
+    if products.iter().any(|p| p.weight.is_quantized()) {
+        scratch.fill(isa, pool, x, cols);
+    }
+    let input = Input { isa, x, cols, tokens, quantized: scratch };
+
+    // Steps: as many panels as keep their weights in the second-level cache while the tokens pass
+    // by, but enough steps for the threads to share them out evenly.
+    let total: usize = products.iter().map(|p| p.weight.panels()).sum();
+    let widest = products.iter().map(|p| p.weight.code_bytes + p.weight.scale_bytes).max();
+    let fitting = (512 << 10) / widest.unwrap_or(1).max(1);
+    let grain = fitting.clamp(1, (total / (8 * pool.threads())).max(1));
+    let outs: Vec<_> =
+        products.iter_mut().map(|p| (p.weight, SendPtr(p.out.as_mut_ptr()))).collect();
+    pool.for_each_chunk(total, grain, |range| {
+        let mut first = 0;
+        for (weight, out) in &outs {
+            let panels = range.start.max(first)..range.end.min(first + weight.panels());
+            if !panels.is_empty() {
+                input.multiply(weight, panels.start - first..panels.end - first, *out);
+            }
+            first += weight.panels();
+        }
+    });
+}
+
+/// What all matrices of a step are multiplied with.
+struct Input<'a> {
+    isa: Isa,
+    x: &'a [f32],
+    cols: usize,
+    tokens: usize,
+    quantized: &'a Quantized,
+}
+
+/// Tokens that go through a run of panels together: their activations stay in the nearest caches.
+const TOKEN_TILE: usize = 24;
+
+impl Input<'_> {
+    fn multiply(&self, weight: &Matrix, panels: std::ops::Range<usize>, out: SendPtr<f32>) {
+        for first in (0..self.tokens).step_by(TOKEN_TILE) {
+            let tokens = first..self.tokens.min(first + TOKEN_TILE);
+            with_format!(
+                weight.ty,
+                quantized_panels(self, weight, panels.clone(), tokens, out),
+                float => match weight.ty {
+                    BlockType::F16 => {
+                        float_panels::<float::F16>(self, weight, panels.clone(), tokens, out);
+                    }
+                    BlockType::BF16 => {
+                        float_panels::<float::Bf16>(self, weight, panels.clone(), tokens, out);
+                    }
+                    _ => float_panels::<float::F32>(self, weight, panels.clone(), tokens, out),
+                }
+            );
+        }
+    }
+}
+
+fn quantized_panels<F: Format>(
+    input: &Input<'_>,
+    weight: &Matrix,
+    panels: std::ops::Range<usize>,
+    tokens: std::ops::Range<usize>,
+    out: SendPtr<f32>,
+) {
+    let mut blocks: [&[_]; TOKEN_TILE] = [&[]; TOKEN_TILE];
+    for (slot, t) in blocks.iter_mut().zip(tokens.clone()) {
+        *slot = input.quantized.token(t);
+    }
+    let used = weight.cols / BLOCK / F::CHUNK * F::SCALE_BYTES;
+    for panel in panels {
+        let (codes, scales) = weight.panel(panel);
+        // SAFETY: `isa` is available; the panel's regions are whole; each token has a block for
+        // each of the panel's; the sixteen columns of `out` that this panel owns are written by
+        // nobody else, and `rows` cuts the last panel short at the matrix's end.
+        unsafe {
+            input.isa.run(PanelDot::<F> {
+                codes,
+                scales: &scales[..used],
+                tokens: &blocks[..tokens.len()],
+                out: out.get().add(tokens.start * weight.rows + panel * PANEL),
+                stride: weight.rows,
+                rows: PANEL.min(weight.rows - panel * PANEL),
+                format: PhantomData,
+            });
+        }
+    }
+}
+
+fn float_panels<W: Float>(
+    input: &Input<'_>,
+    weight: &Matrix,
+    panels: std::ops::Range<usize>,
+    tokens: std::ops::Range<usize>,
+    out: SendPtr<f32>,
+) {
+    for panel in panels {
+        // SAFETY: as in `quantized_panels`.
+        unsafe {
+            input.isa.run(FloatPanelDot::<W> {
+                panel: weight.panel(panel).0,
+                x: &input.x[tokens.start * input.cols..tokens.end * input.cols],
+                k: input.cols,
+                out: out.get().add(tokens.start * weight.rows + panel * PANEL),
+                stride: weight.rows,
+                rows: PANEL.min(weight.rows - panel * PANEL),
+                float: PhantomData,
+            });
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Panels of quantised weights times 8-bit activations.
+//!
+//! One kernel serves every format and instruction set. The sixteen lanes are sixteen rows, so
+//! nothing is ever summed across a register: a group of four weights of each row meets the same
+//! four activations, broadcast; after a block of 32 the integer sums are scaled and added to f32
+//! accumulators. Weights are taken out of their bits once for as many tokens as fit in registers.
+//!
+//! For each token the order of the additions is the same whatever else is in the batch: a token's
+//! result doesn't depend on its neighbours, to the bit.
+
+use super::activations::ActivationBlock;
+use super::format::{Codes, Format, PANEL};
+use crate::simd::{Kernel, Simd};
+
+/// `out[t][row] = Σ_k weight[row][k] · activation[t][k]` for the sixteen rows of a panel.
+pub(crate) struct PanelDot<'a, F> {
+    /// The panel's codes.
+    pub(crate) codes: &'a [u8],
+    /// The panel's scales.
+    pub(crate) scales: &'a [u8],
+    /// The tokens' activations, one slice of blocks each.
+    pub(crate) tokens: &'a [&'a [ActivationBlock]],
+    /// Where token `t`'s sixteen results go: `out + t · stride`.
+    pub(crate) out: *mut f32,
+    /// Numbers from one token's results to the next's.
+    pub(crate) stride: usize,
+    /// Rows that exist, at most sixteen.
+    pub(crate) rows: usize,
+    pub(crate) format: std::marker::PhantomData<F>,
+}
+
+impl<F: Format> Kernel for PanelDot<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let mut at = 0;
+        // SAFETY: as the caller vouches; each call gets `T` tokens that exist.
+        unsafe {
+            while at < self.tokens.len() {
+                let left = self.tokens.len() - at;
+                at += if left >= S::TOKENS {
+                    match S::TOKENS {
+                        12 => self.tokens_at::<S, 12>(at),
+                        _ => self.tokens_at::<S, 4>(at),
+                    }
+                } else {
+                    match left {
+                        8.. => self.tokens_at::<S, 8>(at),
+                        4.. => self.tokens_at::<S, 4>(at),
+                        3 => self.tokens_at::<S, 3>(at),
+                        2 => self.tokens_at::<S, 2>(at),
+                        _ => self.tokens_at::<S, 1>(at),
+                    }
+                };
+            }
+        }
+    }
+}
+
+impl<F: Format> PanelDot<'_, F> {
+    /// The results of `T` tokens from the `at`-th on; returns `T`.
+    ///
+    /// # Safety
+    /// `at + T` tokens exist, each with as many blocks as the panel; the panel's regions are whole;
+    /// `out` may be written.
+    #[inline(always)]
+    unsafe fn tokens_at<S: Simd, const T: usize>(&self, at: usize) -> usize {
+        let mut tokens = [std::ptr::null::<ActivationBlock>(); T];
+        for (t, p) in tokens.iter_mut().enumerate() {
+            *p = self.tokens[at + t].as_ptr();
+        }
+        let chunks = self.scales.len() / F::SCALE_BYTES;
+        debug_assert_eq!(self.codes.len(), chunks * F::CHUNK * F::CODES.bytes());
+        debug_assert!(self.tokens[at..at + T].iter().all(|t| t.len() == chunks * F::CHUNK));
+        // SAFETY: the regions hold `chunks` chunks, and each token as many blocks.
+        unsafe {
+            let mut acc = [S::splat(0.0); T];
+            let mut codes = self.codes.as_ptr();
+            let mut scales = self.scales.as_ptr();
+            for chunk in 0..chunks {
+                let d = S::load_f16(scales.cast());
+                let m = if F::MINIMUM { S::load_f16(scales.add(32).cast()) } else { d };
+                let nested = scales.add(if F::MINIMUM { 64 } else { 32 });
+                for b in 0..F::CHUNK {
+                    let block = chunk * F::CHUNK + b;
+                    if F::HALVES {
+                        for h in 0..2 {
+                            let scale = nested_scale::<S, F>(nested, 2 * b + h);
+                            let sums = dots::<S, F, T>(codes, &tokens, block, h..h + 1);
+                            add_scaled::<S, F, T>(
+                                &mut acc,
+                                sums,
+                                &tokens,
+                                block,
+                                Some(h),
+                                (S::mul(d, scale.0), S::mul(m, scale.1)),
+                            );
+                        }
+                    } else {
+                        let (scale, minimum) = if F::NESTED {
+                            let scale = nested_scale::<S, F>(nested, b);
+                            (S::mul(d, scale.0), S::mul(m, scale.1))
+                        } else {
+                            (d, m)
+                        };
+                        let sums = dots::<S, F, T>(codes, &tokens, block, 0..2);
+                        add_scaled::<S, F, T>(
+                            &mut acc,
+                            sums,
+                            &tokens,
+                            block,
+                            None,
+                            (scale, minimum),
+                        );
+                    }
+                    codes = codes.add(F::CODES.bytes());
+                }
+                scales = scales.add(F::SCALE_BYTES);
+            }
+            for (t, acc) in acc.iter().enumerate() {
+                let out = self.out.add((at + t) * self.stride);
+                if self.rows == PANEL {
+                    S::store(out, *acc);
+                } else {
+                    let mut lanes = [0.0; PANEL];
+                    S::store(lanes.as_mut_ptr(), *acc);
+                    out.copy_from_nonoverlapping(lanes.as_ptr(), self.rows);
+                }
+            }
+        }
+        T
+    }
+}
+
+/// The `i`-th 8-bit scale of a chunk, and the negated minimum where there is one.
+#[inline(always)]
+unsafe fn nested_scale<S: Simd, F: Format>(nested: *const u8, i: usize) -> (S::F, S::F) {
+    // SAFETY: a chunk has at least i + 1 vectors of scales, and as many of minima behind them.
+    unsafe {
+        let scale = S::load_i8(nested.add(PANEL * i).cast());
+        let minimum = if F::MINIMUM {
+            let at = nested.add(8 * F::NESTED_BYTES + PANEL * i);
+            S::sub(S::splat(0.0), S::load_i8(at.cast()))
+        } else {
+            scale
+        };
+        (scale, minimum)
+    }
+}
+
+/// `Σ (code - zero) · q` over the halves (of sixteen) named of one block, for each token.
+#[inline(always)]
+unsafe fn dots<S: Simd, F: Format, const T: usize>(
+    codes: *const u8,
+    tokens: &[*const ActivationBlock; T],
+    block: usize,
+    halves: std::ops::Range<usize>,
+) -> [S::I; T] {
+    let signed = matches!(F::CODES, Codes::Byte | Codes::Table);
+    let zero = match F::ZERO {
+        Some(shift) => Some(shift),
+        None if signed && S::SIGNED_IS_BIASED => Some(7),
+        None => None,
+    };
+    // SAFETY: the caller's pointers hold the block.
+    unsafe {
+        let mut sums = [S::splat_i32(0); T];
+        if let Some(shift) = zero {
+            for t in 0..T {
+                let a = &*tokens[t].add(block);
+                let minus = if halves.len() == 2 { a.minus } else { a.half_minus[halves.start] };
+                sums[t] = S::splat_i32(minus << shift);
+            }
+        }
+        macro_rules! group {
+            ($g:literal) => {
+                if halves.contains(&($g / 4)) {
+                    let w = group::<S, F, $g>(codes);
+                    for t in 0..T {
+                        let a = tokens[t].add(block).cast::<i8>().add(4 * $g);
+                        sums[t] = if signed {
+                            S::dot_signed(sums[t], w, a)
+                        } else {
+                            S::dot_unsigned(sums[t], w, a)
+                        };
+                    }
+                }
+            };
+        }
+        group!(0);
+        group!(1);
+        group!(2);
+        group!(3);
+        group!(4);
+        group!(5);
+        group!(6);
+        group!(7);
+        sums
+    }
+}
+
+/// Group `G` of a block: the weights `4G..4G + 4` of each row, as bytes.
+#[inline(always)]
+unsafe fn group<S: Simd, F: Format, const G: usize>(codes: *const u8) -> S::B {
+    // SAFETY: the block's vectors are there, as many as `F::CODES` says.
+    unsafe {
+        let vector = |v: usize| S::load_bytes(codes.add(64 * v));
+        let nibble = || {
+            if G < 4 { S::bits::<0>(vector(G), 15) } else { S::bits::<4>(vector(G - 4), 15) }
+        };
+        // Bit G of a byte, moved to where it counts.
+        let bit = |v: usize, to: u32| match (to, G) {
+            (4, 0) => S::bits_up::<4>(vector(v), 16),
+            (4, 1) => S::bits_up::<3>(vector(v), 16),
+            (4, 2) => S::bits_up::<2>(vector(v), 16),
+            (4, 3) => S::bits_up::<1>(vector(v), 16),
+            (4, 4) => S::bits::<0>(vector(v), 16),
+            (4, 5) => S::bits::<1>(vector(v), 16),
+            (4, 6) => S::bits::<2>(vector(v), 16),
+            (4, _) => S::bits::<3>(vector(v), 16),
+            (_, 0) => S::bits_up::<2>(vector(v), 4),
+            (_, 1) => S::bits_up::<1>(vector(v), 4),
+            (_, 2) => S::bits::<0>(vector(v), 4),
+            (_, 3) => S::bits::<1>(vector(v), 4),
+            (_, 4) => S::bits::<2>(vector(v), 4),
+            (_, 5) => S::bits::<3>(vector(v), 4),
+            (_, 6) => S::bits::<4>(vector(v), 4),
+            (_, _) => S::bits::<5>(vector(v), 4),
+        };
+        let pair = |v: usize| match G % 4 {
+            0 => S::bits::<0>(vector(v), 3),
+            1 => S::bits::<2>(vector(v), 3),
+            2 => S::bits::<4>(vector(v), 3),
+            _ => S::bits::<6>(vector(v), 3),
+        };
+        let high_pair = |v: usize| match G % 4 {
+            0 => S::bits_up::<4>(vector(v), 0x30),
+            1 => S::bits_up::<2>(vector(v), 0x30),
+            2 => S::bits::<0>(vector(v), 0x30),
+            _ => S::bits::<2>(vector(v), 0x30),
+        };
+        match F::CODES {
+            Codes::Two => pair(G / 4),
+            Codes::Three => S::or(pair(G / 4), bit(2, 2)),
+            Codes::Four => nibble(),
+            Codes::Table => S::iq4(nibble()),
+            Codes::Five => S::or(nibble(), bit(4, 4)),
+            Codes::Six => S::or(nibble(), high_pair(4 + G / 4)),
+            Codes::Byte => vector(G),
+        }
+    }
+}
+
+/// `acc += scale · d · sums + minimum · d · Σq`.
+#[inline(always)]
+unsafe fn add_scaled<S: Simd, F: Format, const T: usize>(
+    acc: &mut [S::F; T],
+    sums: [S::I; T],
+    tokens: &[*const ActivationBlock; T],
+    block: usize,
+    half: Option<usize>,
+    (scale, minimum): (S::F, S::F),
+) {
+    // SAFETY: the caller's tokens have the block.
+    unsafe {
+        for t in 0..T {
+            let a = &*tokens[t].add(block);
+            acc[t] = S::fma(S::to_f32(sums[t]), S::mul(scale, S::splat(a.d)), acc[t]);
+            if F::MINIMUM {
+                let sum = half.map_or(a.sum, |h| a.half_sums[h]);
+                acc[t] = S::fma(minimum, S::splat(sum), acc[t]);
+            }
+        }
+    }
+}

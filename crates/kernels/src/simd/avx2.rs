@@ -1,0 +1,263 @@
+//! AVX2 with FMA and F16C: two registers hold the sixteen lanes.
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, Simd};
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2;
+
+/// Compiles and runs a kernel with AVX2.
+///
+/// # Safety
+/// The machine has the features named, and the kernel's own conditions hold.
+#[target_feature(enable = "avx2,fma,f16c,bmi2")]
+pub(crate) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: as the caller vouches.
+    unsafe { kernel.run::<Avx2>() }
+}
+
+type F = [__m256; 2];
+type I = [__m256i; 2];
+
+// SAFETY of every unsafe block below: the machine has the instructions and the pointers are valid
+// for sixteen elements, as `Simd` asks of its callers.
+impl Simd for Avx2 {
+    type F = F;
+    type I = I;
+    type B = I;
+
+    const TOKENS: usize = 4;
+    const SIGNED_IS_BIASED: bool = false;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> F {
+        // SAFETY: see above.
+        unsafe { [_mm256_set1_ps(x); 2] }
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> F {
+        // SAFETY: see above.
+        unsafe { [_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))] }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, x: F) {
+        // SAFETY: see above.
+        unsafe {
+            _mm256_storeu_ps(p, x[0]);
+            _mm256_storeu_ps(p.add(8), x[1]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> F {
+        // SAFETY: see above.
+        unsafe {
+            [
+                _mm256_cvtph_ps(_mm_loadu_si128(p.cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(p.add(8).cast())),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_f16(p: *mut u16, x: F) {
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[0]);
+            let high = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[1]);
+            _mm_storeu_si128(p.cast(), low);
+            _mm_storeu_si128(p.add(8).cast(), high);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> F {
+        // SAFETY: see above.
+        unsafe {
+            let half = |p: *const u16| {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+            };
+            [half(p), half(p.add(8))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> F {
+        // SAFETY: see above.
+        unsafe {
+            let half =
+                |p: *const i8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
+            [half(p), half(p.add(8))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(a: F, b: F) -> F {
+        // SAFETY: see above.
+        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: F, b: F) -> F {
+        // SAFETY: see above.
+        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: F, b: F) -> F {
+        // SAFETY: see above.
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn div(a: F, b: F) -> F {
+        // SAFETY: see above.
+        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: F, b: F, c: F) -> F {
+        // SAFETY: see above.
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    unsafe fn max(a: F, b: F) -> F {
+        // SAFETY: see above.
+        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn min(a: F, b: F) -> F {
+        // SAFETY: see above.
+        unsafe { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn abs(a: F) -> F {
+        // SAFETY: see above.
+        unsafe {
+            let sign = _mm256_set1_ps(-0.0);
+            [_mm256_andnot_ps(sign, a[0]), _mm256_andnot_ps(sign, a[1])]
+        }
+    }
+    #[inline(always)]
+    unsafe fn round(a: F) -> F {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        // SAFETY: see above.
+        unsafe { [_mm256_round_ps::<NEAREST>(a[0]), _mm256_round_ps::<NEAREST>(a[1])] }
+    }
+    #[inline(always)]
+    unsafe fn scale(a: F, n: F) -> F {
+        // SAFETY: see above. `n + 127` is the exponent field of 2^n.
+        unsafe {
+            let half = |a: __m256, n: __m256| {
+                let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+            };
+            [half(a[0], n[0]), half(a[1], n[1])]
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum(a: F) -> f32 {
+        // SAFETY: see above.
+        unsafe {
+            let b = _mm256_add_ps(a[0], a[1]);
+            let c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps::<1>(b));
+            let d = _mm_add_ps(c, _mm_movehl_ps(c, c));
+            _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn largest(a: F) -> f32 {
+        // SAFETY: see above.
+        unsafe {
+            let b = _mm256_max_ps(a[0], a[1]);
+            let c = _mm_max_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps::<1>(b));
+            let d = _mm_max_ps(c, _mm_movehl_ps(c, c));
+            _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn splat_i32(x: i32) -> I {
+        // SAFETY: see above.
+        unsafe { [_mm256_set1_epi32(x); 2] }
+    }
+    #[inline(always)]
+    unsafe fn to_f32(x: I) -> F {
+        // SAFETY: see above.
+        unsafe { [_mm256_cvtepi32_ps(x[0]), _mm256_cvtepi32_ps(x[1])] }
+    }
+    #[inline(always)]
+    unsafe fn store_i8(p: *mut i8, x: F) {
+        // SAFETY: see above. The two packs work within 128-bit halves; the final permutation puts
+        // the four groups of four back in order. Values are within ±127, so nothing saturates.
+        unsafe {
+            let words = _mm256_packs_epi32(_mm256_cvtps_epi32(x[0]), _mm256_cvtps_epi32(x[1]));
+            let bytes = _mm256_packs_epi16(words, words);
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0);
+            let ordered = _mm256_permutevar8x32_epi32(bytes, order);
+            _mm_storeu_si128(p.cast(), _mm256_castsi256_si128(ordered));
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(p: *const u8) -> I {
+        // SAFETY: see above.
+        unsafe { [_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())] }
+    }
+    #[inline(always)]
+    unsafe fn bits<const N: u32>(b: I, mask: u8) -> I {
+        // SAFETY: see above. Shifting 16 bits at a time lets a neighbour's bits in; the mask of
+        // at most 8 - N bits takes them out again. The count is given as a register because the
+        // immediate form wants an i32 constant; the compiler folds it.
+        unsafe {
+            let m = _mm256_set1_epi8(mask as i8);
+            let n = _mm_cvtsi32_si128(N as i32);
+            [
+                _mm256_and_si256(_mm256_srl_epi16(b[0], n), m),
+                _mm256_and_si256(_mm256_srl_epi16(b[1], n), m),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn bits_up<const N: u32>(b: I, mask: u8) -> I {
+        // SAFETY: see above, as for `bits`.
+        unsafe {
+            let m = _mm256_set1_epi8(mask as i8);
+            let n = _mm_cvtsi32_si128(N as i32);
+            [
+                _mm256_and_si256(_mm256_sll_epi16(b[0], n), m),
+                _mm256_and_si256(_mm256_sll_epi16(b[1], n), m),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn or(a: I, b: I) -> I {
+        // SAFETY: see above.
+        unsafe { [_mm256_or_si256(a[0], b[0]), _mm256_or_si256(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn iq4(b: I) -> I {
+        // SAFETY: see above; the table holds 32 bytes.
+        unsafe {
+            let table = _mm256_loadu_si256(super::IQ4_TABLE.as_ptr().cast());
+            [_mm256_shuffle_epi8(table, b[0]), _mm256_shuffle_epi8(table, b[1])]
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_unsigned(acc: I, w: I, a: *const i8) -> I {
+        // SAFETY: see above; four bytes are read at `a`. With w ≤ 127 and |a| ≤ 127 the pairwise
+        // sums of `maddubs` stay within 16 bits.
+        unsafe {
+            let a = _mm256_set1_epi32(a.cast::<i32>().read_unaligned());
+            let ones = _mm256_set1_epi16(1);
+            let half =
+                |acc, w| _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, a), ones));
+            [half(acc[0], w[0]), half(acc[1], w[1])]
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_signed(acc: I, w: I, a: *const i8) -> I {
+        // SAFETY: see above. w·a = |w|·(a with w's sign); |w| ≤ 128 and |a| ≤ 127 keep the
+        // pairwise sums within 16 bits.
+        unsafe {
+            let a = _mm256_set1_epi32(a.cast::<i32>().read_unaligned());
+            let ones = _mm256_set1_epi16(1);
+            let half = |acc, w| {
+                let products = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
+                _mm256_add_epi32(acc, _mm256_madd_epi16(products, ones))
+            };
+            [half(acc[0], w[0]), half(acc[1], w[1])]
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Sixteen lanes, whatever the machine: the small vocabulary every kernel is written in, once.
+//!
+//! A kernel is a struct that implements [`Kernel`]; [`crate::Isa::run`] compiles its body once per
+//! instruction set. Everything here is `#[inline(always)]`, so that the bodies end up inside the
+//! one function per instruction set that has the target features switched on.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+pub(crate) mod scalar;
+
+/// Work that can be compiled for any instruction set.
+pub(crate) trait Kernel {
+    /// What it gives back.
+    type Output;
+
+    /// Does the work. Implementations are `#[inline(always)]`.
+    ///
+    /// # Safety
+    /// The machine has the instructions of `S`, and the pointers in `self` are valid for what the
+    /// kernel says it reads and writes.
+    unsafe fn run<S: Simd>(self) -> Self::Output;
+}
+
+/// Lanes of a vector.
+pub(crate) const LANES: usize = 16;
+
+/// The codebook of the IQ4 formats, doubled up to fill the two halves of a 32-byte register.
+pub(crate) static IQ4_TABLE: [i8; 32] = {
+    let mut table = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        table[i] = crate::blocks::KVALUES_IQ4NL[i % 16];
+        i += 1;
+    }
+    table
+};
+
+/// Vectors of sixteen lanes: `F` of f32, `I` of i32, `B` of four bytes a lane.
+///
+/// # Safety
+/// Every method needs the instruction set of the implementing type; pointers must be valid for
+/// sixteen elements (64 bytes for `B`), with no alignment asked for.
+pub(crate) trait Simd: Copy {
+    type F: Copy;
+    type I: Copy;
+    type B: Copy;
+
+    /// How many tokens the quantised matrix kernel handles at once: as many as the registers hold.
+    const TOKENS: usize;
+    /// [`Simd::dot_signed`] works on bytes with 128 added (see there).
+    const SIGNED_IS_BIASED: bool;
+
+    unsafe fn splat(x: f32) -> Self::F;
+    unsafe fn load(p: *const f32) -> Self::F;
+    unsafe fn store(p: *mut f32, x: Self::F);
+    /// Sixteen IEEE half-precision numbers.
+    unsafe fn load_f16(p: *const u16) -> Self::F;
+    unsafe fn store_f16(p: *mut u16, x: Self::F);
+    unsafe fn load_bf16(p: *const u16) -> Self::F;
+    /// Sixteen signed bytes, as numbers.
+    unsafe fn load_i8(p: *const i8) -> Self::F;
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn abs(a: Self::F) -> Self::F;
+    /// Nearest integer, ties to even.
+    unsafe fn round(a: Self::F) -> Self::F;
+    /// `a * 2^n` for whole `n` in [-126, 127].
+    unsafe fn scale(a: Self::F, n: Self::F) -> Self::F;
+    unsafe fn sum(a: Self::F) -> f32;
+    unsafe fn largest(a: Self::F) -> f32;
+
+    unsafe fn splat_i32(x: i32) -> Self::I;
+    unsafe fn to_f32(x: Self::I) -> Self::F;
+    /// Rounds to i32 (ties to even) and keeps the low byte of each lane.
+    unsafe fn store_i8(p: *mut i8, x: Self::F);
+
+    unsafe fn load_bytes(p: *const u8) -> Self::B;
+    /// `(b >> N) & mask`, byte by byte.
+    unsafe fn bits<const N: u32>(b: Self::B, mask: u8) -> Self::B;
+    /// `((b << N) & mask)`, byte by byte.
+    unsafe fn bits_up<const N: u32>(b: Self::B, mask: u8) -> Self::B;
+    unsafe fn or(a: Self::B, b: Self::B) -> Self::B;
+    /// The IQ4 codebook's value for each byte in 0..16.
+    unsafe fn iq4(b: Self::B) -> Self::B;
+
+    /// `acc + Σ w·a` over the four bytes of each lane: `w` unsigned, at most 127; `a` four signed
+    /// bytes at `p`, the same for each lane.
+    unsafe fn dot_unsigned(acc: Self::I, w: Self::B, a: *const i8) -> Self::I;
+    /// The same for signed `w`. Where `SIGNED_IS_BIASED`, the sum is of `(w + 128)·a`, and the
+    /// caller takes `128·Σa` off.
+    unsafe fn dot_signed(acc: Self::I, w: Self::B, a: *const i8) -> Self::I;
+}
+
+/// `e^x` to within 2 units in the last place; below -87.3 it is the smallest normal number.
+///
+/// Range reduction by ln 2 in two parts and the degree-5 minimax polynomial of Cephes `expf`.
+///
+/// # Safety
+/// As for [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
+    // SAFETY: the caller has S's instruction set; no memory is touched.
+    unsafe {
+        let x = S::min(S::max(x, S::splat(-87.336_54)), S::splat(88.0));
+        let n = S::round(S::mul(x, S::splat(std::f32::consts::LOG2_E)));
+        let r = S::fma(n, S::splat(-0.693_359_4), x);
+        let r = S::fma(n, S::splat(2.121_944_4e-4), r);
+        let mut p = S::splat(1.987_569_1e-4);
+        for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+            p = S::fma(p, r, S::splat(c));
+        }
+        let p = S::fma(p, S::mul(r, r), S::add(r, S::splat(1.0)));
+        S::scale(p, n)
+    }
+}
