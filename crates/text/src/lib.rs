@@ -1,1 +1,12 @@
-//! ponder-text
+//! Strings on their way into a language model and out of it.
+//!
+//! - [`tokenizer`]: text to token ids and back, from a GGUF file's metadata or a
+//!   `tokenizer.json`; one token at a time without ever showing half a character.
+//!
+//! What goes in: vocabularies, templates, messages, pieces of generated text. What comes out:
+//! token ids, prompts, and events. This crate must never know where a vocabulary was read from,
+//! what a model computes, or who is listening: it depends on no other crate of the workspace.
+
+#![forbid(unsafe_code)]
+
+pub mod tokenizer;

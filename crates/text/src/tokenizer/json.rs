@@ -1,0 +1,265 @@
+//! Reading `tokenizer.json` and `tokenizer_config.json`.
+//!
+//! We read the file ourselves rather than through `tokenizers::Tokenizer` because that one
+//! panics on some malformed files and parses control tokens in all text or in none.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde_json::Value;
+use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper};
+
+use super::rules::{Family, Rule};
+use super::table::{Spelling, TokenTable};
+use super::{Error, Parts, Splitter};
+
+/// What `tokenizer_config.json` adds to a tokenizer: the names of two tokens, and the template.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct TokenizerConfig {
+    /// The text of the token that a sequence begins with.
+    #[serde(default, deserialize_with = "token_name")]
+    pub bos_token: Option<String>,
+    /// The text of the token that a sequence ends with.
+    #[serde(default, deserialize_with = "token_name")]
+    pub eos_token: Option<String>,
+    /// Whether prompts begin with `bos_token`; where absent, `tokenizer.json` decides.
+    #[serde(default)]
+    pub add_bos_token: Option<bool>,
+    /// The chat template; of several, the one named `default`.
+    #[serde(default, deserialize_with = "template")]
+    pub chat_template: Option<String>,
+}
+
+impl TokenizerConfig {
+    /// Reads the bytes of a `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// If they are not JSON, or a field is not of the kind it should be.
+    pub fn from_json(json: &[u8]) -> Result<TokenizerConfig, Error> {
+        serde_json::from_slice(json)
+            .map_err(|source| Error::Json { file: "tokenizer_config.json", source })
+    }
+}
+
+/// A token is named by its text, or by an object with its text as `content`.
+fn token_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        Value::Object(token) => match token.get("content") {
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            _ => Err(de::Error::custom("a token object must have a string `content`")),
+        },
+        _ => Err(de::Error::custom("a token must be a string or an object")),
+    }
+}
+
+/// A template is one string, or a list of named ones.
+fn template<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(source) => Ok(Some(source)),
+        Value::Array(templates) => Ok(templates
+            .iter()
+            .find(|template| template["name"] == "default")
+            .and_then(|template| template["template"].as_str())
+            .map(str::to_string)),
+        _ => Err(de::Error::custom("chat_template must be a string or a list of named templates")),
+    }
+}
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    added_tokens: Vec<Added>,
+    #[serde(default)]
+    normalizer: Option<NormalizerWrapper>,
+    #[serde(default)]
+    pre_tokenizer: Value,
+    #[serde(default)]
+    post_processor: Value,
+    model: Model,
+}
+
+#[derive(Deserialize)]
+struct Added {
+    id: u32,
+    #[serde(flatten)]
+    token: AddedToken,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    #[serde(default)]
+    unk_token: Option<String>,
+    #[serde(default)]
+    continuing_subword_prefix: Option<String>,
+    #[serde(default)]
+    end_of_word_suffix: Option<String>,
+    #[serde(default)]
+    byte_fallback: bool,
+    #[serde(default)]
+    ignore_merges: bool,
+    vocab: HashMap<String, u32, ahash::RandomState>,
+    merges: Vec<Merge>,
+}
+
+struct Merge(String, String);
+
+impl<'de> Deserialize<'de> for Merge {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Merge, D::Error> {
+        struct Pair;
+        impl<'de> Visitor<'de> for Pair {
+            type Value = Merge;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("a merge: two tokens, as a list or with a space between")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Merge, E> {
+                super::split_merge(text.to_string())
+                    .map(|(left, right)| Merge(left, right))
+                    .map_err(|text| E::invalid_value(de::Unexpected::Str(&text), &self))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Merge, A::Error> {
+                match (list.next_element()?, list.next_element()?) {
+                    (Some(left), Some(right)) => Ok(Merge(left, right)),
+                    _ => Err(de::Error::invalid_length(0, &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Pair)
+    }
+}
+
+/// Reads a `tokenizer.json`.
+pub(super) fn read(json: &[u8], config: Option<&TokenizerConfig>) -> Result<Parts, Error> {
+    let file: File = serde_json::from_slice(json).map_err(|source| {
+        // A model of another kind fails in some field or other; its name says more.
+        let kind = serde_json::from_slice::<Value>(json).ok();
+        match kind.as_ref().and_then(|file| file["model"]["type"].as_str()) {
+            Some(kind) if kind != "BPE" => {
+                Error::Unsupported { field: "tokenizer.json: model.type", found: kind.to_string() }
+            }
+            _ => Error::Json { file: "tokenizer.json", source },
+        }
+    })?;
+    let File { added_tokens, normalizer, pre_tokenizer, post_processor, model } = file;
+    let unsupported = [
+        ("continuing_subword_prefix", model.continuing_subword_prefix.unwrap_or_default()),
+        ("end_of_word_suffix", model.end_of_word_suffix.unwrap_or_default()),
+    ];
+    for (field, found) in unsupported {
+        if !found.is_empty() {
+            let field = match field {
+                "end_of_word_suffix" => "tokenizer.json: model.end_of_word_suffix",
+                _ => "tokenizer.json: model.continuing_subword_prefix",
+            };
+            return Err(Error::Unsupported { field, found });
+        }
+    }
+    if model.byte_fallback {
+        let field = "tokenizer.json: model.byte_fallback";
+        return Err(Error::Unsupported { field, found: "true".to_string() });
+    }
+    let splitter = splitter(pre_tokenizer)?;
+
+    // Ids are array indices to us: refuse what would make the table absurdly large.
+    let limit = 4 * (model.vocab.len() + added_tokens.len()) + 65_536;
+    let mut vocab = model.vocab;
+    let mut table = Vec::new();
+    let mut place = |id: u32, text: &str, spelling| {
+        if id as usize >= limit {
+            let field = format!("tokenizer.json: the id of {text:?}");
+            return Err(Error::IdOutOfRange { field, id, limit });
+        }
+        if table.len() <= id as usize {
+            table.resize(id as usize + 1, (String::new(), Spelling::Verbatim));
+        }
+        table[id as usize] = (text.to_string(), spelling);
+        Ok(())
+    };
+    for (text, &id) in &vocab {
+        place(id, text, Spelling::Alphabet)?;
+    }
+    for Added { id, token } in &added_tokens {
+        // The merges' vocabulary is asked first, as its entry is what the model was trained on.
+        let id = *vocab.entry(token.content.clone()).or_insert(*id);
+        place(id, &token.content, Spelling::Verbatim)?;
+    }
+    let table = TokenTable::new(table.iter().map(|(text, spelling)| (text.as_str(), *spelling)));
+
+    let opening = opening_token(&post_processor);
+    let bos_token = config.and_then(|config| config.bos_token.as_deref()).or(opening);
+    let bos = bos_token.and_then(|text| vocab.get(text).copied());
+    let eos_token = config.and_then(|config| config.eos_token.as_deref());
+    let eos = eos_token.and_then(|text| vocab.get(text).copied());
+    let add_bos = config
+        .and_then(|config| config.add_bos_token)
+        .unwrap_or(opening.is_some() && opening == bos_token);
+
+    Ok(Parts {
+        unk_token: model.unk_token.filter(|text| vocab.contains_key(text)),
+        vocab: vocab.into(),
+        merges: model.merges.into_iter().map(|Merge(left, right)| (left, right)).collect(),
+        ignore_merges: model.ignore_merges,
+        added: added_tokens.into_iter().map(|added| added.token).collect(),
+        normalizer,
+        splitter,
+        table,
+        bos,
+        eos,
+        eot: None,
+        add_bos: add_bos && bos.is_some(),
+    })
+}
+
+/// The rule that the description amounts to, or the description itself if it is none we know.
+fn splitter(description: Value) -> Result<Splitter, Error> {
+    let steps = match &description["pretokenizers"] {
+        Value::Array(steps) if description["type"] == "Sequence" => steps.as_slice(),
+        _ => std::slice::from_ref(&description),
+    };
+    let Some((last, before)) = steps.split_last().filter(|(last, _)| last["type"] == "ByteLevel")
+    else {
+        let found = description["type"].as_str().unwrap_or("absent").to_string();
+        return Err(Error::Unsupported { field: "tokenizer.json: pre_tokenizer", found });
+    };
+    let expression_follows = last["use_regex"] != false;
+    let family = match before {
+        _ if last["add_prefix_space"] == true => None,
+        [] if expression_follows => Some(Family::Gpt2),
+        [digits]
+            if expression_follows
+                && digits["type"] == "Digits"
+                && digits["individual_digits"] == true =>
+        {
+            Some(Family::Smollm)
+        }
+        [split]
+            if !expression_follows
+                && split["type"] == "Split"
+                && split["behavior"] == "Isolated"
+                && split["invert"] == false =>
+        {
+            split["pattern"]["Regex"].as_str().and_then(Family::from_expression)
+        }
+        _ => None,
+    };
+    match family {
+        Some(family) => Ok(Splitter::Rule(Rule::new(family))),
+        None => serde_json::from_value::<PreTokenizerWrapper>(description)
+            .map(|described| Splitter::Described(Box::new(described)))
+            .map_err(|source| Error::Json { file: "tokenizer.json", source }),
+    }
+}
+
+/// The token that the post-processor puts before every text, if it does.
+fn opening_token(post_processor: &Value) -> Option<&str> {
+    if post_processor["type"] == "Sequence" {
+        return post_processor["processors"].as_array()?.iter().find_map(opening_token);
+    }
+    post_processor["single"][0]["SpecialToken"]["id"].as_str()
+}
