@@ -1,2 +1,86 @@
-//! The `ponder` binary.
-fn main() {}
+//! The `ponder` binary: arguments, terminal and progress, and no logic of its own.
+//!
+//! One file per command in `commands/`, each an `Args` for clap and a `run(Args)`. What most of
+//! them share, the `-m` argument, is in `model_arg`.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod model_arg;
+mod progress;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Run, question and measure open-weight reasoning models on an ordinary machine.
+#[derive(Parser)]
+#[command(name = "ponder", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Pull(commands::pull::Args),
+    List(commands::list::Args),
+    Rm(commands::rm::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Pull(args) => commands::pull::run(args),
+        Command::List(args) => commands::list::run(args),
+        Command::Rm(args) => commands::rm::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // `ponder list | head` is no failure.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// `error: what`, then each cause on a line of its own, then what to do about it.
+///
+/// Errors carry their remedy as a last line `hint: …`; it is moved below the causes.
+fn complain(error: &anyhow::Error) {
+    let mut stderr = std::io::stderr().lock();
+    let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let label = |text: &str, code: &str| match colour {
+        true => format!("\x1b[1;{code}m{text}\x1b[0m"),
+        false => text.to_owned(),
+    };
+    let mut hints = Vec::new();
+    for (i, cause) in error.chain().enumerate() {
+        let text = cause.to_string();
+        let what: Vec<&str> = text.lines().filter(|line| !line.starts_with("hint: ")).collect();
+        hints
+            .extend(text.lines().filter_map(|line| line.strip_prefix("hint: ")).map(str::to_owned));
+        let label = if i == 0 { label("error:", "31") } else { label("  caused by:", "31") };
+        let _ = writeln!(stderr, "{label} {}", what.join("\n"));
+    }
+    for hint in hints {
+        let _ = writeln!(stderr, "{} {hint}", label("hint:", "36"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

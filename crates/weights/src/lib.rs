@@ -10,18 +10,24 @@
 //! - [`safetensors`]: one file or a directory of shards with its `config.json` and tokenizer;
 //! - [`checkpoint`]: either of the two behind one set of tensor names (GGUF's);
 //! - [`inspect`]: a report on any of them, also where the file is not complete.
+//! - [`catalogue`]: which models have a short name and where their files come from;
+//! - [`pull`]: fetching them, resumed and verified, into the [`store`] on this disk.
 //!
 //! This crate must never know what a layer or a token *does*: the transformer is built from these
 //! tensors in `model`, and text is made from the vocabulary in `text`.
 
 #![deny(unsafe_code)]
 
+pub mod catalogue;
 pub mod checkpoint;
 mod error;
 pub mod gguf;
 #[allow(unsafe_code)]
 mod mapping;
+pub mod pull;
 pub mod safetensors;
+pub mod store;
+pub mod quantize;
 mod tensor;
 
 pub use checkpoint::Checkpoint;
