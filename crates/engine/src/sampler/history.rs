@@ -1,6 +1,6 @@
 //! The tokens so far, and the penalties that keep the model from repeating them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Sampling;
 
@@ -10,6 +10,8 @@ pub(super) struct History {
     tokens: Vec<Entry>,
     window: Option<usize>,
     counts: HashMap<u32, Count>,
+    /// DRY's sequence breakers: there may be thousands, as many tokens hold a line's end.
+    breakers: HashSet<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +28,14 @@ struct Count {
 }
 
 impl History {
-    /// An empty history; penalties look at the last `window` tokens, or at all of them.
-    pub(super) fn new(window: Option<usize>) -> Self {
-        Self { tokens: Vec::new(), window, counts: HashMap::new() }
+    /// An empty history.
+    pub(super) fn new(sampling: &Sampling) -> Self {
+        Self {
+            tokens: Vec::new(),
+            window: sampling.repetition_last_n,
+            counts: HashMap::new(),
+            breakers: sampling.dry_sequence_breakers.iter().copied().collect(),
+        }
     }
 
     pub(super) fn push(&mut self, token: u32, generated: bool) {
@@ -83,9 +90,8 @@ impl History {
         let latest = |i: usize| window[window.len() - 1 - i].token;
         // The passage that might be repeating ends at the last token and starts after the last
         // sequence breaker.
-        let passage = (0..window.len())
-            .find(|&i| sampling.dry_sequence_breakers.contains(&latest(i)))
-            .unwrap_or(window.len());
+        let passage =
+            (0..window.len()).find(|&i| self.breakers.contains(&latest(i))).unwrap_or(window.len());
         if passage < sampling.dry_allowed_length {
             return longest;
         }

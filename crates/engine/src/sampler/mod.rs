@@ -51,7 +51,7 @@ impl Sampler {
             return Err(SamplingError::UnknownToken { token, vocab_size });
         }
         Ok(Self {
-            history: History::new(sampling.repetition_last_n),
+            history: History::new(&sampling),
             draws: Draws::new(sampling.seed),
             candidates: Vec::new(),
             sampling,
