@@ -1,0 +1,193 @@
+//! `Q2_K` to `Q6_K`: a search per sub-block, then the scales found are themselves rounded to
+//! integers under a common half, and the weights rounded again to the scales as a reader will
+//! see them.
+//!
+//! A sub-block whose scale comes out as zero keeps the integers of the search; they mean nothing.
+
+use kernels::blocks::{pack_scales_mins, pack_scales_q3_k};
+
+use super::search::{NEGLIGIBLE, Trials, fit_scale_and_min, fit_six_bits, fit_three_bits, nearest};
+use super::{extreme, put_f16};
+
+const Q2_TRIALS: Trials = Trials { highest: 3.0, first: -0.5, further: 15 };
+const Q4_TRIALS: Trials = Trials { highest: 15.0, first: -1.0, further: 20 };
+const Q5_TRIALS: Trials = Trials { highest: 31.0, first: -0.5, further: 15 };
+
+fn square(x: f32) -> f32 {
+    x * x
+}
+
+pub(super) fn quantize_q2_k(x: &[f32; 256], block: &mut [u8; 84]) {
+    let mut q = [[0; 16]; 16];
+    let (mut scales, mut mins) = ([0.0; 16], [0.0; 16]);
+    let (x, _) = x.as_chunks::<16>();
+    for (s, x) in x.iter().enumerate() {
+        (scales[s], mins[s]) =
+            fit_scale_and_min(x, &x.map(f32::abs), &Q2_TRIALS, f32::abs, &mut q[s]);
+    }
+
+    let (d, scales) = round_scales(&scales, 15.0);
+    let (dmin, mins) = round_scales(&mins, 15.0);
+    let d = put_f16(block, 80, d);
+    let dmin = put_f16(block, 82, dmin);
+    for s in 0..16 {
+        block[s] = scales[s] | mins[s] << 4;
+        round_with_min(&x[s], d * f32::from(scales[s]), dmin * f32::from(mins[s]), 3.0, &mut q[s]);
+    }
+    pack_two_bits(q.as_flattened(), &mut block[16..80]);
+}
+
+pub(super) fn quantize_q3_k(x: &[f32; 256], block: &mut [u8; 110]) {
+    let mut q = [[0; 16]; 16];
+    let mut scales = [0.0; 16];
+    let (x, _) = x.as_chunks::<16>();
+    for (s, x) in x.iter().enumerate() {
+        scales[s] = fit_three_bits(x, &mut q[s]);
+    }
+
+    let (d, scales) = round_signed_scales(&scales, 32.0);
+    let d = put_f16(block, 108, d);
+    for s in 0..16 {
+        round_signed(&x[s], d * f32::from(scales[s]), 4.0, &mut q[s]);
+    }
+    let q = q.as_flattened();
+    let (high_bits, _) = block.split_at_mut(32);
+    high_bits.fill(0);
+    for (j, q) in q.iter().enumerate() {
+        high_bits[j % 32] |= (q >> 2) << (j / 32);
+    }
+    pack_two_bits(q, &mut block[32..96]);
+    // A block of nothing but zeros keeps zero bytes here too, though they read as -32.
+    let scales = if scales == [0; 16] { [0; 12] } else { pack_scales_q3_k(&scales) };
+    block[96..108].copy_from_slice(&scales);
+}
+
+pub(super) fn quantize_q4_k(x: &[f32; 256], block: &mut [u8; 144]) {
+    let (header, q) = fit_with_six_bit_scales(x, &Q4_TRIALS);
+    block[..16].copy_from_slice(&header);
+    pack_four_bits(&q, &mut block[16..]);
+}
+
+pub(super) fn quantize_q5_k(x: &[f32; 256], block: &mut [u8; 176]) {
+    let (header, q) = fit_with_six_bit_scales(x, &Q5_TRIALS);
+    block[..16].copy_from_slice(&header);
+    let high_bits = &mut block[16..48];
+    high_bits.fill(0);
+    for (j, q) in q.iter().enumerate() {
+        high_bits[j % 32] |= (q >> 4) << (j / 32);
+    }
+    pack_four_bits(&q, &mut block[48..]);
+}
+
+/// What `Q4_K` and `Q5_K` have in common: the first 16 bytes of the block, and its integers.
+fn fit_with_six_bit_scales(x: &[f32; 256], trials: &Trials) -> ([u8; 16], [u8; 256]) {
+    let mut q = [[0; 32]; 8];
+    let (mut scales, mut mins) = ([0.0; 8], [0.0; 8]);
+    let (x, _) = x.as_chunks::<32>();
+    for (s, x) in x.iter().enumerate() {
+        let mut sum_squares = 0.0;
+        x.iter().for_each(|x| sum_squares += x * x);
+        let root_mean_square = (sum_squares / 32.0f32).sqrt();
+        let importance = x.map(|x| root_mean_square + x.abs());
+        (scales[s], mins[s]) = fit_scale_and_min(x, &importance, trials, square, &mut q[s]);
+    }
+
+    let (d, scales) = round_scales(&scales, 63.0);
+    let (dmin, mins) = round_scales(&mins, 63.0);
+    let mut header = [0; 16];
+    let d = put_f16(&mut header, 0, d);
+    let dmin = put_f16(&mut header, 2, dmin);
+    header[4..].copy_from_slice(&pack_scales_mins(&scales, &mins));
+    for s in 0..8 {
+        let (scale, min) = (d * f32::from(scales[s]), dmin * f32::from(mins[s]));
+        round_with_min(&x[s], scale, min, trials.highest, &mut q[s]);
+    }
+    let mut flat = [0; 256];
+    flat.copy_from_slice(q.as_flattened());
+    (header, flat)
+}
+
+pub(super) fn quantize_q6_k(x: &[f32; 256], block: &mut [u8; 210]) {
+    let mut q = [[0; 16]; 16];
+    let mut scales = [0.0; 16];
+    let (x, _) = x.as_chunks::<16>();
+    for (s, x) in x.iter().enumerate() {
+        scales[s] = fit_six_bits(x, &mut q[s]);
+    }
+    if extreme(&scales).abs() < NEGLIGIBLE {
+        block.fill(0);
+        return;
+    }
+
+    let (d, scales) = round_signed_scales(&scales, 128.0);
+    let d = put_f16(block, 208, d);
+    for s in 0..16 {
+        block[192 + s] = scales[s] as u8;
+        round_signed(&x[s], d * f32::from(scales[s]), 32.0, &mut q[s]);
+    }
+    let q = q.as_flattened();
+    for half in 0..2 {
+        for j in 0..32 {
+            let q: [u8; 4] = std::array::from_fn(|k| q[half * 128 + k * 32 + j]);
+            block[half * 64 + j] = q[0] & 15 | q[2] << 4;
+            block[half * 64 + 32 + j] = q[1] & 15 | q[3] << 4;
+            block[128 + half * 32 + j] =
+                q[0] >> 4 | q[1] >> 4 << 2 | q[2] >> 4 << 4 | q[3] >> 4 << 6;
+        }
+    }
+}
+
+/// The unit under which the greatest of `scales` becomes `highest`, and all of them as integers of
+/// 0 to `highest`.
+fn round_scales<const S: usize>(scales: &[f32; S], highest: f32) -> (f32, [u8; S]) {
+    let greatest = scales.iter().fold(0.0, |most, &s| if s > most { s } else { most });
+    if greatest == 0.0 {
+        return (0.0, [0; S]);
+    }
+    let inverse = highest / greatest;
+    (greatest / highest, scales.map(|s| nearest(inverse * s, 0.0, highest) as u8))
+}
+
+/// The unit under which the extreme of `scales` becomes `-half`, and all of them as integers of
+/// `-half` to `half - 1`.
+fn round_signed_scales(scales: &[f32; 16], half: f32) -> (f32, [i8; 16]) {
+    let extreme = extreme(scales);
+    if extreme == 0.0 {
+        return (0.0, [0; 16]);
+    }
+    let inverse = -half / extreme;
+    (1.0 / inverse, scales.map(|s| nearest(inverse * s, -half, half - 1.0) as i8))
+}
+
+/// The integers that bring `scale * q - min` closest to `x`.
+fn round_with_min<const N: usize>(x: &[f32; N], scale: f32, min: f32, high: f32, q: &mut [u8; N]) {
+    if scale != 0.0 {
+        *q = x.map(|x| nearest((x + min) / scale, 0.0, high) as u8);
+    }
+}
+
+/// The integers that bring `scale * (q - half)` closest to `x`.
+fn round_signed(x: &[f32; 16], scale: f32, half: f32, q: &mut [u8; 16]) {
+    if scale != 0.0 {
+        *q = x.map(|x| (nearest(x / scale, -half, half - 1.0) + half) as u8);
+    }
+}
+
+/// The two low bits of 256 integers: byte `j` of each half holds weights `j`, `j + 32`, `j + 64`
+/// and `j + 96` of that half, the first lowest.
+fn pack_two_bits(q: &[u8], bytes: &mut [u8]) {
+    for (q, bytes) in q.chunks_exact(128).zip(bytes.chunks_exact_mut(32)) {
+        for (j, byte) in bytes.iter_mut().enumerate() {
+            *byte = (0..4).fold(0, |byte, k| byte | (q[j + 32 * k] & 3) << (2 * k));
+        }
+    }
+}
+
+/// The four low bits of 256 integers: every 32 bytes hold 32 of them low and the next 32 high.
+fn pack_four_bits(q: &[u8; 256], bytes: &mut [u8]) {
+    for (q, bytes) in q.chunks_exact(64).zip(bytes.chunks_exact_mut(32)) {
+        for (j, byte) in bytes.iter_mut().enumerate() {
+            *byte = q[j] & 15 | q[j + 32] << 4;
+        }
+    }
+}

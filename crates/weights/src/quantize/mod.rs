@@ -1,0 +1,137 @@
+//! `f32` weights in, rows of any [`BlockType`] out.
+//!
+//! The bytes are those ggml's own quantisers write when given no importance matrix, so a file made
+//! here is the file llama.cpp's tools would have made. That fixes the arithmetic down to the order
+//! of additions: sums run in single precision from the first weight to the last and nothing is
+//! fused. Where ggml's rounding trick leaves its range (a scale many orders of magnitude below its
+//! min) ours keeps to the nearest representable weight instead.
+//!
+//! Each format is a function from one block's weights to one block's bytes. What is hard about
+//! quantising, choosing the scales, is in `search`; the rest is packing.
+
+mod iq4;
+mod k_quants;
+mod legacy;
+mod search;
+
+use half::{bf16, f16};
+use kernels::blocks::{BlockError, BlockType};
+
+/// Why a row could not be quantised.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum QuantizeError {
+    /// The lengths of source and destination do not belong together.
+    #[error(transparent)]
+    Row(#[from] BlockError),
+    /// A weight is NaN or infinite.
+    #[error(
+        "weight {position} of the row is {value}; only finite weights can be stored as {ty} \
+         (is the source file damaged?)"
+    )]
+    NotFinite {
+        /// The type asked for.
+        ty: BlockType,
+        /// The weight's place in the row.
+        position: usize,
+        /// The weight.
+        value: f32,
+    },
+    /// A weight is finite but would be infinite once stored.
+    #[error(
+        "weight {position} of the row is {value:e}, beyond the {limit:e} that {ty} can store; \
+         keep this tensor as F32"
+    )]
+    TooLarge {
+        /// The type asked for.
+        ty: BlockType,
+        /// The weight's place in the row.
+        position: usize,
+        /// The weight.
+        value: f32,
+        /// The largest magnitude the type takes.
+        limit: f32,
+    },
+}
+
+/// Quantises a row of weights into `dst`, which has exactly [`BlockType::row_bytes`] bytes.
+///
+/// # Errors
+/// Where the lengths do not belong together, and where a weight is not finite or too large for the
+/// type: every type but `F32` and `BF16` keeps half-precision numbers and takes weights up to
+/// 65504. `dst` is then untouched.
+pub fn quantize_row(ty: BlockType, src: &[f32], dst: &mut [u8]) -> Result<(), QuantizeError> {
+    ty.check_row(src.len(), dst.len())?;
+    check_weights(ty, src)?;
+    match ty {
+        BlockType::F32 => each_block(src, dst, |[x], out| *out = x.to_le_bytes()),
+        BlockType::F16 => each_block(src, dst, |[x], out| *out = f16::from_f32(*x).to_le_bytes()),
+        BlockType::BF16 => each_block(src, dst, |[x], out| *out = bf16::from_f32(*x).to_le_bytes()),
+        BlockType::Q4_0 => each_block(src, dst, legacy::quantize_q4_0),
+        BlockType::Q4_1 => each_block(src, dst, legacy::quantize_q4_1),
+        BlockType::Q5_0 => each_block(src, dst, legacy::quantize_q5_0),
+        BlockType::Q5_1 => each_block(src, dst, legacy::quantize_q5_1),
+        BlockType::Q8_0 => each_block(src, dst, legacy::quantize_q8_0),
+        BlockType::Q2_K => each_block(src, dst, k_quants::quantize_q2_k),
+        BlockType::Q3_K => each_block(src, dst, k_quants::quantize_q3_k),
+        BlockType::Q4_K => each_block(src, dst, k_quants::quantize_q4_k),
+        BlockType::Q5_K => each_block(src, dst, k_quants::quantize_q5_k),
+        BlockType::Q6_K => each_block(src, dst, k_quants::quantize_q6_k),
+        BlockType::IQ4_NL => each_block(src, dst, iq4::quantize_iq4_nl),
+        BlockType::IQ4_XS => each_block(src, dst, iq4::quantize_iq4_xs),
+    }
+    Ok(())
+}
+
+/// The largest magnitude `ty` takes. Scales and mins of the block formats are halves no larger
+/// than the block's largest weight, so for them the limit of a half is sufficient; it also keeps
+/// the squares the searches sum up far from overflow.
+fn limit(ty: BlockType) -> f32 {
+    match ty {
+        BlockType::F32 => f32::MAX,
+        BlockType::BF16 => bf16::MAX.to_f32(),
+        _ => f16::MAX.to_f32(),
+    }
+}
+
+fn check_weights(ty: BlockType, src: &[f32]) -> Result<(), QuantizeError> {
+    let limit = limit(ty);
+    // Negated, so that a NaN is caught as well.
+    #[allow(clippy::neg_cmp_op_on_partial_ord)]
+    match src.iter().position(|x| !(x.abs() <= limit)) {
+        None => Ok(()),
+        Some(position) if src[position].is_finite() => {
+            Err(QuantizeError::TooLarge { ty, position, value: src[position], limit })
+        }
+        Some(position) => Err(QuantizeError::NotFinite { ty, position, value: src[position] }),
+    }
+}
+
+/// Calls `quantize` with each block's weights and the bytes they go to.
+fn each_block<const WEIGHTS: usize, const BYTES: usize>(
+    src: &[f32],
+    dst: &mut [u8],
+    quantize: impl Fn(&[f32; WEIGHTS], &mut [u8; BYTES]),
+) {
+    let (weights, _) = src.as_chunks::<WEIGHTS>();
+    let (blocks, _) = dst.as_chunks_mut::<BYTES>();
+    for (weights, block) in weights.iter().zip(blocks) {
+        quantize(weights, block);
+    }
+}
+
+/// Stores `value` as a half at byte `at` of a block and returns what a reader will find there.
+fn put_f16(block: &mut [u8], at: usize, value: f32) -> f32 {
+    let value = f16::from_f32(value);
+    block[at..at + 2].copy_from_slice(&value.to_le_bytes());
+    value.to_f32()
+}
+
+/// The weight of largest magnitude, the first of several.
+fn extreme(x: &[f32]) -> f32 {
+    x.iter().fold(x[0], |most, x| if x.abs() > most.abs() { *x } else { most })
+}
+
+/// `1 / x`, and 0 for 0: the factor that turns weights into multiples of a scale.
+fn inverse(x: f32) -> f32 {
+    if x == 0.0 { 0.0 } else { 1.0 / x }
+}

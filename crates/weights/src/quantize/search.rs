@@ -1,0 +1,237 @@
+//! Choosing scales: given the weights of a sub-block, the integers and the scale (and min) that
+//! bring `scale * q` or `scale * q - min` closest to them.
+//!
+//! With the integers fixed the best scale is a least-squares fit; with the scale fixed the best
+//! integers are the nearest ones. No search here tries all combinations: each starts from scales
+//! near the one the sub-block's extremes suggest, rounds, fits, and keeps what came out best. An
+//! error counts by the weight's `importance`, which the caller chooses; larger weights matter more.
+
+use super::extreme;
+use kernels::blocks::KVALUES_IQ4NL;
+
+/// Sub-blocks whose weights are all below this are taken for zero.
+pub(super) const NEGLIGIBLE: f32 = 1e-15;
+
+/// `x` rounded to the nearest integer of `low..=high`, ties to even.
+pub(super) fn nearest(x: f32, low: f32, high: f32) -> f32 {
+    // The f32 spacing at 3 * 2^22 is 1: adding it rounds, without a call on targets that lack the
+    // instruction. Clamping first keeps the sum where that holds.
+    const ROUND: f32 = 12_582_912.0;
+    x.clamp(low, high) + ROUND - ROUND
+}
+
+/// The trials [`fit_scale_and_min`] makes.
+pub(super) struct Trials {
+    /// The integers are 0 to this.
+    pub highest: f32,
+    /// The first trial spreads the weights over `highest + first` steps ...
+    pub first: f32,
+    /// ... and each of this many further ones over 0.1 more.
+    pub further: u32,
+}
+
+/// Fits `x = scale * q - min` with `min >= 0`; returns `(scale, min)` and leaves the integers in
+/// `q`. The error of a weight counts `importance * cost(error)`.
+pub(super) fn fit_scale_and_min<const N: usize>(
+    x: &[f32; N],
+    importance: &[f32; N],
+    trials: &Trials,
+    cost: impl Fn(f32) -> f32,
+    q: &mut [u8; N],
+) -> (f32, f32) {
+    let (mut least, mut greatest) = (x[0], x[0]);
+    let (mut sum_w, mut sum_wx) = (0.0, 0.0);
+    for (&x, &w) in x.iter().zip(importance) {
+        least = if x < least { x } else { least };
+        greatest = if x > greatest { x } else { greatest };
+        sum_w += w;
+        sum_wx += w * x;
+    }
+    // A min is only ever subtracted, so the offset cannot be above zero.
+    least = least.min(0.0);
+    if greatest == least {
+        q.fill(0);
+        return (0.0, -least);
+    }
+
+    let quantize = |steps: f32, offset: f32| {
+        let inverse_scale = steps / (greatest - offset);
+        x.map(|x| nearest(inverse_scale * (x - offset), 0.0, trials.highest))
+    };
+    let total_cost = |levels: &[f32; N], scale: f32, offset: f32| {
+        let mut total = 0.0;
+        for ((&x, &w), &level) in x.iter().zip(importance).zip(levels) {
+            total += w * cost(scale * level + offset - x);
+        }
+        total
+    };
+
+    let mut best = quantize(trials.highest, least);
+    let (mut scale, mut offset) = (1.0 / (trials.highest / (greatest - least)), least);
+    let mut best_cost = total_cost(&best, scale, offset);
+
+    for trial in 0..=trials.further {
+        // From the best offset so far, not from the least weight: trials build on one another.
+        let levels = quantize(trials.first + 0.1 * trial as f32 + trials.highest, offset);
+        let (mut sum_l, mut sum_ll, mut sum_lx) = (0.0, 0.0, 0.0);
+        for ((&x, &w), &level) in x.iter().zip(importance).zip(&levels) {
+            let wl = w * level;
+            sum_l += wl;
+            sum_ll += wl * level;
+            sum_lx += wl * x;
+        }
+        // The normal equations of the weighted least-squares line through (level, x).
+        let determinant = sum_w * sum_ll - sum_l * sum_l;
+        if determinant <= 0.0 {
+            continue;
+        }
+        let mut fitted_scale = (sum_w * sum_lx - sum_wx * sum_l) / determinant;
+        let mut fitted_offset = (sum_ll * sum_wx - sum_l * sum_lx) / determinant;
+        if fitted_offset > 0.0 {
+            fitted_offset = 0.0;
+            fitted_scale = sum_lx / sum_ll;
+        }
+        let fitted_cost = total_cost(&levels, fitted_scale, fitted_offset);
+        if fitted_cost < best_cost {
+            (best, best_cost) = (levels, fitted_cost);
+            (scale, offset) = (fitted_scale, fitted_offset);
+        }
+    }
+    *q = best.map(|level| level as u8);
+    (scale, -offset)
+}
+
+/// Fits `x = scale * (q - 32)` by least squares for integers `q` of 0 to 63, each error weighed by
+/// the square of its weight. Returns the scale, whose sign makes the extreme weight negative.
+pub(super) fn fit_six_bits<const N: usize>(x: &[f32; N], q: &mut [u8; N]) -> f32 {
+    const HALF: f32 = 32.0;
+    let extreme = extreme(x);
+    if extreme.abs() < NEGLIGIBLE {
+        q.fill(0);
+        return 0.0;
+    }
+    let quantize = |steps: f32| {
+        let inverse_scale = -steps / extreme;
+        x.map(|x| nearest(inverse_scale * x, -HALF, HALF - 1.0))
+    };
+    let correlate = |levels: &[f32; N]| {
+        let (mut sum_lx, mut sum_ll) = (0.0, 0.0);
+        for (&x, &level) in x.iter().zip(levels) {
+            let w = x * x;
+            sum_lx += w * x * level;
+            sum_ll += w * level * level;
+        }
+        (sum_lx, sum_ll)
+    };
+
+    let mut best = quantize(HALF);
+    let (sum_lx, sum_ll) = correlate(&best);
+    let mut scale = if sum_ll == 0.0 { 0.0 } else { sum_lx / sum_ll };
+    // By how much the fit lowers the weighted square error: sum_lx^2 / sum_ll.
+    let mut gain = scale * sum_lx;
+
+    for trial in (-9..=9).filter(|trial| *trial != 0) {
+        let levels = quantize(HALF + 0.1 * trial as f32);
+        let (sum_lx, sum_ll) = correlate(&levels);
+        if sum_ll > 0.0 && sum_lx * sum_lx > gain * sum_ll {
+            best = levels;
+            scale = sum_lx / sum_ll;
+            gain = scale * sum_lx;
+        }
+    }
+    *q = best.map(|level| (level + HALF) as u8);
+    scale
+}
+
+/// Fits `x = scale * (q - 4)` for integers `q` of 0 to 7, errors weighed by the square of their
+/// weight: rounds once, then moves single weights to the level that suits the scale the *others*
+/// ask for, as long as that helps.
+pub(super) fn fit_three_bits<const N: usize>(x: &[f32; N], q: &mut [u8; N]) -> f32 {
+    const HALF: f32 = 4.0;
+    let extreme = extreme(x);
+    if extreme.abs() < NEGLIGIBLE {
+        q.fill(0);
+        return 0.0;
+    }
+    let inverse_scale = -HALF / extreme;
+    let mut levels = x.map(|x| nearest(inverse_scale * x, -HALF, HALF - 1.0));
+    let (mut sum_lx, mut sum_ll) = (0.0, 0.0);
+    for (&x, &level) in x.iter().zip(&levels) {
+        let w = x * x;
+        sum_lx += w * x * level;
+        sum_ll += w * level * level;
+    }
+
+    for _ in 0..5 {
+        let mut moved = false;
+        for (&x, level) in x.iter().zip(&mut levels) {
+            let w = x * x;
+            let others_lx = sum_lx - w * x * *level;
+            let others_ll = sum_ll - w * *level * *level;
+            if others_lx <= 0.0 {
+                continue;
+            }
+            let wanted = nearest(x * others_ll / others_lx, -HALF, HALF - 1.0);
+            if wanted == *level {
+                continue;
+            }
+            let wanted_lx = others_lx + w * x * wanted;
+            let wanted_ll = others_ll + w * wanted * wanted;
+            if wanted_ll > 0.0 && wanted_lx * wanted_lx * sum_ll > sum_lx * sum_lx * wanted_ll {
+                (*level, sum_lx, sum_ll) = (wanted, wanted_lx, wanted_ll);
+                moved = true;
+            }
+        }
+        if !moved {
+            break;
+        }
+    }
+    *q = levels.map(|level| (level + HALF) as u8);
+    if sum_ll > 0.0 { sum_lx / sum_ll } else { 0.0 }
+}
+
+/// Fits `x = scale * KVALUES_IQ4NL[q]` by least squares, errors weighed by the square of their
+/// weight. Returns the scale alone: the caller rounds it before choosing the numbers.
+pub(super) fn fit_table_scale(x: &[f32; 32]) -> f32 {
+    let extreme = extreme(x);
+    if extreme.abs() < NEGLIGIBLE {
+        return 0.0;
+    }
+    let correlate = |inverse_scale: f32| {
+        let (mut sum_vx, mut sum_vv) = (0.0, 0.0);
+        for &x in x {
+            let value = f32::from(KVALUES_IQ4NL[usize::from(nearest_entry(inverse_scale * x))]);
+            let wv = x * x * value;
+            sum_vx += wv * x;
+            sum_vv += wv * value;
+        }
+        (sum_vx, sum_vv)
+    };
+
+    let lowest = f32::from(KVALUES_IQ4NL[0]);
+    // The extreme weight goes to the table's longer, negative end, whichever its sign.
+    let (sum_vx, sum_vv) = correlate(1.0 / (-extreme / lowest));
+    let mut scale = if sum_vv > 0.0 { sum_vx / sum_vv } else { 0.0 };
+    let mut gain = scale * sum_vx;
+    for trial in -7..=7 {
+        let (sum_vx, sum_vv) = correlate((trial as f32 + lowest) / extreme);
+        if sum_vv > 0.0 && sum_vx * sum_vx > gain * sum_vv {
+            scale = sum_vx / sum_vv;
+            gain = scale * sum_vx;
+        }
+    }
+    scale
+}
+
+/// The index of the entry of [`KVALUES_IQ4NL`] nearest to `x`, the higher one where two are as
+/// near.
+pub(super) fn nearest_entry(x: f32) -> u8 {
+    // Neighbours are less than 24 apart and their midpoints multiples of a half, so counting the
+    // midpoints at or below `x` is exact and needs no branches.
+    let mut index = 0;
+    for pair in KVALUES_IQ4NL.windows(2) {
+        let midpoint = (f32::from(pair[0]) + f32::from(pair[1])) / 2.0;
+        index += u8::from(x >= midpoint);
+    }
+    index
+}
