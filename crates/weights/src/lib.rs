@@ -9,7 +9,7 @@
 //! - [`gguf`]: GGUF versions 2 and 3, split files, a tolerant reader, a writer;
 //! - [`safetensors`]: one file or a directory of shards with its `config.json` and tokenizer;
 //! - [`checkpoint`]: either of the two behind one set of tensor names (GGUF's);
-//! - [`inspect`]: a report on any of them, also where the file is not complete.
+//! - [`inspect`]: a report on any of them, also where the file is not complete;
 //! - [`catalogue`]: which models have a short name and where their files come from;
 //! - [`pull`]: fetching them, resumed and verified, into the [`store`] on this disk.
 //!
@@ -22,12 +22,13 @@ pub mod catalogue;
 pub mod checkpoint;
 mod error;
 pub mod gguf;
+pub mod inspect;
 #[allow(unsafe_code)]
 mod mapping;
 pub mod pull;
+pub mod quantize;
 pub mod safetensors;
 pub mod store;
-pub mod quantize;
 mod tensor;
 
 pub use checkpoint::Checkpoint;

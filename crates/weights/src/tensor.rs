@@ -133,8 +133,14 @@ pub(crate) fn refuse_overlaps(tensors: &[TensorInfo], path: &Path) -> Result<(),
 /// it in control characters.
 pub(crate) fn shorten(name: &str) -> String {
     const LONGEST: usize = 100;
-    let mut short: String =
-        name.chars().take(LONGEST).flat_map(|c| c.escape_debug().collect::<Vec<_>>()).collect();
+    let mut short = String::new();
+    for c in name.chars().take(LONGEST) {
+        if c.is_control() {
+            short.extend(c.escape_default());
+        } else {
+            short.push(c);
+        }
+    }
     if name.chars().nth(LONGEST).is_some() {
         short.push('…');
     }

@@ -200,7 +200,7 @@ impl Header {
     }
 }
 
-fn alignment(metadata: &Metadata, path: &Path) -> Result<u64, Error> {
+pub(super) fn alignment(metadata: &Metadata, path: &Path) -> Result<u64, Error> {
     const KEY: &str = "general.alignment";
     match metadata.u64(KEY)? {
         None => Ok(DEFAULT_ALIGNMENT),

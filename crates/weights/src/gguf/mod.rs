@@ -6,14 +6,19 @@
 mod header;
 mod layout;
 mod metadata;
+mod partial;
 mod split;
 mod value;
+mod write;
 
 use std::path::{Path, PathBuf};
 
 pub use header::{Header, RawTensor};
 pub use metadata::Metadata;
+pub use partial::{Partial, PartialTensor};
+use split::Parts;
 pub use value::{Array, Nested, StrArray, Value};
+pub use write::{AtomicFile, GgufWriter, TensorSpec};
 
 use crate::Error;
 use crate::mapping::Mapping;
@@ -36,26 +41,31 @@ impl Gguf {
     pub fn open(path: &Path) -> Result<Gguf, Error> {
         let first = Mapping::open(path)?;
         let header = Header::parse(&first, path)?;
-        let Some(paths) = split::parts(path, &header.metadata)? else {
+        let Some(split) = Parts::of(path, &header.metadata)? else {
             let tensors = header.layout(first.len() as u64, 0, path)?;
             return Gguf::assemble(path, vec![first], header, tensors);
         };
+        drop(first);
 
-        let mut parts = Vec::with_capacity(paths.len());
+        let mut parts = Vec::new();
         let mut tensors = Vec::new();
-        let mut front = None;
-        for (part, path) in paths.iter().enumerate() {
-            let mapping = Mapping::open(path)?;
-            let header = Header::parse(&mapping, path)?;
-            split::check_part(path, &header.metadata, part, paths.len())?;
-            tensors.extend(header.layout(mapping.len() as u64, part, path)?);
+        let mut front: Option<(PathBuf, Header)> = None;
+        for (part, path) in split.paths().enumerate() {
+            // Opened as we go, so that an absurd count stops at the first file not there.
+            if !path.exists() {
+                return Err(split.missing(&path, part));
+            }
+            let mapping = Mapping::open(&path)?;
+            let header = Header::parse(&mapping, &path)?;
+            split::check_part(&path, &header.metadata, part, split.count())?;
+            tensors.extend(header.layout(mapping.len() as u64, part, &path)?);
             parts.push(mapping);
-            front.get_or_insert(header);
+            front.get_or_insert((path, header));
         }
-        // `split::parts` never returns an empty list.
-        let header = front.unwrap_or(header);
-        split::check_total(&paths[0], &header.metadata, tensors.len())?;
-        Gguf::assemble(&paths[0], parts, header, tensors)
+        // There are at least two parts, so there is a first.
+        let (path, header) = front.unwrap_or((path.to_owned(), header));
+        split::check_total(&path, &header.metadata, tensors.len())?;
+        Gguf::assemble(&path, parts, header, tensors)
     }
 
     fn assemble(

@@ -10,51 +10,70 @@ use crate::Error;
 const MAX_PARTS: u64 = 99_999;
 const REMEDY: &str = "put all parts of the model in one directory under their original names";
 
-/// The files of the model that `path`, with this metadata, is a part of, in order; `None` where
-/// it is a model by itself. Every file returned exists.
-pub(super) fn parts(path: &Path, metadata: &Metadata) -> Result<Option<Vec<PathBuf>>, Error> {
-    let count = metadata.u64("split.count")?.unwrap_or(0);
-    if count <= 1 {
-        return Ok(None);
-    }
-    if count > MAX_PARTS {
-        let problem = format!("{count} parts are more than {MAX_PARTS}");
-        return Err(Error::malformed(path, "metadata key `split.count`", problem));
-    }
-    let name = path.file_name().and_then(|name| name.to_str());
-    let Some((stem, _, of)) = name.and_then(numbered) else {
-        return Err(Error::Malformed {
-            path: path.to_owned(),
-            field: "file name".to_owned(),
-            problem: format!(
-                "the model is split in {count} parts, but this name does not end in \
-                 -00001-of-{count:05}.gguf"
-            ),
-            remedy: REMEDY,
-        });
-    };
-    if of != count {
-        return Err(Error::Malformed {
-            path: path.to_owned(),
-            field: "metadata key `split.count`".to_owned(),
-            problem: format!("says {count} parts, the file's name {of}"),
-            remedy: REMEDY,
-        });
-    }
-    let mut paths = Vec::new();
-    for number in 1..=count {
-        let part = path.with_file_name(format!("{stem}-{number:05}-of-{count:05}.gguf"));
-        // Checked as we go, so that an absurd count stops at the first file that is not there.
-        if !part.exists() {
-            return Err(Error::Missing {
+/// The names of a split model's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parts {
+    dir: PathBuf,
+    stem: String,
+    count: u64,
+}
+
+impl Parts {
+    /// The split model that `path`, with this metadata, is a part of; `None` where it is a model
+    /// by itself.
+    pub(super) fn of(path: &Path, metadata: &Metadata) -> Result<Option<Parts>, Error> {
+        let count = metadata.u64("split.count")?.unwrap_or(0);
+        if count <= 1 {
+            return Ok(None);
+        }
+        if count > MAX_PARTS {
+            let problem = format!("{count} parts are more than {MAX_PARTS}");
+            return Err(Error::malformed(path, "metadata key `split.count`", problem));
+        }
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some((stem, _, of)) = name.and_then(numbered) else {
+            return Err(Error::Malformed {
                 path: path.to_owned(),
-                what: format!("part {number} of {count} ({})", part.display()),
-                remedy: "fetch it, or put it beside the others",
+                field: "file name".to_owned(),
+                problem: format!(
+                    "the model is split in {count} parts, but this name does not end in \
+                     -00001-of-{count:05}.gguf"
+                ),
+                remedy: REMEDY,
+            });
+        };
+        if of != count {
+            return Err(Error::Malformed {
+                path: path.to_owned(),
+                field: "metadata key `split.count`".to_owned(),
+                problem: format!("says {count} parts, the file's name {of}"),
+                remedy: REMEDY,
             });
         }
-        paths.push(part);
+        let dir = path.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Some(Parts { dir, stem: stem.to_owned(), count }))
     }
-    Ok(Some(paths))
+
+    /// The file of each part, in order, whether it exists or not.
+    pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        (1..=self.count).map(|number| {
+            self.dir.join(format!("{}-{number:05}-of-{:05}.gguf", self.stem, self.count))
+        })
+    }
+
+    /// Number of parts, at least two.
+    pub(super) fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// The error for part `part` (from 0) not being there.
+    pub(super) fn missing(&self, path: &Path, part: usize) -> Error {
+        Error::Missing {
+            path: path.to_owned(),
+            what: format!("part {} of {} of the model", part + 1, self.count),
+            remedy: "fetch it, or put it beside the others",
+        }
+    }
 }
 
 /// Splits `NAME-00002-of-00005.gguf` into `NAME`, 2 and 5.

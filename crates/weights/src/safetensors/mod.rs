@@ -17,7 +17,7 @@ use crate::Error;
 use crate::mapping::Mapping;
 use crate::tensor::{Table, Tensor, TensorInfo, shorten};
 
-pub(crate) use shards::{Shards, find, read_json};
+pub(crate) use shards::{Shards, chat_template, find, read_json};
 
 /// An open safetensors model: its shards mapped, all their claims checked, the small JSON files
 /// beside them parsed.
@@ -39,6 +39,9 @@ impl SafetensorsDir {
     /// `model.safetensors.index.json` lists, or else the only `.safetensors` file there is.
     pub fn open(path: &Path) -> Result<SafetensorsDir, Error> {
         let Shards { dir, files, index } = find(path)?;
+        if let Some(index) = &index {
+            index.check_files(&files)?;
+        }
         let mut shards = Vec::with_capacity(files.len());
         let mut tensors = Vec::new();
         for (part, file) in files.iter().enumerate() {
@@ -61,7 +64,7 @@ impl SafetensorsDir {
         let tensors = Table::new(tensors).map_err(twice)?;
         let renamed = Table::new(renamed).map_err(twice)?;
         if let Some(index) = index {
-            index.check(&tensors, &files)?;
+            index.check_tensors(&tensors, &files)?;
         }
         Ok(SafetensorsDir {
             shards,
@@ -158,7 +161,7 @@ impl SafetensorsDir {
     /// The chat template: `chat_template.jinja`, or else what `tokenizer_config.json` has (of
     /// several there the one named "default").
     pub fn chat_template(&self) -> Result<Option<String>, Error> {
-        shards::chat_template(&self.dir, self.tokenizer_config.as_ref())
+        chat_template(&self.dir, self.tokenizer_config.as_ref())
     }
 
     fn slice<'a>(&'a self, info: &'a TensorInfo) -> Tensor<'a> {

@@ -55,8 +55,25 @@ impl Index {
         names.into_iter().map(|name| dir.join(name)).collect()
     }
 
+    /// Whether every shard is there.
+    pub(super) fn check_files(&self, files: &[PathBuf]) -> Result<(), Error> {
+        match files.iter().position(|file| !file.exists()) {
+            Some(at) => Err(Error::Missing {
+                path: self.path.clone(),
+                what: format!("shard {} of {} ({})", at + 1, files.len(), files[at].display()),
+                remedy: "fetch it, or put it beside the others",
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// How many tensors the index lists for the shard `file`.
+    pub(crate) fn listed(&self, file: &Path) -> usize {
+        self.weight_map.values().filter(|shard| file.ends_with(shard)).count()
+    }
+
     /// Whether every tensor listed is in the shard it is listed for.
-    pub(super) fn check(&self, tensors: &Table, files: &[PathBuf]) -> Result<(), Error> {
+    pub(super) fn check_tensors(&self, tensors: &Table, files: &[PathBuf]) -> Result<(), Error> {
         for (tensor, shard) in &self.weight_map {
             let found = tensors.get(tensor).is_some_and(|t| files[t.part].ends_with(shard));
             if !found {
@@ -72,7 +89,8 @@ impl Index {
     }
 }
 
-/// Finds the files of the model at `path`: a directory, or one of its weight files.
+/// Finds the files of the model at `path`: a directory, or one of its weight files. They need
+/// not exist.
 pub(crate) fn find(path: &Path) -> Result<Shards, Error> {
     let kind = std::fs::metadata(path).map_err(Error::io(path, "open"))?;
     if !kind.is_dir() {
@@ -84,7 +102,6 @@ pub(crate) fn find(path: &Path) -> Result<Shards, Error> {
         if let Some(index) = Index::read(&dir)? {
             let files = index.files(&dir);
             if files.iter().any(|file| file.file_name() == path.file_name()) {
-                present(&files, &index.path)?;
                 return Ok(Shards { dir, files, index: Some(index) });
             }
         }
@@ -101,7 +118,6 @@ pub(crate) fn find(path: &Path) -> Result<Shards, Error> {
         if files.is_empty() {
             return Err(Error::malformed(&index.path, "weight_map", "is empty"));
         }
-        present(&files, &index.path)?;
         return Ok(Shards { dir, files, index: Some(index) });
     }
     let mut files = Vec::new();
@@ -125,17 +141,6 @@ pub(crate) fn find(path: &Path) -> Result<Shards, Error> {
             ),
             remedy: "fetch it from the model's repository, or name one of the files",
         }),
-    }
-}
-
-fn present(files: &[PathBuf], index: &Path) -> Result<(), Error> {
-    match files.iter().position(|file| !file.exists()) {
-        Some(at) => Err(Error::Missing {
-            path: index.to_owned(),
-            what: format!("shard {} of {} ({})", at + 1, files.len(), files[at].display()),
-            remedy: "fetch it, or put it beside the others",
-        }),
-        None => Ok(()),
     }
 }
 
