@@ -201,13 +201,13 @@ fn worst_share(ty: BlockType) -> (usize, f32) {
         BlockType::Q5_1 => (32, 1.0 / 31.0),
         BlockType::Q8_0 => (32, 0.5 / 127.0),
         // The searches weigh errors and may give up single weights for the good of the others.
-        BlockType::IQ4_NL => (32, 0.3),
-        BlockType::IQ4_XS => (256, 0.3),
-        BlockType::Q2_K => (256, 1.0),
-        BlockType::Q3_K => (256, 0.5),
-        BlockType::Q4_K => (256, 0.25),
-        BlockType::Q5_K => (256, 0.15),
-        BlockType::Q6_K => (256, 0.06),
+        BlockType::IQ4_NL => (32, 0.17),
+        BlockType::IQ4_XS => (256, 0.17),
+        BlockType::Q2_K => (256, 0.75),
+        BlockType::Q3_K => (256, 0.35),
+        BlockType::Q4_K => (256, 0.17),
+        BlockType::Q5_K => (256, 0.1),
+        BlockType::Q6_K => (256, 0.03),
     }
 }
 

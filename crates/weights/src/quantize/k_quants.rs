@@ -17,6 +17,7 @@ fn square(x: f32) -> f32 {
     x * x
 }
 
+/// Errors are weighed by the weight's magnitude and count linearly, not squared.
 pub(super) fn quantize_q2_k(x: &[f32; 256], block: &mut [u8; 84]) {
     let mut q = [[0; 16]; 16];
     let (mut scales, mut mins) = ([0.0; 16], [0.0; 16]);
@@ -37,6 +38,7 @@ pub(super) fn quantize_q2_k(x: &[f32; 256], block: &mut [u8; 84]) {
     pack_two_bits(q.as_flattened(), &mut block[16..80]);
 }
 
+/// Signed: the extreme weight of a sub-block becomes -4.
 pub(super) fn quantize_q3_k(x: &[f32; 256], block: &mut [u8; 110]) {
     let mut q = [[0; 16]; 16];
     let mut scales = [0.0; 16];
@@ -62,12 +64,15 @@ pub(super) fn quantize_q3_k(x: &[f32; 256], block: &mut [u8; 110]) {
     block[96..108].copy_from_slice(&scales);
 }
 
+/// Errors are weighed by magnitude, with the sub-block's root mean square added so that small
+/// weights count too.
 pub(super) fn quantize_q4_k(x: &[f32; 256], block: &mut [u8; 144]) {
     let (header, q) = fit_with_six_bit_scales(x, &Q4_TRIALS);
     block[..16].copy_from_slice(&header);
     pack_four_bits(&q, &mut block[16..]);
 }
 
+/// As `Q4_K`, with a fifth bit stored apart.
 pub(super) fn quantize_q5_k(x: &[f32; 256], block: &mut [u8; 176]) {
     let (header, q) = fit_with_six_bit_scales(x, &Q5_TRIALS);
     block[..16].copy_from_slice(&header);
@@ -107,6 +112,7 @@ fn fit_with_six_bit_scales(x: &[f32; 256], trials: &Trials) -> ([u8; 16], [u8; 2
     (header, flat)
 }
 
+/// Signed: the extreme weight of a sub-block becomes about -32.
 pub(super) fn quantize_q6_k(x: &[f32; 256], block: &mut [u8; 210]) {
     let mut q = [[0; 16]; 16];
     let mut scales = [0.0; 16];

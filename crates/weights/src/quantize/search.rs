@@ -199,8 +199,7 @@ pub(super) fn fit_table_scale(x: &[f32; 32]) -> f32 {
     }
     let correlate = |inverse_scale: f32| {
         let (mut sum_vx, mut sum_vv) = (0.0, 0.0);
-        for &x in x {
-            let value = f32::from(KVALUES_IQ4NL[usize::from(nearest_entry(inverse_scale * x))]);
+        for (&x, value) in x.iter().zip(nearest_values(&x.map(|x| inverse_scale * x))) {
             let wv = x * x * value;
             sum_vx += wv * x;
             sum_vv += wv * value;
@@ -223,15 +222,31 @@ pub(super) fn fit_table_scale(x: &[f32; 32]) -> f32 {
     scale
 }
 
+/// The value of the entry of [`KVALUES_IQ4NL`] nearest to each `x`, the higher one where two are as
+/// near.
+fn nearest_values(x: &[f32; 32]) -> [f32; 32] {
+    let mut values = [f32::from(KVALUES_IQ4NL[0]); 32];
+    for (midpoint, step) in midpoints_and_steps() {
+        // All weights against one midpoint rather than all midpoints for one weight: this way
+        // round the compiler compares a register of weights at a time.
+        for (value, &x) in values.iter_mut().zip(x) {
+            *value += if x >= midpoint { step } else { 0.0 };
+        }
+    }
+    values
+}
+
 /// The index of the entry of [`KVALUES_IQ4NL`] nearest to `x`, the higher one where two are as
 /// near.
 pub(super) fn nearest_entry(x: f32) -> u8 {
-    // Neighbours are less than 24 apart and their midpoints multiples of a half, so counting the
-    // midpoints at or below `x` is exact and needs no branches.
-    let mut index = 0;
-    for pair in KVALUES_IQ4NL.windows(2) {
-        let midpoint = (f32::from(pair[0]) + f32::from(pair[1])) / 2.0;
-        index += u8::from(x >= midpoint);
-    }
-    index
+    midpoints_and_steps().map(|(midpoint, _)| u8::from(x >= midpoint)).sum()
+}
+
+/// Where one entry of [`KVALUES_IQ4NL`] gives way to the next, and by how much that is greater.
+/// All of these are exact in an `f32`.
+fn midpoints_and_steps() -> impl Iterator<Item = (f32, f32)> {
+    KVALUES_IQ4NL.windows(2).map(|pair| {
+        let (low, high) = (f32::from(pair[0]), f32::from(pair[1]));
+        ((low + high) / 2.0, high - low)
+    })
 }
