@@ -1,0 +1,339 @@
+//! Splitting what a model says into reasoning, answer and tool calls while it is being said.
+//!
+//! A [`Splitter`] takes the decoded text in whatever pieces it comes and gives [`Event`]s. The
+//! events do not depend on where the text was cut: only what could be the beginning of a tag, and
+//! white space at the end (which a tag would swallow), is held back.
+//!
+//! Models are not careful with their tags. What is made of the common slips:
+//!
+//! - the prompt has opened the thinking already ([`Start::Inside`]), and the model opens it again:
+//!   the second tag is dropped;
+//! - the closing tag comes without an opening one: what was said until then was reasoning
+//!   ([`Event::ContentWasReasoning`]);
+//! - the closing tag never comes: all is reasoning ([`Splitter::in_reasoning`] tells), except that
+//!   a tool call at the start of a line ends it;
+//! - a tool call is not closed: it ends with the text, or where the next one begins;
+//! - tags in the answer, after the thinking, are text: somebody may be explaining them.
+
+/// A piece of what the model says. Pieces of a kind follow one another; to join them, see
+/// [`Answer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The next piece of the reasoning.
+    Reasoning(String),
+    /// The next piece of the answer.
+    Content(String),
+    /// One whole tool call: what stood between the tags, trimmed.
+    ToolCall(String),
+    /// All [`Event::Content`] so far was reasoning whose opening tag the model forgot.
+    ContentWasReasoning,
+}
+
+/// Where the prompt has left the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// Before any thinking: the model may open it or answer at once.
+    #[default]
+    Undecided,
+    /// Within the thinking, which the chat template has opened.
+    Inside,
+    /// After the thinking, or there is none: tags for it are text.
+    After,
+}
+
+/// The tags that set off reasoning and tool calls; an empty tag never occurs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tags {
+    /// Opening and closing tag of the reasoning.
+    pub thinking: (String, String),
+    /// Opening and closing tag of a tool call.
+    pub tool_call: (String, String),
+}
+
+impl Default for Tags {
+    fn default() -> Tags {
+        let pair = |open: &str, close: &str| (open.to_string(), close.to_string());
+        Tags {
+            thinking: pair("<think>", "</think>"),
+            tool_call: pair("<tool_call>", "</tool_call>"),
+        }
+    }
+}
+
+/// All of an answer, put together from its events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// What the model thought.
+    pub reasoning: String,
+    /// What it answered.
+    pub content: String,
+    /// The tool calls it made, in order.
+    pub tool_calls: Vec<String>,
+}
+
+impl Answer {
+    /// Adds what an event says.
+    pub fn add(&mut self, event: Event) {
+        match event {
+            Event::Reasoning(text) => self.reasoning.push_str(&text),
+            Event::Content(text) => self.content.push_str(&text),
+            Event::ToolCall(call) => self.tool_calls.push(call),
+            Event::ContentWasReasoning => {
+                self.reasoning.push_str(&std::mem::take(&mut self.content));
+            }
+        }
+    }
+
+    /// Splits a whole text at once.
+    pub fn split(text: &str, tags: Tags, start: Start) -> Answer {
+        let mut splitter = Splitter::new(tags, start);
+        let mut answer = Answer::default();
+        for event in splitter.push(text).into_iter().chain(splitter.finish()) {
+            answer.add(event);
+        }
+        answer
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Reasoning,
+    Content,
+    ToolCall,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tag {
+    OpenThinking,
+    CloseThinking,
+    OpenCall,
+    CloseCall,
+}
+
+/// What stands at a place where a tag may begin.
+enum Found {
+    /// This tag.
+    Whole(Tag),
+    /// The beginning of a tag, as far as the text goes yet.
+    Part,
+    /// Text.
+    Nothing,
+}
+
+/// Splits one answer; see the module.
+#[derive(Clone, Debug)]
+pub struct Splitter {
+    tags: [(Tag, String); 4],
+    place: Place,
+    /// Text that may be the beginning of a tag.
+    pending: String,
+    /// White space after the last word, dropped if a tag follows.
+    held: String,
+    /// The tool call so far.
+    call: String,
+    /// Line ends are being dropped: a tag has just gone by.
+    after_tag: bool,
+    /// A word has been said in this place since it was entered.
+    spoken: bool,
+    /// An opening tag of the reasoning would be one.
+    may_open: bool,
+    /// A closing tag of the reasoning, without an opening one, would be one.
+    may_close: bool,
+    /// A tool call has ended the reasoning; the closing tag may yet come.
+    cut_short: bool,
+}
+
+impl Splitter {
+    /// A splitter at the beginning of an answer.
+    pub fn new(tags: Tags, start: Start) -> Splitter {
+        Splitter {
+            tags: [
+                (Tag::OpenThinking, tags.thinking.0),
+                (Tag::CloseThinking, tags.thinking.1),
+                (Tag::OpenCall, tags.tool_call.0),
+                (Tag::CloseCall, tags.tool_call.1),
+            ],
+            place: if start == Start::Inside { Place::Reasoning } else { Place::Content },
+            pending: String::new(),
+            held: String::new(),
+            call: String::new(),
+            after_tag: start != Start::Undecided,
+            spoken: false,
+            may_open: start == Start::Undecided,
+            may_close: start == Start::Undecided,
+            cut_short: false,
+        }
+    }
+
+    /// Whether the text is within the reasoning at the moment.
+    pub fn in_reasoning(&self) -> bool {
+        self.place == Place::Reasoning
+    }
+
+    /// What the next piece of text settles.
+    pub fn push(&mut self, text: &str) -> Vec<Event> {
+        self.pending.push_str(text);
+        self.advance(false)
+    }
+
+    /// What was held back: call it once, when the text has ended.
+    pub fn finish(&mut self) -> Vec<Event> {
+        let mut events = self.advance(true);
+        let held = std::mem::take(&mut self.held);
+        if self.place == Place::ToolCall {
+            self.end_call(&mut events);
+        } else if !held.is_empty() {
+            self.emit(held, &mut events);
+        }
+        events
+    }
+
+    fn advance(&mut self, ended: bool) -> Vec<Event> {
+        let mut events = Vec::new();
+        let text = std::mem::take(&mut self.pending);
+        // Everything before `said` is settled; between it and `at` is text to be said.
+        let (mut said, mut at) = (0, 0);
+        while let Some(offset) = self.next_candidate(&text[at..]) {
+            at += offset;
+            self.say(&text[said..at], &mut events);
+            said = at;
+            match self.tag_at(&text[at..], ended) {
+                Found::Whole(tag) => {
+                    at += self.spelling(tag).len();
+                    said = at;
+                    self.pass(tag, &mut events);
+                }
+                Found::Part => {
+                    self.pending.push_str(&text[at..]);
+                    return events;
+                }
+                Found::Nothing => at += text[at..].chars().next().map_or(1, char::len_utf8),
+            }
+        }
+        self.say(&text[said..], &mut events);
+        events
+    }
+
+    fn spelling(&self, tag: Tag) -> &str {
+        &self.tags[tag as usize].1
+    }
+
+    /// The offset of the next character that some tag begins with.
+    fn next_candidate(&self, text: &str) -> Option<usize> {
+        text.find(|letter| self.tags.iter().any(|(_, tag)| tag.starts_with(letter)))
+    }
+
+    /// The longest tag that counts as one here and that `text` begins with.
+    fn tag_at(&self, text: &str, ended: bool) -> Found {
+        let mut found = None;
+        for (tag, spelling) in self.tags.iter().filter(|(tag, _)| self.counts(*tag)) {
+            if text.starts_with(spelling.as_str()) {
+                if found.is_none_or(|longest| self.spelling(longest).len() < spelling.len()) {
+                    found = Some(*tag);
+                }
+            } else if !ended && spelling.starts_with(text) {
+                return Found::Part;
+            }
+        }
+        found.map_or(Found::Nothing, Found::Whole)
+    }
+
+    /// Whether the tag, if it stood here, would be a tag rather than text.
+    fn counts(&self, tag: Tag) -> bool {
+        if self.spelling(tag).is_empty() {
+            return false;
+        }
+        let line_start = !self.spoken || self.held.contains('\n');
+        match (self.place, tag) {
+            (Place::Content, Tag::OpenThinking) => self.may_open && !self.spoken,
+            (Place::Content, Tag::CloseThinking) => self.may_close || self.cut_short,
+            (Place::Content, Tag::OpenCall) => true,
+            (Place::Reasoning, Tag::OpenThinking) => !self.spoken,
+            (Place::Reasoning, Tag::CloseThinking) => true,
+            (Place::Reasoning, Tag::OpenCall) => line_start,
+            (Place::ToolCall, Tag::OpenCall) => self.call.trim_end_matches(' ').ends_with('\n'),
+            (Place::ToolCall, Tag::CloseCall) => true,
+            (Place::ToolCall, _) | (_, Tag::CloseCall) => false,
+        }
+    }
+
+    /// Goes past a tag into the place it leads to.
+    fn pass(&mut self, tag: Tag, events: &mut Vec<Event>) {
+        self.held.clear();
+        match (self.place, tag) {
+            (Place::Content, Tag::CloseThinking) if self.may_close && self.spoken => {
+                events.push(Event::ContentWasReasoning);
+            }
+            (Place::Reasoning, Tag::OpenCall) => self.cut_short = true,
+            (Place::ToolCall, _) => self.end_call(events),
+            _ => {}
+        }
+        match tag {
+            Tag::OpenThinking => {
+                self.place = Place::Reasoning;
+                self.cut_short = false;
+                self.may_open = false;
+                self.may_close = false;
+            }
+            Tag::CloseThinking => {
+                self.place = Place::Content;
+                self.cut_short = false;
+                self.may_open = false;
+                self.may_close = false;
+            }
+            Tag::OpenCall => {
+                self.place = Place::ToolCall;
+                self.may_close = false;
+            }
+            Tag::CloseCall => {
+                self.place = Place::Content;
+                // Some models think again between calls.
+                self.may_open = true;
+            }
+        }
+        self.spoken = false;
+        self.after_tag = true;
+    }
+
+    fn end_call(&mut self, events: &mut Vec<Event>) {
+        let call = std::mem::take(&mut self.call);
+        if !call.trim().is_empty() {
+            events.push(Event::ToolCall(call.trim().to_string()));
+        }
+    }
+
+    /// Says `text`, which holds no tag, in the present place.
+    fn say(&mut self, mut text: &str, events: &mut Vec<Event>) {
+        if self.place == Place::ToolCall {
+            self.call.push_str(text);
+            return;
+        }
+        if self.after_tag {
+            text = text.trim_start_matches(['\r', '\n']);
+        }
+        if text.is_empty() {
+            return;
+        }
+        self.after_tag = false;
+        let words = text.trim_end();
+        if !words.is_empty() {
+            let mut piece = std::mem::take(&mut self.held);
+            piece.push_str(words);
+            self.spoken = true;
+            self.emit(piece, events);
+        }
+        self.held.push_str(&text[words.len()..]);
+    }
+
+    fn emit(&self, piece: String, events: &mut Vec<Event>) {
+        match (self.place, events.last_mut()) {
+            (Place::Reasoning, Some(Event::Reasoning(text)))
+            | (Place::Content, Some(Event::Content(text))) => text.push_str(&piece),
+            (Place::Reasoning, _) => events.push(Event::Reasoning(piece)),
+            _ => events.push(Event::Content(piece)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

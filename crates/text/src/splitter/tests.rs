@@ -1,0 +1,205 @@
+use super::*;
+use proptest::prelude::*;
+
+fn events(start: Start, pieces: &[&str]) -> Vec<Event> {
+    let mut splitter = Splitter::new(Tags::default(), start);
+    let mut all: Vec<Event> = Vec::new();
+    for event in pieces.iter().flat_map(|piece| splitter.push(piece)) {
+        join(&mut all, event);
+    }
+    for event in splitter.finish() {
+        join(&mut all, event);
+    }
+    all
+}
+
+fn join(all: &mut Vec<Event>, event: Event) {
+    match (all.last_mut(), event) {
+        (Some(Event::Reasoning(text)), Event::Reasoning(more))
+        | (Some(Event::Content(text)), Event::Content(more)) => text.push_str(&more),
+        (_, event) => all.push(event),
+    }
+}
+
+fn reasoning(text: &str) -> Event {
+    Event::Reasoning(text.to_string())
+}
+
+fn content(text: &str) -> Event {
+    Event::Content(text.to_string())
+}
+
+fn call(text: &str) -> Event {
+    Event::ToolCall(text.to_string())
+}
+
+#[test]
+fn thinking_then_answer() {
+    assert_eq!(
+        events(Start::Undecided, &["<think>\nlet me see\n</think>\n\nYes."]),
+        [reasoning("let me see"), content("Yes.")]
+    );
+    assert_eq!(
+        events(Start::Inside, &["let me see\n</think>\n\nYes."]),
+        [reasoning("let me see"), content("Yes.")]
+    );
+}
+
+#[test]
+fn a_plain_answer_passes_unchanged() {
+    assert_eq!(
+        events(Start::Undecided, &["\n a < b,\n  then <b>\n"]),
+        [content("\n a < b,\n  then <b>\n")]
+    );
+}
+
+#[test]
+fn a_tag_cut_in_three() {
+    assert_eq!(
+        events(Start::Undecided, &["<th", "in", "k>\nhm", "</", "think", ">ok"]),
+        [reasoning("hm"), content("ok")]
+    );
+}
+
+#[test]
+fn only_what_may_be_a_tag_is_held_back() {
+    let mut splitter = Splitter::new(Tags::default(), Start::Inside);
+    assert_eq!(splitter.push("so a <"), [reasoning("so a")]);
+    assert_eq!(splitter.push("b"), [reasoning(" <b")]);
+    assert_eq!(splitter.push("</think"), []);
+    assert_eq!(splitter.push("!"), [reasoning("</think!")]);
+    // In the middle of a line a call cannot begin, so nothing is held back for it.
+    assert_eq!(splitter.push("<too"), [reasoning("<too")]);
+    assert!(splitter.in_reasoning());
+}
+
+#[test]
+fn the_prompt_opened_and_the_model_opens_again() {
+    assert_eq!(events(Start::Inside, &["<think>\nhm</think>ok"]), [reasoning("hm"), content("ok")]);
+}
+
+#[test]
+fn the_opening_tag_was_forgotten() {
+    assert_eq!(
+        events(Start::Undecided, &["let me see\n</think>\n\nYes."]),
+        [content("let me see"), Event::ContentWasReasoning, content("Yes.")]
+    );
+    let answer = Answer::split("let me see\n</think>\n\nYes.", Tags::default(), Start::Undecided);
+    assert_eq!((answer.reasoning.as_str(), answer.content.as_str()), ("let me see", "Yes."));
+}
+
+#[test]
+fn the_closing_tag_was_forgotten() {
+    assert_eq!(events(Start::Inside, &["on and on\n"]), [reasoning("on and on\n")]);
+    assert_eq!(
+        events(Start::Inside, &["I need it.\n<tool_call>{}</tool_call>\n</think>\nDone"]),
+        [reasoning("I need it."), call("{}"), content("Done")]
+    );
+}
+
+#[test]
+fn tags_in_the_answer_are_text() {
+    let text = "The tags are <think> and </think>.";
+    assert_eq!(events(Start::Inside, &["hm</think>\n", text]), [reasoning("hm"), content(text)]);
+    assert_eq!(events(Start::After, &[text]), [content(text)]);
+}
+
+#[test]
+fn tool_calls_come_whole() {
+    let text = "Looking.\n<tool_call>\n{\"name\": \"f\"}\n</tool_call>\n<tool_call>\n{\"name\": \"g\"}\n</tool_call>";
+    let wanted = [content("Looking."), call("{\"name\": \"f\"}"), call("{\"name\": \"g\"}")];
+    assert_eq!(events(Start::Undecided, &[text]), wanted);
+    let unclosed = text.replace("\n</tool_call>", "");
+    assert_eq!(events(Start::Undecided, &[&unclosed]), wanted);
+    assert_eq!(events(Start::Undecided, &["<tool_call>\n \n"]), []);
+}
+
+#[test]
+fn thinking_between_tool_calls() {
+    assert_eq!(
+        events(
+            Start::Inside,
+            &["one</think><tool_call>a</tool_call>\n<think>two</think><tool_call>b</tool_call>"]
+        ),
+        [reasoning("one"), call("a"), reasoning("two"), call("b")]
+    );
+}
+
+#[test]
+fn tags_are_the_callers() {
+    let tags = Tags {
+        thinking: ("[THINK]".into(), "[/THINK]".into()),
+        tool_call: (String::new(), String::new()),
+    };
+    let answer = Answer::split("[THINK]a[/THINK]<tool_call>b", tags, Start::Undecided);
+    assert_eq!(answer.reasoning, "a");
+    assert_eq!(answer.content, "<tool_call>b");
+    assert!(answer.tool_calls.is_empty());
+}
+
+fn said() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        Just("<think>".to_string()),
+        Just("</think>".to_string()),
+        Just("<tool_call>".to_string()),
+        Just("</tool_call>".to_string()),
+        "[<>/a\n é]{0,3}",
+        "<?/?(th|think|tool_)>?",
+    ];
+    prop::collection::vec(word, 0..12).prop_map(|words| words.concat())
+}
+
+fn start() -> impl Strategy<Value = Start> {
+    prop_oneof![Just(Start::Undecided), Just(Start::Inside), Just(Start::After)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn events_do_not_depend_on_the_cutting(
+        text in said(), start in start(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)
+    ) {
+        let mut ends: Vec<usize> = cuts
+            .iter()
+            .map(|cut| cut.index(text.len() + 1))
+            .filter(|&end| text.is_char_boundary(end))
+            .chain([0, text.len()])
+            .collect();
+        ends.sort_unstable();
+        let pieces: Vec<&str> = ends.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
+        let letters: Vec<&str> = text.split("").collect();
+        let whole = events(start, &[&text]);
+        prop_assert_eq!(&events(start, &pieces), &whole);
+        prop_assert_eq!(&events(start, &letters), &whole);
+    }
+
+    /// Nothing is lost but tags and white space beside them, and nothing is made up.
+    #[test]
+    fn all_words_come_out_in_order(text in said(), start in start()) {
+        let mut said = String::new();
+        for event in events(start, &[&text]) {
+            match event {
+                Event::Reasoning(text) | Event::Content(text) | Event::ToolCall(text) => {
+                    said.push_str(&text);
+                }
+                Event::ContentWasReasoning => {}
+            }
+        }
+        let bare = |text: &str| {
+            let mut text = text.to_string();
+            for tag in ["<think>", "</think>", "<tool_call>", "</tool_call>"] {
+                text = text.replace(tag, "");
+            }
+            text.split_whitespace().collect::<String>()
+        };
+        // Removing a tag may join two halves of another; only compare where it does not.
+        prop_assume!(bare(&bare(&text)) == bare(&text));
+        prop_assert_eq!(bare(&said), bare(&text));
+    }
+
+    #[test]
+    fn text_without_tags_is_untouched(text in "[a-z \n.é]{0,40}") {
+        prop_assert_eq!(Answer::split(&text, Tags::default(), Start::Undecided).content, text);
+    }
+}
