@@ -1,1 +1,22 @@
-//! ponder-model
+//! The transformer: a configuration and a file of weights in, logits out.
+//!
+//! [`Model::load`] repacks the weights of an open [`weights::Checkpoint`] for this machine's
+//! kernels; [`Model::forward`] runs the layers over a batch of spans, each any number of tokens of
+//! one [`Sequence`] at its own place in the paged [`KvCache`]. This crate knows nothing about
+//! text, sampling or who asks.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+mod error;
+mod forward;
+mod kv_cache;
+mod load;
+mod rope;
+
+pub use config::Config;
+pub use error::Error;
+pub use forward::{Span, Want, Workspace};
+pub use kv_cache::{KvCache, Sequence};
+pub use load::{Layer, Model};
+pub use rope::{RopeConfig, RopeScaling, RopeScalingRequest};

@@ -1,0 +1,84 @@
+//! Settings from GGUF metadata (keys as laid down in the GGUF specification).
+
+use kernels::ops::RopeLayout;
+use weights::gguf::Gguf;
+
+use super::{Config, traits};
+use crate::{Error, RopeConfig, RopeScaling};
+
+pub(super) fn read(file: &Gguf) -> Result<Config, Error> {
+    let metadata = file.metadata();
+    let architecture = metadata.require_str("general.architecture")?;
+    let (qkv_bias, qk_norm) = traits(file.path(), architecture)?;
+    let key = |name: &str| format!("{architecture}.{name}");
+    let bad = |name: &str, problem: String| Error::Config {
+        path: file.path().to_owned(),
+        key: key(name),
+        problem,
+    };
+    let size = |name: &str| metadata.require_u32(&key(name)).map(|v| v as usize);
+    let maybe_size = |name: &str| metadata.u32(&key(name)).map(|v| v.map(|v| v as usize));
+
+    let hidden = size("embedding_length")?;
+    let heads = size("attention.head_count")?;
+    if heads == 0 {
+        return Err(bad("attention.head_count", "0 is not within 1 to 16384".to_owned()));
+    }
+    let head_dim = maybe_size("attention.key_length")?.unwrap_or(hidden / heads);
+    if let Some(value) = maybe_size("attention.value_length")?
+        && value != head_dim
+    {
+        let problem = format!("values of {value} elements beside keys of {head_dim}");
+        return Err(bad("attention.value_length", problem));
+    }
+    let context_length = size("context_length")?;
+    let factor = metadata.f32(&key("rope.scaling.factor"))?;
+    let original = maybe_size("rope.scaling.original_context_length")?;
+    let scaling = match (metadata.str(&key("rope.scaling.type"))?, factor) {
+        (None | Some("none"), _) => RopeScaling::None,
+        (Some("linear"), Some(factor)) if factor >= 1.0 => RopeScaling::Linear { factor },
+        (Some("yarn"), Some(factor)) if factor >= 1.0 => {
+            let beta = |name: &str, default| metadata.f32(&key(name)).map(|b| b.unwrap_or(default));
+            // GGUF's attn_factor multiplies YaRN's own.
+            let own = metadata.f32(&key("rope.scaling.attn_factor"))?;
+            RopeScaling::Yarn {
+                factor,
+                original: original.unwrap_or(context_length),
+                beta_fast: beta("rope.scaling.yarn_beta_fast", 32.0)?,
+                beta_slow: beta("rope.scaling.yarn_beta_slow", 1.0)?,
+                attention_factor: own.map(|a| a * (0.1 * factor.ln() + 1.0)),
+            }
+        }
+        (Some("linear" | "yarn"), factor) => {
+            let problem = format!("{factor:?} is no factor of at least 1");
+            return Err(bad("rope.scaling.factor", problem));
+        }
+        (Some(other), _) => {
+            let problem = format!("`{other}` is not one of none, linear, yarn");
+            return Err(bad("rope.scaling.type", problem));
+        }
+    };
+    Ok(Config {
+        architecture: architecture.to_owned(),
+        layers: size("block_count")?,
+        hidden,
+        heads,
+        kv_heads: maybe_size("attention.head_count_kv")?.unwrap_or(heads),
+        head_dim,
+        ffn: size("feed_forward_length")?,
+        rms_norm_eps: metadata.require_f32(&key("attention.layer_norm_rms_epsilon"))?,
+        context_length,
+        rope: RopeConfig {
+            theta: metadata.f32(&key("rope.freq_base"))?.unwrap_or(10_000.0),
+            dim: maybe_size("rope.dimension_count")?.unwrap_or(head_dim),
+            // Converters permute q and k of `llama` so that neighbours are rotated together.
+            layout: match architecture {
+                "llama" => RopeLayout::Interleaved,
+                _ => RopeLayout::Halves,
+            },
+            scaling,
+        },
+        qkv_bias,
+        qk_norm,
+    })
+}

@@ -1,0 +1,161 @@
+//! Settings from a `config.json` as `transformers` writes it.
+
+use std::path::Path;
+
+use kernels::ops::RopeLayout;
+use serde_json::Value;
+
+use super::{Config, traits};
+use crate::{Error, RopeConfig, RopeScaling};
+
+/// An object of `config.json` and where it is.
+struct Object<'a> {
+    path: &'a Path,
+    prefix: &'a str,
+    value: &'a Value,
+}
+
+impl Object<'_> {
+    fn bad(&self, key: &str, problem: impl Into<String>) -> Error {
+        Error::Config {
+            path: self.path.to_owned(),
+            key: format!("config.json: {}{key}", self.prefix),
+            problem: problem.into(),
+        }
+    }
+
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.value.get(key).filter(|v| !v.is_null())
+    }
+
+    fn size(&self, key: &str) -> Result<Option<usize>, Error> {
+        self.get(key)
+            .map(|v| {
+                v.as_u64()
+                    .and_then(|v| usize::try_from(v).ok())
+                    .ok_or_else(|| self.bad(key, format!("{v} is no whole number")))
+            })
+            .transpose()
+    }
+
+    fn number(&self, key: &str) -> Result<Option<f32>, Error> {
+        self.get(key)
+            .map(|v| match v.as_f64() {
+                Some(v) => Ok(v as f32),
+                None => Err(self.bad(key, format!("{v} is no number"))),
+            })
+            .transpose()
+    }
+
+    fn need<T>(&self, key: &str, value: Option<T>) -> Result<T, Error> {
+        value.ok_or_else(|| self.bad(key, "is missing; fetch or convert the model again"))
+    }
+}
+
+pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
+    let config = Object { path, prefix: "", value };
+    let architecture =
+        config.need("model_type", value.get("model_type").and_then(Value::as_str))?;
+    let (qkv_bias, qk_norm) = traits(path, architecture)?;
+    for (key, wanted) in [("hidden_act", Value::from("silu")), ("mlp_bias", Value::from(false))] {
+        if let Some(found) = config.get(key)
+            && *found != wanted
+        {
+            return Err(config.bad(key, format!("{found} is not supported, only {wanted}")));
+        }
+    }
+    if config.get("use_sliding_window") == Some(&Value::Bool(true)) {
+        return Err(config.bad("use_sliding_window", "sliding windows are not supported"));
+    }
+    let size = |key: &str| config.need(key, config.size(key)?);
+
+    let hidden = size("hidden_size")?;
+    let heads = size("num_attention_heads")?;
+    if heads == 0 {
+        return Err(config.bad("num_attention_heads", "0 is not within 1 to 16384"));
+    }
+    let head_dim = config.size("head_dim")?.unwrap_or(hidden / heads);
+    let max_positions = size("max_position_embeddings")?;
+
+    // Newer files keep theta and scaling together in `rope_parameters`.
+    let (name, rope) = ["rope_parameters", "rope_scaling"]
+        .into_iter()
+        .find_map(|name| config.get(name).map(|v| (name, v)))
+        .unwrap_or(("", &Value::Null));
+    let prefix = format!("{name}.");
+    let rope = Object { path, prefix: &prefix, value: rope };
+    let theta = match rope.number("rope_theta")? {
+        Some(theta) => theta,
+        None => config.number("rope_theta")?.unwrap_or(10_000.0),
+    };
+    let scaling = scaling(&rope, &config, max_positions)?;
+    // A model whose file says nothing about the stretched length can still use it.
+    let context_length = match scaling {
+        RopeScaling::Yarn { factor, original, .. } => {
+            max_positions.max((original as f32 * factor) as usize)
+        }
+        _ => max_positions,
+    };
+    Ok(Config {
+        architecture: architecture.to_owned(),
+        layers: size("num_hidden_layers")?,
+        hidden,
+        heads,
+        kv_heads: config.size("num_key_value_heads")?.unwrap_or(heads),
+        head_dim,
+        ffn: size("intermediate_size")?,
+        rms_norm_eps: config.need("rms_norm_eps", config.number("rms_norm_eps")?)?,
+        context_length,
+        rope: RopeConfig {
+            theta,
+            dim: (head_dim as f32 * rope.number("partial_rotary_factor")?.unwrap_or(1.0)) as usize,
+            layout: RopeLayout::Halves,
+            scaling,
+        },
+        qkv_bias,
+        qk_norm,
+    })
+}
+
+fn scaling(
+    rope: &Object<'_>,
+    config: &Object<'_>,
+    max_positions: usize,
+) -> Result<RopeScaling, Error> {
+    let kind = ["rope_type", "type"].into_iter().find_map(|key| rope.get(key)?.as_str());
+    let kind = kind.unwrap_or("default");
+    if kind == "default" {
+        return Ok(RopeScaling::None);
+    }
+    let factor = rope.need("factor", rope.number("factor")?)?;
+    if !(1.0..=1024.0).contains(&factor) {
+        return Err(rope.bad("factor", format!("{factor} is not within 1 to 1024")));
+    }
+    let original = match rope.size("original_max_position_embeddings")? {
+        Some(original) => original,
+        None => config.size("original_max_position_embeddings")?.unwrap_or(max_positions),
+    };
+    match kind {
+        "linear" => Ok(RopeScaling::Linear { factor }),
+        "llama3" => {
+            let need = |key: &str| rope.need(key, rope.number(key)?);
+            Ok(RopeScaling::Llama3 {
+                factor,
+                low_freq_factor: need("low_freq_factor")?,
+                high_freq_factor: need("high_freq_factor")?,
+                original,
+            })
+        }
+        "yarn" => Ok(RopeScaling::Yarn {
+            factor,
+            original,
+            beta_fast: rope.number("beta_fast")?.unwrap_or(32.0),
+            beta_slow: rope.number("beta_slow")?.unwrap_or(1.0),
+            attention_factor: rope.number("attention_factor")?,
+        }),
+        other => {
+            Err(rope
+                .bad("rope_type", format!("`{other}` is not one of default, linear, llama3, yarn")))
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What a model is, in numbers: read from GGUF metadata or `config.json`.
+//!
+//! `qwen2`, `llama` and `qwen3` are one transformer with different answers to a few questions
+//! ([`Config::qkv_bias`], [`Config::qk_norm`], the RoPE layout): there is no code per architecture.
+
+mod gguf;
+mod hugging_face;
+
+use std::path::Path;
+
+use weights::Checkpoint;
+
+use crate::{Error, RopeConfig};
+
+/// The architectures there are answers for.
+pub const ARCHITECTURES: [&str; 3] = ["llama", "qwen2", "qwen3"];
+
+/// Whether a kind of tensor is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// It must be.
+    Always,
+    /// It may be.
+    Maybe,
+    /// It isn't.
+    Never,
+}
+
+/// Shape and constants of a transformer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// One of [`ARCHITECTURES`].
+    pub architecture: String,
+    /// Transformer layers.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key-value heads.
+    pub kv_heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Width of the feed-forward layer.
+    pub ffn: usize,
+    /// Added to the mean square in RMSNorm.
+    pub rms_norm_eps: f32,
+    /// Positions the model was made for, scaling included.
+    pub context_length: usize,
+    /// Rotary position embedding.
+    pub rope: RopeConfig,
+    /// Biases on q, k and v.
+    pub qkv_bias: Presence,
+    /// RMSNorm on each head of q and k.
+    pub qk_norm: Presence,
+}
+
+/// What the architecture's name alone decides.
+fn traits(path: &Path, architecture: &str) -> Result<(Presence, Presence), Error> {
+    match architecture {
+        "llama" => Ok((Presence::Maybe, Presence::Never)),
+        "qwen2" => Ok((Presence::Always, Presence::Never)),
+        "qwen3" => Ok((Presence::Maybe, Presence::Always)),
+        _ => Err(Error::Architecture { path: path.to_owned(), found: architecture.to_owned() }),
+    }
+}
+
+impl Config {
+    /// Reads the settings of an open model.
+    ///
+    /// # Errors
+    /// The architecture is unknown, or a setting is missing or makes no sense.
+    pub fn read(checkpoint: &Checkpoint) -> Result<Config, Error> {
+        let config = match checkpoint {
+            Checkpoint::Gguf(file) => gguf::read(file)?,
+            Checkpoint::Safetensors(dir) => hugging_face::read(dir.path(), dir.config()?)?,
+        };
+        config.check(checkpoint.path())?;
+        Ok(config)
+    }
+
+    /// Bytes of keys and values of one position in a cache of 2-byte numbers.
+    pub fn kv_bytes_per_token(&self) -> usize {
+        2 * 2 * self.layers * self.kv_heads * self.head_dim
+    }
+
+    /// Refuses settings no kernel could work with, before anything is allocated by them.
+    fn check(&self, path: &Path) -> Result<(), Error> {
+        let bad = |key: &str, problem: String| {
+            Err(Error::Config { path: path.to_owned(), key: key.to_owned(), problem })
+        };
+        let sizes = [
+            ("block_count", self.layers, 1 << 12),
+            ("embedding_length", self.hidden, 1 << 20),
+            ("feed_forward_length", self.ffn, 1 << 22),
+            ("attention.head_count", self.heads, 1 << 14),
+            ("attention.head_count_kv", self.kv_heads, 1 << 14),
+            ("attention.key_length", self.head_dim, 1 << 12),
+            ("context_length", self.context_length, 1 << 30),
+            ("rope.dimension_count", self.rope.dim, 1 << 12),
+        ];
+        for (key, value, limit) in sizes {
+            if value == 0 || value > limit {
+                return bad(key, format!("{value} is not within 1 to {limit}"));
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) || self.heads / self.kv_heads > 256 {
+            let problem =
+                format!("{} query heads can't share {} key-value heads", self.heads, self.kv_heads);
+            return bad("attention.head_count_kv", problem);
+        }
+        if !self.head_dim.is_multiple_of(16) {
+            let problem = format!("{} is no multiple of 16", self.head_dim);
+            return bad("attention.key_length", problem);
+        }
+        if self.rope.dim > self.head_dim || !self.rope.dim.is_multiple_of(2) {
+            let problem = format!(
+                "{} of a head's {} elements can't be rotated",
+                self.rope.dim, self.head_dim
+            );
+            return bad("rope.dimension_count", problem);
+        }
+        if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
+            let problem = format!("{} is not between 0 and 1", self.rms_norm_eps);
+            return bad("attention.layer_norm_rms_epsilon", problem);
+        }
+        if !(self.rope.theta > 1.0 && self.rope.theta.is_finite()) {
+            return bad("rope.freq_base", format!("{} is not above 1", self.rope.theta));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Why a model could not be built or run.
+
+use std::path::PathBuf;
+
+use kernels::IsaError;
+use kernels::matmul::MatrixError;
+
+/// What went wrong, where, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file itself.
+    #[error(transparent)]
+    Weights(#[from] weights::Error),
+    /// `PONDER_ISA` asks for something this machine can't do.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
+    /// An architecture that isn't built in.
+    #[error(
+        "{}: architecture `{found}` is not one of those this version runs: {}",
+        .path.display(), crate::config::ARCHITECTURES.join(", ")
+    )]
+    Architecture {
+        /// The model.
+        path: PathBuf,
+        /// Its architecture.
+        found: String,
+    },
+    /// A setting of the model that is missing or makes no sense.
+    #[error("{}: {key}: {problem}", .path.display())]
+    Config {
+        /// The model.
+        path: PathBuf,
+        /// The metadata key, or the key of `config.json`.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A tensor that the architecture needs.
+    #[error(
+        "{}: tensor `{name}` is missing; the file is incomplete or was made for another \
+         architecture, fetch or convert it again", .path.display()
+    )]
+    MissingTensor {
+        /// The model.
+        path: PathBuf,
+        /// The tensor, by its GGUF name.
+        name: String,
+    },
+    /// A tensor of another shape than the settings call for.
+    #[error(
+        "{}: tensor `{name}` has shape {found:?} where the model's settings call for {expected:?}; \
+         the file is damaged, fetch or convert it again", .path.display()
+    )]
+    Shape {
+        /// The model.
+        path: PathBuf,
+        /// The tensor, by its GGUF name.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// What it should be.
+        expected: Vec<usize>,
+    },
+    /// A tensor whose bytes can't be packed.
+    #[error("{}: tensor `{name}`: {source}", .path.display())]
+    Matrix {
+        /// The model.
+        path: PathBuf,
+        /// The tensor, by its GGUF name.
+        name: String,
+        /// Why.
+        source: MatrixError,
+    },
+    /// A `--rope-scaling` that can't be understood.
+    #[error(
+        "rope scaling `{given}`: {problem}; give `none`, `linear:FACTOR`, `yarn:FACTOR` or \
+         `yarn:FACTOR:ORIGINAL_CONTEXT`"
+    )]
+    RopeScaling {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A token that isn't in the vocabulary.
+    #[error("token {token} is outside the model's vocabulary of {vocab}")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+    /// The cache has no pages left.
+    #[error(
+        "the key-value cache is full: {needed} more pages of 64 tokens are needed, {free} of \
+         {limit} are free; shorten the prompt or give a larger --ctx"
+    )]
+    CacheFull {
+        /// Pages that were asked for.
+        needed: usize,
+        /// Pages that are left.
+        free: usize,
+        /// Pages there may be.
+        limit: usize,
+    },
+}

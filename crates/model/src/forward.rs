@@ -1,0 +1,227 @@
+//! The forward pass: one function for chat, server, rollouts and scoring.
+
+use kernels::Isa;
+use kernels::attention::{AttentionSpan, PAGE, attend, store_kv};
+use kernels::matmul::{Product, Quantized, matmul};
+use kernels::ops;
+
+use crate::{Error, KvCache, Layer, Model, Sequence};
+
+/// Which of a span's tokens the caller wants predictions for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    /// None: the span is only to be read into the cache.
+    Nothing,
+    /// The last one's: what comes next.
+    Last,
+    /// Every one's.
+    All,
+}
+
+/// Tokens to be appended to one sequence.
+pub struct Span<'a> {
+    /// Where they go.
+    pub sequence: &'a mut Sequence,
+    /// What is read, at least one token.
+    pub tokens: &'a [u32],
+    /// Whose predictions are wanted.
+    pub want: Want,
+}
+
+/// Memory a forward pass works in, kept from one to the next.
+#[derive(Default)]
+pub struct Workspace {
+    /// `[tokens, hidden]`: the residual stream.
+    hidden: Vec<f32>,
+    /// `[tokens, hidden]`: normalised, or a layer's output.
+    normed: Vec<f32>,
+    /// `[tokens, heads, head_dim]`.
+    q: Vec<f32>,
+    /// `[tokens, kv_heads, head_dim]`.
+    k: Vec<f32>,
+    /// `[tokens, kv_heads, head_dim]`.
+    v: Vec<f32>,
+    /// `[tokens, heads, head_dim]`.
+    attention: Vec<f32>,
+    /// `[tokens, ffn]`.
+    gate: Vec<f32>,
+    /// `[tokens, ffn]`.
+    up: Vec<f32>,
+    /// `[tokens, rope.dim / 2]`.
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    /// `[wanted, hidden]`: normalised final states.
+    wanted: Vec<f32>,
+    quantized: Quantized,
+}
+
+/// The first `n` elements, growing the vector if need be. What they hold is overwritten.
+fn first(v: &mut Vec<f32>, n: usize) -> &mut [f32] {
+    if v.len() < n {
+        v.resize(n, 0.0);
+    }
+    &mut v[..n]
+}
+
+impl Model {
+    /// Appends each span's tokens to its sequence and returns how many predictions are ready for
+    /// [`Model::logits`], in the order of the spans.
+    ///
+    /// A token's result depends on its own sequence only, to the bit, not on what else is in the
+    /// batch.
+    ///
+    /// # Errors
+    /// A token isn't in the vocabulary, or the cache is full; no sequence has changed then.
+    pub fn forward(
+        &self,
+        cache: &mut KvCache,
+        spans: &mut [Span<'_>],
+        work: &mut Workspace,
+    ) -> Result<usize, Error> {
+        let c = &self.config;
+        let tokens: usize = spans.iter().map(|s| s.tokens.len()).sum();
+        let hidden = first(&mut work.hidden, tokens * c.hidden);
+        work.cos.clear();
+        work.sin.clear();
+        let mut rows = hidden.chunks_exact_mut(c.hidden);
+        for span in spans.iter() {
+            for ((i, token), row) in span.tokens.iter().enumerate().zip(&mut rows) {
+                self.embed(*token, row)?;
+                self.rope.angles(span.sequence.len() + i, &mut work.cos, &mut work.sin);
+            }
+        }
+        for span in spans.iter_mut() {
+            cache.reserve(span.sequence, span.tokens.len())?;
+        }
+        if tokens > 0 {
+            for (i, layer) in self.layers.iter().enumerate() {
+                self.attention(layer, i, cache, spans, tokens, work);
+                self.feed_forward(layer, tokens, work);
+            }
+        }
+
+        work.wanted.clear();
+        let mut at = 0;
+        for span in spans.iter_mut() {
+            let n = span.tokens.len();
+            cache.advance(span.sequence, n);
+            let from = match span.want {
+                Want::Nothing => n,
+                Want::Last => n.saturating_sub(1),
+                Want::All => 0,
+            };
+            let wanted = &work.hidden[(at + from) * c.hidden..(at + n) * c.hidden];
+            work.wanted.extend_from_slice(wanted);
+            at += n;
+        }
+        Ok(work.wanted.len() / c.hidden)
+    }
+
+    /// Logits of the predictions `range` of the last [`Model::forward`] with this workspace, into
+    /// `out`, `[predictions, vocab]`.
+    ///
+    /// # Panics
+    /// If there are fewer predictions, or `out` has another size.
+    pub fn logits(&self, work: &mut Workspace, range: std::ops::Range<usize>, out: &mut [f32]) {
+        let n = self.config.hidden;
+        let states = &work.wanted[range.start * n..range.end * n];
+        let normed = first(&mut work.normed, states.len());
+        let eps = self.config.rms_norm_eps;
+        ops::rms_norm(self.isa, &self.pool, states, &self.output_norm, eps, normed);
+        let products = &mut [Product { weight: &self.output, out }];
+        matmul(self.isa, &self.pool, normed, products, &mut work.quantized);
+    }
+
+    /// `hidden += attention(norm(hidden))`.
+    fn attention(
+        &self,
+        layer: &Layer,
+        index: usize,
+        cache: &mut KvCache,
+        spans: &[Span<'_>],
+        tokens: usize,
+        work: &mut Workspace,
+    ) {
+        let Model { config: c, isa, pool, .. } = self;
+        let isa: Isa = *isa;
+        let (q_row, kv_row) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        let hidden = &mut work.hidden[..tokens * c.hidden];
+        let normed = first(&mut work.normed, tokens * c.hidden);
+        ops::rms_norm(isa, pool, hidden, &layer.attn_norm, c.rms_norm_eps, normed);
+
+        let q = first(&mut work.q, tokens * q_row);
+        let k = first(&mut work.k, tokens * kv_row);
+        let v = first(&mut work.v, tokens * kv_row);
+        let products = &mut [
+            Product { weight: &layer.q, out: q },
+            Product { weight: &layer.k, out: k },
+            Product { weight: &layer.v, out: v },
+        ];
+        matmul(isa, pool, normed, products, &mut work.quantized);
+        for (x, bias) in
+            [(&mut *q, &layer.q_bias), (&mut *k, &layer.k_bias), (&mut *v, &layer.v_bias)]
+        {
+            if let Some(bias) = bias {
+                ops::add_bias(pool, x, bias);
+            }
+        }
+        for (x, row, norm) in [(&mut *q, q_row, &layer.q_norm), (&mut *k, kv_row, &layer.k_norm)] {
+            if let Some(norm) = norm {
+                ops::rms_norm_in_place(isa, pool, x, norm, c.rms_norm_eps);
+            }
+            let angles = (&work.cos[..], &work.sin[..]);
+            ops::rope(isa, pool, x, row, c.head_dim, c.rope.layout, angles);
+        }
+
+        let shape = *cache.shape();
+        let mut rows = k.chunks_exact(kv_row).zip(v.chunks_exact(kv_row));
+        for span in spans {
+            let start = span.sequence.len();
+            for (position, (k, v)) in (start..start + span.tokens.len()).zip(&mut rows) {
+                let page = cache.page_mut(span.sequence, index, position);
+                store_kv(isa, &shape, page, position % PAGE, k, v);
+            }
+        }
+        let pages: Vec<Vec<&[u8]>> = spans.iter().map(|s| cache.layer(s.sequence, index)).collect();
+        let seen: Vec<AttentionSpan<'_>> = spans
+            .iter()
+            .zip(&pages)
+            .map(|(span, pages)| AttentionSpan {
+                pages,
+                position: span.sequence.len(),
+                tokens: span.tokens.len(),
+            })
+            .collect();
+        let out = first(&mut work.attention, tokens * q_row);
+        let scale = 1.0 / (c.head_dim as f32).sqrt();
+        attend(isa, pool, &shape, scale, &seen, q, out);
+
+        matmul(
+            isa,
+            pool,
+            out,
+            &mut [Product { weight: &layer.o, out: normed }],
+            &mut work.quantized,
+        );
+        ops::add(pool, hidden, normed);
+    }
+
+    /// `hidden += down(silu(gate(norm(hidden))) · up(norm(hidden)))`.
+    fn feed_forward(&self, layer: &Layer, tokens: usize, work: &mut Workspace) {
+        let Model { config: c, isa, pool, .. } = self;
+        let hidden = &mut work.hidden[..tokens * c.hidden];
+        let normed = first(&mut work.normed, tokens * c.hidden);
+        ops::rms_norm(*isa, pool, hidden, &layer.ffn_norm, c.rms_norm_eps, normed);
+        let gate = first(&mut work.gate, tokens * c.ffn);
+        let up = first(&mut work.up, tokens * c.ffn);
+        let products = &mut [
+            Product { weight: &layer.gate, out: gate },
+            Product { weight: &layer.up, out: up },
+        ];
+        matmul(*isa, pool, normed, products, &mut work.quantized);
+        ops::swiglu(*isa, pool, gate, up);
+        let products = &mut [Product { weight: &layer.down, out: normed }];
+        matmul(*isa, pool, gate, products, &mut work.quantized);
+        ops::add(pool, hidden, normed);
+    }
+}

@@ -1,0 +1,242 @@
+//! Keys and values of the tokens read so far, in pages of [`PAGE`] positions.
+//!
+//! A [`Sequence`] is a list of pages and a length. Pages are counted: [`KvCache::fork`] shares
+//! them, and the first write to a shared page copies it. Memory is taken when a page is first
+//! needed and kept for the next sequence afterwards.
+
+use kernels::Aligned;
+use kernels::attention::{KvShape, KvType, PAGE};
+
+use crate::{Config, Error};
+
+struct Page {
+    /// All layers, one after the other, each `KvShape::page_bytes` long.
+    data: Aligned,
+    /// Sequences that hold it.
+    owners: usize,
+}
+
+/// The pages of all sequences of one model.
+pub struct KvCache {
+    shape: KvShape,
+    layers: usize,
+    pages: Vec<Page>,
+    free: Vec<usize>,
+    limit: usize,
+}
+
+/// One text's place in the cache. It must be given back with [`KvCache::release`].
+#[derive(Debug, Default)]
+pub struct Sequence {
+    pages: Vec<usize>,
+    len: usize,
+}
+
+impl Sequence {
+    /// Tokens whose keys and values are there.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl KvCache {
+    /// A cache for at most `tokens` positions, rounded up to whole pages, all sequences together.
+    pub fn new(config: &Config, ty: KvType, tokens: usize) -> KvCache {
+        KvCache {
+            shape: KvShape {
+                heads: config.heads,
+                kv_heads: config.kv_heads,
+                head_dim: config.head_dim,
+                ty,
+            },
+            layers: config.layers,
+            pages: Vec::new(),
+            free: Vec::new(),
+            limit: tokens.div_ceil(PAGE),
+        }
+    }
+
+    /// Heads and storage type.
+    pub fn shape(&self) -> &KvShape {
+        &self.shape
+    }
+
+    /// Pages that could still be handed out.
+    pub fn free_pages(&self) -> usize {
+        self.free.len() + (self.limit - self.pages.len())
+    }
+
+    /// Bytes of memory taken so far.
+    pub fn bytes(&self) -> usize {
+        self.pages.iter().map(|p| p.data.len()).sum()
+    }
+
+    /// Makes room for `tokens` more positions of a sequence: new pages at its end, and a copy of
+    /// its last one if that is shared.
+    ///
+    /// # Errors
+    /// There aren't enough pages; nothing has changed then.
+    pub(crate) fn reserve(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), Error> {
+        if tokens == 0 {
+            return Ok(());
+        }
+        let held = sequence.pages.len();
+        let new = (sequence.len + tokens).div_ceil(PAGE).saturating_sub(held);
+        let first_written = sequence.len / PAGE;
+        let shared: Vec<usize> =
+            (first_written..held).filter(|i| self.pages[sequence.pages[*i]].owners > 1).collect();
+        let needed = new + shared.len();
+        if needed > self.free_pages() {
+            return Err(Error::CacheFull { needed, free: self.free_pages(), limit: self.limit });
+        }
+        for i in shared {
+            let old = sequence.pages[i];
+            let copy = self.take_page();
+            let [from, to] = self.pages.get_disjoint_mut([old, copy]).unwrap_or_else(|_| {
+                unreachable!("a page just taken is not one that is held");
+            });
+            to.data.copy_from_slice(&from.data);
+            from.owners -= 1;
+            sequence.pages[i] = copy;
+        }
+        for _ in 0..new {
+            let page = self.take_page();
+            sequence.pages.push(page);
+        }
+        Ok(())
+    }
+
+    /// A page nobody holds. [`KvCache::reserve`] has made sure there is one.
+    fn take_page(&mut self) -> usize {
+        let page = self.free.pop().unwrap_or_else(|| {
+            let data = Aligned::zeroed(self.layers * self.shape.page_bytes());
+            self.pages.push(Page { data, owners: 0 });
+            self.pages.len() - 1
+        });
+        self.pages[page].owners = 1;
+        page
+    }
+
+    /// A second sequence with the same beginning; no keys or values are copied.
+    pub fn fork(&mut self, sequence: &Sequence) -> Sequence {
+        for page in &sequence.pages {
+            self.pages[*page].owners += 1;
+        }
+        Sequence { pages: sequence.pages.clone(), len: sequence.len }
+    }
+
+    /// Forgets everything after the first `len` tokens.
+    pub fn truncate(&mut self, sequence: &mut Sequence, len: usize) {
+        sequence.len = sequence.len.min(len);
+        let keep = sequence.len.div_ceil(PAGE);
+        for page in sequence.pages.drain(keep..) {
+            let owners = &mut self.pages[page].owners;
+            *owners -= 1;
+            if *owners == 0 {
+                self.free.push(page);
+            }
+        }
+    }
+
+    /// Gives a sequence's pages back.
+    pub fn release(&mut self, mut sequence: Sequence) {
+        self.truncate(&mut sequence, 0);
+    }
+
+    /// Counts `tokens` more positions, now written, as part of the sequence.
+    pub(crate) fn advance(&self, sequence: &mut Sequence, tokens: usize) {
+        sequence.len += tokens;
+        debug_assert!(sequence.len <= sequence.pages.len() * PAGE);
+    }
+
+    /// One layer of the page that holds `position`, to write to.
+    pub(crate) fn page_mut(
+        &mut self,
+        sequence: &Sequence,
+        layer: usize,
+        position: usize,
+    ) -> &mut [u8] {
+        let bytes = self.shape.page_bytes();
+        let page = &mut self.pages[sequence.pages[position / PAGE]];
+        debug_assert_eq!(page.owners, 1, "shared pages are copied before they are written");
+        &mut page.data[layer * bytes..(layer + 1) * bytes]
+    }
+
+    /// One layer of each of a sequence's pages.
+    pub(crate) fn layer(&self, sequence: &Sequence, layer: usize) -> Vec<&[u8]> {
+        let bytes = self.shape.page_bytes();
+        let slice = |page: &usize| &self.pages[*page].data[layer * bytes..(layer + 1) * bytes];
+        sequence.pages.iter().map(slice).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kernels::ops::RopeLayout;
+
+    use super::*;
+    use crate::config::Presence;
+    use crate::{RopeConfig, RopeScaling};
+
+    fn cache(tokens: usize) -> KvCache {
+        let config = Config {
+            architecture: "llama".to_owned(),
+            layers: 2,
+            hidden: 32,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 16,
+            ffn: 32,
+            rms_norm_eps: 1e-5,
+            context_length: 1024,
+            rope: RopeConfig {
+                theta: 1e4,
+                dim: 16,
+                layout: RopeLayout::Halves,
+                scaling: RopeScaling::None,
+            },
+            qkv_bias: Presence::Never,
+            qk_norm: Presence::Never,
+        };
+        KvCache::new(&config, KvType::F16, tokens)
+    }
+
+    fn grow(cache: &mut KvCache, sequence: &mut Sequence, tokens: usize) {
+        cache.reserve(sequence, tokens).unwrap();
+        cache.advance(sequence, tokens);
+    }
+
+    #[test]
+    fn pages_come_and_go() {
+        let mut cache = cache(3 * PAGE);
+        let mut a = Sequence::default();
+        grow(&mut cache, &mut a, PAGE + 1);
+        assert_eq!(cache.free_pages(), 1);
+        let error = cache.reserve(&mut a, 2 * PAGE).unwrap_err();
+        assert!(matches!(error, Error::CacheFull { needed: 2, free: 1, limit: 3 }), "{error}");
+        assert_eq!((a.len(), cache.free_pages()), (PAGE + 1, 1));
+        cache.truncate(&mut a, PAGE);
+        assert_eq!((a.len(), cache.free_pages()), (PAGE, 2));
+        cache.release(a);
+        assert_eq!(cache.free_pages(), 3);
+    }
+
+    #[test]
+    fn forks_share_until_they_write() {
+        let mut cache = cache(8 * PAGE);
+        let mut a = Sequence::default();
+        grow(&mut cache, &mut a, PAGE + 10);
+        cache.page_mut(&a, 1, PAGE)[0] = 42;
+        let mut b = cache.fork(&a);
+        assert_eq!(cache.free_pages(), 6);
+        grow(&mut cache, &mut b, 1);
+        assert_eq!(cache.free_pages(), 5, "only the half-full page is copied");
+        assert_eq!(cache.layer(&b, 1)[1][0], 42);
+        cache.page_mut(&b, 1, PAGE)[0] = 7;
+        assert_eq!((cache.layer(&a, 1)[1][0], cache.layer(&b, 1)[1][0]), (42, 7));
+        cache.release(a);
+        cache.release(b);
+        assert_eq!(cache.free_pages(), 8);
+    }
+}

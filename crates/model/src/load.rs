@@ -1,0 +1,228 @@
+//! From a file's tensors to a model that can run.
+
+use std::path::Path;
+
+use kernels::matmul::Matrix;
+use kernels::{Isa, Pool};
+use weights::{Checkpoint, Tensor};
+
+use crate::config::Presence;
+use crate::rope::Rope;
+use crate::{Config, Error, RopeScalingRequest};
+
+/// One transformer layer.
+pub struct Layer {
+    pub(crate) attn_norm: Vec<f32>,
+    pub(crate) q: Matrix,
+    pub(crate) k: Matrix,
+    pub(crate) v: Matrix,
+    pub(crate) q_bias: Option<Vec<f32>>,
+    pub(crate) k_bias: Option<Vec<f32>>,
+    pub(crate) v_bias: Option<Vec<f32>>,
+    pub(crate) q_norm: Option<Vec<f32>>,
+    pub(crate) k_norm: Option<Vec<f32>>,
+    pub(crate) o: Matrix,
+    pub(crate) ffn_norm: Vec<f32>,
+    pub(crate) gate: Matrix,
+    pub(crate) up: Matrix,
+    pub(crate) down: Matrix,
+}
+
+/// A transformer with its weights, ready to run.
+pub struct Model {
+    pub(crate) config: Config,
+    pub(crate) isa: Isa,
+    pub(crate) pool: Pool,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) output_norm: Vec<f32>,
+    pub(crate) output: Matrix,
+    pub(crate) rope: Rope,
+    /// Kept for the embeddings: a token's row is read from the mapped file when it is needed.
+    checkpoint: Checkpoint,
+    vocab: usize,
+}
+
+const EMBEDDING: &str = "token_embd.weight";
+const OUTPUT: &str = "output.weight";
+
+impl Model {
+    /// Repacks all weights for this machine, on the pool's threads. The file's own pages are given
+    /// back as it goes, so that memory peaks at little more than the file's size.
+    ///
+    /// # Errors
+    /// The architecture is unknown, or settings or tensors are missing or don't fit together.
+    pub fn load(
+        checkpoint: Checkpoint,
+        pool: Pool,
+        rope_scaling: Option<RopeScalingRequest>,
+    ) -> Result<Model, Error> {
+        let isa = Isa::detect()?;
+        let mut config = Config::read(&checkpoint)?;
+        if let Some(request) = rope_scaling {
+            let scaling = request.resolve(config.context_length);
+            if let crate::RopeScaling::Yarn { factor, original, .. } = scaling {
+                config.context_length =
+                    config.context_length.max((original as f32 * factor) as usize);
+            }
+            config.rope.scaling = scaling;
+        }
+        let loader = Loader { checkpoint: &checkpoint, path: checkpoint.path(), pool: &pool };
+        let vocab = loader.vocab(&config)?;
+        let rope = loader.rope(&config)?;
+        let layers = (0..config.layers)
+            .map(|i| loader.layer(&config, i))
+            .collect::<Result<Vec<_>, Error>>()?;
+        let output_norm = loader.vector("output_norm.weight", config.hidden)?;
+        let tied = checkpoint.tensor(OUTPUT).is_none();
+        let output = loader.matrix(if tied { EMBEDDING } else { OUTPUT }, vocab, config.hidden)?;
+        tracing::debug!(%isa, threads = pool.threads(), layers = layers.len(), "model loaded");
+        Ok(Model { config, isa, pool, layers, output_norm, output, rope, checkpoint, vocab })
+    }
+
+    /// Shape and constants.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The file the model came from.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Rows of the output matrix: tokens the model can tell apart.
+    pub fn vocab(&self) -> usize {
+        self.vocab
+    }
+
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Bytes of the repacked weights.
+    pub fn weight_bytes(&self) -> usize {
+        let layer = |l: &Layer| {
+            [&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down]
+                .map(Matrix::bytes)
+                .iter()
+                .sum::<usize>()
+        };
+        self.layers.iter().map(layer).sum::<usize>() + self.output.bytes()
+    }
+
+    /// The embedding of a token, `[hidden]`.
+    pub(crate) fn embed(&self, token: u32, out: &mut [f32]) -> Result<(), Error> {
+        let missing = || Error::MissingTensor {
+            path: self.checkpoint.path().to_owned(),
+            name: EMBEDDING.to_owned(),
+        };
+        let Tensor { info, data } = self.checkpoint.tensor(EMBEDDING).ok_or_else(missing)?;
+        let row = data.len() / self.vocab;
+        let at = token as usize * row;
+        let bytes = data.get(at..at + row).ok_or(Error::Token { token, vocab: self.vocab })?;
+        kernels::blocks::dequantize_row(info.ty, bytes, out).map_err(|_| missing())
+    }
+}
+
+/// Takes tensors out of a file, holding them against what the configuration says.
+struct Loader<'a> {
+    checkpoint: &'a Checkpoint,
+    path: &'a Path,
+    pool: &'a Pool,
+}
+
+impl Loader<'_> {
+    fn tensor(&self, name: &str) -> Result<Tensor<'_>, Error> {
+        self.checkpoint.tensor(name).ok_or_else(|| Error::MissingTensor {
+            path: self.path.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    fn shaped(&self, name: &str, expected: &[usize]) -> Result<Tensor<'_>, Error> {
+        let tensor = self.tensor(name)?;
+        if tensor.info.shape == expected {
+            return Ok(tensor);
+        }
+        Err(Error::Shape {
+            path: self.path.to_owned(),
+            name: name.to_owned(),
+            found: tensor.info.shape.clone(),
+            expected: expected.to_vec(),
+        })
+    }
+
+    /// A matrix, repacked; the file's copy need not stay in memory.
+    fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, Error> {
+        let tensor = self.shaped(name, &[rows, cols])?;
+        let matrix =
+            Matrix::pack(self.pool, tensor.info.ty, rows, cols, tensor.data).map_err(|source| {
+                Error::Matrix { path: self.path.to_owned(), name: name.to_owned(), source }
+            });
+        self.checkpoint.release(name);
+        matrix
+    }
+
+    /// A vector of f32, whatever it is stored as.
+    fn vector(&self, name: &str, n: usize) -> Result<Vec<f32>, Error> {
+        let tensor = self.shaped(name, &[n])?;
+        let mut out = vec![0.0; n];
+        kernels::blocks::dequantize_row(tensor.info.ty, tensor.data, &mut out).map_err(|_| {
+            Error::Config {
+                path: self.path.to_owned(),
+                key: name.to_owned(),
+                problem: format!("{n} weights of type {} can't be read", tensor.info.ty),
+            }
+        })?;
+        Ok(out)
+    }
+
+    fn optional(&self, when: Presence, name: &str, n: usize) -> Result<Option<Vec<f32>>, Error> {
+        match when {
+            Presence::Never => Ok(None),
+            Presence::Maybe if self.checkpoint.tensor(name).is_none() => Ok(None),
+            Presence::Maybe | Presence::Always => self.vector(name, n).map(Some),
+        }
+    }
+
+    fn vocab(&self, config: &Config) -> Result<usize, Error> {
+        let rows = self.tensor(EMBEDDING)?.info.shape.first().copied().unwrap_or(0);
+        self.shaped(EMBEDDING, &[rows, config.hidden])?;
+        Ok(rows)
+    }
+
+    fn rope(&self, config: &Config) -> Result<Rope, Error> {
+        let name = "rope_freqs.weight";
+        let divisors = self.optional(Presence::Maybe, name, config.rope.dim / 2)?;
+        Ok(Rope::new(&config.rope, divisors.as_deref()))
+    }
+
+    fn layer(&self, c: &Config, i: usize) -> Result<Layer, Error> {
+        let name = |part: &str| format!("blk.{i}.{part}");
+        let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        let matrix = |part: &str, rows, cols| self.matrix(&name(part), rows, cols);
+        let vector = |part: &str, n| self.vector(&name(part), n);
+        let optional = |when, part: &str, n| self.optional(when, &name(part), n);
+        Ok(Layer {
+            attn_norm: vector("attn_norm.weight", c.hidden)?,
+            q: matrix("attn_q.weight", q, c.hidden)?,
+            k: matrix("attn_k.weight", kv, c.hidden)?,
+            v: matrix("attn_v.weight", kv, c.hidden)?,
+            q_bias: optional(c.qkv_bias, "attn_q.bias", q)?,
+            k_bias: optional(c.qkv_bias, "attn_k.bias", kv)?,
+            v_bias: optional(c.qkv_bias, "attn_v.bias", kv)?,
+            q_norm: optional(c.qk_norm, "attn_q_norm.weight", c.head_dim)?,
+            k_norm: optional(c.qk_norm, "attn_k_norm.weight", c.head_dim)?,
+            o: matrix("attn_output.weight", c.hidden, q)?,
+            ffn_norm: vector("ffn_norm.weight", c.hidden)?,
+            gate: matrix("ffn_gate.weight", c.ffn, c.hidden)?,
+            up: matrix("ffn_up.weight", c.ffn, c.hidden)?,
+            down: matrix("ffn_down.weight", c.hidden, c.ffn)?,
+        })
+    }
+}

@@ -1,0 +1,250 @@
+//! The angles of rotary position embedding, and how they are stretched for long contexts.
+
+use std::f64::consts::PI;
+use std::fmt;
+use std::str::FromStr;
+
+use kernels::ops::RopeLayout;
+
+use crate::Error;
+
+/// How positions are stretched beyond the length a model was trained on.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub enum RopeScaling {
+    /// Not at all.
+    #[default]
+    None,
+    /// All frequencies divided by a factor (Chen et al. 2023, arXiv:2306.15595).
+    Linear {
+        /// By how much.
+        factor: f32,
+    },
+    /// Low frequencies divided, high ones kept, as in Llama 3.1.
+    Llama3 {
+        /// By how much low frequencies are divided.
+        factor: f32,
+        /// Wavelengths over `original / low_freq_factor` count as low frequencies.
+        low_freq_factor: f32,
+        /// Wavelengths under `original / high_freq_factor` count as high frequencies.
+        high_freq_factor: f32,
+        /// The context the model was first trained on.
+        original: usize,
+    },
+    /// YaRN (Peng et al. 2023, arXiv:2309.00071), static: the same for every length.
+    Yarn {
+        /// By how much the context grows.
+        factor: f32,
+        /// The context the model was trained on.
+        original: usize,
+        /// Rotations over the original context above which a frequency is kept.
+        beta_fast: f32,
+        /// Rotations below which a frequency is divided.
+        beta_slow: f32,
+        /// What cosines and sines are multiplied with; `None` means `0.1 ln(factor) + 1`.
+        attention_factor: Option<f32>,
+    },
+}
+
+impl RopeScaling {
+    /// YaRN with the paper's constants.
+    pub fn yarn(factor: f32, original: usize) -> RopeScaling {
+        RopeScaling::Yarn {
+            factor,
+            original,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            attention_factor: None,
+        }
+    }
+}
+
+/// A `--rope-scaling` argument: what a user asks for before the model is known.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum RopeScalingRequest {
+    /// `none`.
+    None,
+    /// `linear:FACTOR`.
+    Linear(f32),
+    /// `yarn:FACTOR[:ORIGINAL_CONTEXT]`; without the length, the model's own context.
+    Yarn(f32, Option<usize>),
+}
+
+impl RopeScalingRequest {
+    /// The scaling for a model trained on `context` positions.
+    pub fn resolve(self, context: usize) -> RopeScaling {
+        match self {
+            RopeScalingRequest::None => RopeScaling::None,
+            RopeScalingRequest::Linear(factor) => RopeScaling::Linear { factor },
+            RopeScalingRequest::Yarn(factor, original) => {
+                RopeScaling::yarn(factor, original.unwrap_or(context))
+            }
+        }
+    }
+}
+
+impl FromStr for RopeScalingRequest {
+    type Err = Error;
+
+    fn from_str(given: &str) -> Result<RopeScalingRequest, Error> {
+        let bad = |problem: &str| Error::RopeScaling {
+            given: given.to_owned(),
+            problem: problem.to_owned(),
+        };
+        let mut parts = given.split(':');
+        let kind = parts.next().unwrap_or_default();
+        let factor = parts.next().map(|f| match f.parse::<f32>() {
+            Ok(f) if (1.0..=1024.0).contains(&f) => Ok(f),
+            _ => Err(bad("the factor must be a number from 1 to 1024")),
+        });
+        let original = parts.next().map(|n| match n.parse::<usize>() {
+            Ok(n) if (1..=1 << 30).contains(&n) => Ok(n),
+            _ => Err(bad("the original context must be a positive whole number")),
+        });
+        if parts.next().is_some() {
+            return Err(bad("there are too many parts"));
+        }
+        match (kind, factor.transpose()?, original.transpose()?) {
+            ("none", None, None) => Ok(RopeScalingRequest::None),
+            ("linear", Some(factor), None) => Ok(RopeScalingRequest::Linear(factor)),
+            ("yarn", Some(factor), original) => Ok(RopeScalingRequest::Yarn(factor, original)),
+            ("linear" | "yarn", None, _) => Err(bad("the factor is missing")),
+            ("none" | "linear", ..) => Err(bad("there are too many parts")),
+            _ => Err(bad("that kind is unknown")),
+        }
+    }
+}
+
+impl fmt::Display for RopeScaling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RopeScaling::None => f.write_str("none"),
+            RopeScaling::Linear { factor } => write!(f, "linear ×{factor}"),
+            RopeScaling::Llama3 { factor, original, .. } => {
+                write!(f, "llama3 ×{factor} over {original}")
+            }
+            RopeScaling::Yarn { factor, original, .. } => {
+                write!(f, "yarn ×{factor} over {original}")
+            }
+        }
+    }
+}
+
+/// Rotary settings of a model.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RopeConfig {
+    /// Base of the frequencies.
+    pub theta: f32,
+    /// Elements of a head that are rotated.
+    pub dim: usize,
+    /// Which elements are rotated together.
+    pub layout: RopeLayout,
+    /// How positions are stretched.
+    pub scaling: RopeScaling,
+}
+
+/// Frequencies, worked out once.
+pub(crate) struct Rope {
+    /// Radians per position, `[dim / 2]`.
+    inv_freq: Vec<f32>,
+    /// What cosines and sines are multiplied with.
+    attention_factor: f32,
+}
+
+impl Rope {
+    /// `divisors` are the per-frequency factors a GGUF file may carry (`rope_freqs.weight`).
+    pub(crate) fn new(config: &RopeConfig, divisors: Option<&[f32]>) -> Rope {
+        let half = config.dim / 2;
+        let theta = f64::from(config.theta);
+        let plain = |i: usize| theta.powf(-2.0 * i as f64 / config.dim as f64);
+        let mut attention_factor = 1.0;
+        let inv_freq = (0..half).map(plain);
+        let mut inv_freq: Vec<f64> = match config.scaling {
+            RopeScaling::None => inv_freq.collect(),
+            RopeScaling::Linear { factor } => inv_freq.map(|f| f / f64::from(factor)).collect(),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
+                let (factor, original) = (f64::from(factor), original as f64);
+                let (low, high) = (f64::from(low_freq_factor), f64::from(high_freq_factor));
+                inv_freq
+                    .map(|f| {
+                        let wavelength = 2.0 * PI / f;
+                        if wavelength < original / high {
+                            f
+                        } else if wavelength > original / low {
+                            f / factor
+                        } else {
+                            let smooth = (original / wavelength - low) / (high - low);
+                            (1.0 - smooth) * f / factor + smooth * f
+                        }
+                    })
+                    .collect()
+            }
+            RopeScaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor: a } => {
+                attention_factor = a.unwrap_or_else(|| {
+                    if factor <= 1.0 { 1.0 } else { (0.1 * f64::from(factor).ln() + 1.0) as f32 }
+                });
+                // The dimension whose frequency makes so many turns over the original context.
+                let dimension = |turns: f32| {
+                    config.dim as f64 * (original as f64 / (f64::from(turns) * 2.0 * PI)).ln()
+                        / (2.0 * theta.ln())
+                };
+                let low = dimension(beta_fast).floor().max(0.0);
+                let mut high = dimension(beta_slow).ceil().min(config.dim as f64 - 1.0);
+                if low == high {
+                    high += 0.001;
+                }
+                inv_freq
+                    .enumerate()
+                    .map(|(i, f)| {
+                        let divided = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                        f / f64::from(factor) * divided + f * (1.0 - divided)
+                    })
+                    .collect()
+            }
+        };
+        for (f, d) in inv_freq.iter_mut().zip(divisors.unwrap_or_default()) {
+            *f /= f64::from(*d);
+        }
+        Rope { inv_freq: inv_freq.into_iter().map(|f| f as f32).collect(), attention_factor }
+    }
+
+    /// Appends the cosines and sines of one position.
+    pub(crate) fn angles(&self, position: usize, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
+        for f in &self.inv_freq {
+            // The product is rounded to f32 before its cosine is taken, as the reference does; at
+            // position 100,000 the difference is visible.
+            let (s, c) = f64::from(position as f32 * f).sin_cos();
+            cos.push(c as f32 * self.attention_factor);
+            sin.push(s as f32 * self.attention_factor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_understood() {
+        assert_eq!("none".parse::<RopeScalingRequest>().unwrap(), RopeScalingRequest::None);
+        let yarn = "yarn:4:32768".parse::<RopeScalingRequest>().unwrap();
+        assert_eq!(yarn.resolve(40960), RopeScaling::yarn(4.0, 32768));
+        let yarn = "yarn:2".parse::<RopeScalingRequest>().unwrap();
+        assert_eq!(yarn.resolve(40960), RopeScaling::yarn(2.0, 40960));
+        for bad in ["", "yarn", "yarn:0.5", "yarn:nan", "yarn:2:0", "yarn:2:3:4", "none:2", "ntk:2"]
+        {
+            let error = bad.parse::<RopeScalingRequest>().unwrap_err().to_string();
+            assert!(error.contains("yarn:FACTOR"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn yarn_keeps_fast_frequencies_and_divides_slow_ones() {
+        let config =
+            |scaling| RopeConfig { theta: 1e6, dim: 128, layout: RopeLayout::Halves, scaling };
+        let plain = Rope::new(&config(RopeScaling::None), None);
+        let yarn = Rope::new(&config(RopeScaling::yarn(4.0, 32768)), None);
+        assert_eq!(plain.inv_freq[0], yarn.inv_freq[0]);
+        assert!((plain.inv_freq[63] / yarn.inv_freq[63] - 4.0).abs() < 1e-5);
+        assert!((yarn.attention_factor - 1.138_629_4).abs() < 1e-6);
+    }
+}
