@@ -5,6 +5,11 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use super::exp::{self, BLOCK};
 use super::filters::{Candidate, best};
 
+/// A seed that differs from call to call.
+pub fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
 /// A stream of random numbers in which the n-th depends on the seed and on n alone.
 #[derive(Clone, Debug)]
 pub(super) struct Draws {
@@ -15,7 +20,7 @@ pub(super) struct Draws {
 impl Draws {
     /// The stream of a seed; without one, of a seed that differs from call to call.
     pub(super) fn new(seed: Option<u64>) -> Self {
-        let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        let seed = seed.unwrap_or_else(random_seed);
         Self { seed, drawn: 0 }
     }
 

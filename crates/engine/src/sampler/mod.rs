@@ -19,6 +19,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
+pub use draw::random_seed;
 pub use logprob::{log_prob, log_sum_exp, top_logprobs};
 pub use settings::{Sampling, SamplingError};
 
