@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use text::splitter::{Start, Tags};
+
 use crate::sampler::Sampling;
 
 /// One prompt to be continued.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// The rendered, tokenized prompt.
     pub prompt: Vec<u32>,
@@ -18,8 +20,10 @@ pub struct Request {
     pub max_thinking: Option<usize>,
     /// Text that closes the thinking when the budget is spent.
     pub thinking_close: String,
-    /// The prompt ends inside a thinking block (the template wrote the opening tag).
-    pub starts_thinking: bool,
+    /// Where the prompt leaves the model: inside a thinking block if the template opened one.
+    pub start: Start,
+    /// The tags that set off thinking and tool calls.
+    pub tags: Tags,
     /// Generation ends where one of these appears in the answer; it is not part of the output.
     pub stop: Vec<String>,
     /// How many alternatives to report with each token's log-probability; `None`: report nothing.
@@ -30,13 +34,20 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delta {
     /// The prompt is being read: tokens done, tokens in all (cached ones count as done).
-    Prefill { done: usize, total: usize },
+    Prefill {
+        /// Tokens read so far.
+        done: usize,
+        /// Tokens of the prompt.
+        total: usize,
+    },
     /// Text of the thinking.
     Reasoning(String),
     /// Text of the answer.
     Content(String),
     /// A whole tool call, as the model wrote it between its tags.
     ToolCall(String),
+    /// All content so far was thinking whose opening tag the model forgot.
+    ContentWasReasoning,
 }
 
 /// What the receiver of a [`Delta`] wants next.
@@ -49,10 +60,11 @@ pub enum Flow {
 }
 
 /// Why generation ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     /// The model ended its turn, or a stop string appeared.
+    #[default]
     Stop,
     /// `max_tokens` or the end of the context was reached.
     Length,
@@ -96,7 +108,7 @@ pub struct TokenLogprob {
 }
 
 /// Everything one request produced.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     /// The thinking, without its tags.
     pub reasoning: String,

@@ -1,0 +1,128 @@
+//! Reading a text and looking at what the model expected at each place.
+
+use kernels::attention::KvType;
+use model::{KvCache, Sequence, Span, Want, Workspace};
+
+use crate::sampler::log_sum_exp;
+use crate::{Engine, Error};
+
+/// Positions whose logits are worked out together: 16 rows of a 152k vocabulary are 10 MB.
+const ROWS: usize = 16;
+/// Tokens in one forward pass.
+const BATCH: usize = 512;
+
+/// How well a model predicts a text.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Perplexity {
+    /// Tokens of the text.
+    pub tokens: usize,
+    /// Tokens whose probability was counted.
+    pub scored: usize,
+    /// Mean negative log-likelihood, in nats a token.
+    pub nll: f64,
+    /// `e^nll`.
+    pub perplexity: f64,
+    /// Standard error of the perplexity.
+    pub standard_error: f64,
+    /// Seconds taken.
+    pub seconds: f64,
+}
+
+impl Engine {
+    /// Reads `tokens` in pieces of `context` tokens, each from an empty cache, and calls
+    /// `each(position, logits)` for every position, in order: the logits, `[vocab]`, of what
+    /// follows the token there. A last, shorter piece is read too.
+    ///
+    /// # Errors
+    /// A token isn't in the vocabulary; or what `each` returns.
+    pub fn logits_of<E: From<Error>>(
+        &self,
+        tokens: &[u32],
+        context: usize,
+        kv_type: KvType,
+        mut each: impl FnMut(usize, &[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let model = self.model();
+        let vocab = model.vocab();
+        let mut cache = KvCache::new(model.config(), kv_type, context);
+        let mut work = Workspace::default();
+        let mut logits = vec![0.0; ROWS * vocab];
+        let mut position = 0;
+        for piece in tokens.chunks(context.max(1)) {
+            let mut sequence = Sequence::default();
+            for tokens in piece.chunks(BATCH) {
+                let span = Span { sequence: &mut sequence, tokens, want: Want::All };
+                let n = model.forward(&mut cache, &mut [span], &mut work).map_err(Error::from)?;
+                for first in (0..n).step_by(ROWS) {
+                    let rows = first..n.min(first + ROWS);
+                    let out = &mut logits[..rows.len() * vocab];
+                    model.logits(&mut work, rows, out);
+                    for row in out.chunks_exact(vocab) {
+                        each(position, row)?;
+                        position += 1;
+                    }
+                }
+            }
+            cache.release(sequence);
+        }
+        Ok(())
+    }
+
+    /// Perplexity of a text, read in whole pieces of `context` tokens of which the second half is
+    /// counted, so that every counted token has at least `context / 2` before it. (This is what
+    /// llama.cpp's `llama-perplexity` reports.)
+    ///
+    /// # Errors
+    /// The text is shorter than one piece.
+    pub fn perplexity(
+        &self,
+        tokens: &[u32],
+        context: usize,
+        mut on_progress: impl FnMut(usize, f64),
+    ) -> Result<Perplexity, Error> {
+        if context < 2 {
+            return Err(Error::Context(context));
+        }
+        let whole = tokens.len() / context * context;
+        if whole == 0 {
+            return Err(Error::TextTooShort { tokens: tokens.len(), context });
+        }
+        let started = std::time::Instant::now();
+        let mut pieces = tokens[..whole].to_vec();
+        let tokenizer = self.tokenizer();
+        if let (true, Some(bos)) = (tokenizer.add_bos(), tokenizer.bos()) {
+            pieces.iter_mut().step_by(context).for_each(|first| *first = bos);
+        }
+        let (mut sum, mut squares, mut scored) = (0.0, 0.0, 0usize);
+        self.logits_of(&pieces, context, KvType::F16, |position, logits| {
+            let within = position % context;
+            if within >= context / 2 && within + 1 < context {
+                let target = tokens[position + 1] as usize;
+                let nll = log_sum_exp(logits) - f64::from(logits[target]);
+                sum += nll;
+                squares += nll * nll;
+                scored += 1;
+            }
+            if within + 1 == context && scored > 0 {
+                on_progress(position + 1, (sum / scored as f64).exp());
+            }
+            Ok::<(), Error>(())
+        })?;
+        let n = scored as f64;
+        let nll = sum / n;
+        let variance = (squares / n - nll * nll).max(0.0);
+        let perplexity = nll.exp();
+        Ok(Perplexity {
+            tokens: tokens.len(),
+            scored,
+            nll,
+            perplexity,
+            standard_error: if scored > 1 {
+                (variance / (n - 1.0)).sqrt() * perplexity
+            } else {
+                0.0
+            },
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+}
