@@ -10,6 +10,7 @@
 //! - [`safetensors`]: one file or a directory of shards with its `config.json` and tokenizer;
 //! - [`checkpoint`]: either of the two behind one set of tensor names (GGUF's);
 //! - [`inspect`]: a report on any of them, also where the file is not complete;
+//! - [`quantize`]: f32 weights to block formats;
 //! - [`catalogue`]: which models have a short name and where their files come from;
 //! - [`pull`]: fetching them, resumed and verified, into the [`store`] on this disk.
 //!
@@ -34,3 +35,8 @@ mod tensor;
 pub use checkpoint::Checkpoint;
 pub use error::Error;
 pub use tensor::{Tensor, TensorInfo};
+
+/// The example of the README, compiled with the other tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -14,6 +14,9 @@ use crate::tensor::shorten;
 const MAGIC: &[u8; 4] = b"GGUF";
 /// No tensor of any known model has more dimensions.
 pub(super) const MAX_DIMS: u32 = 4;
+/// Real files have a few dozen keys. Tiny ones weigh more in memory than in the file, so their
+/// number has to have a bound of its own.
+const MAX_KEYS: u64 = 1 << 16;
 /// No known key nests arrays at all.
 const MAX_NESTING: u32 = 4;
 const DEFAULT_ALIGNMENT: u64 = 32;
@@ -157,6 +160,10 @@ impl Header {
         }
         self.declared_tensors = cursor.u64().map_err(|f| f.at(path, "tensor count"))?;
         self.declared_keys = cursor.u64().map_err(|f| f.at(path, "metadata key count"))?;
+        if self.declared_keys > MAX_KEYS {
+            let problem = format!("{} keys are more than {MAX_KEYS}", self.declared_keys);
+            return Err(Error::malformed(path, "metadata key count", problem));
+        }
         Ok(())
     }
 
@@ -173,10 +180,8 @@ impl Header {
         let field = || format!("tensor `{}` ({number} of {total})", shorten(name));
         let read = |cursor: &mut Cursor<'_>| {
             let dims = cursor.u32()?;
-            if dims > MAX_DIMS {
-                return Err(Fault::Bad(format!(
-                    "{dims} dimensions, more than the {MAX_DIMS} allowed"
-                )));
+            if !(1..=MAX_DIMS).contains(&dims) {
+                return Err(Fault::Bad(format!("has {dims} dimensions, not 1 to {MAX_DIMS}")));
             }
             let mut shape = (0..dims).map(|_| cursor.u64()).collect::<Result<Vec<u64>, Fault>>()?;
             shape.reverse();
@@ -286,7 +291,11 @@ impl<'a> Cursor<'a> {
             5 => Array::I32(self.plain(len, i32::from_le_bytes)?),
             6 => Array::F32(self.plain(len, f32::from_le_bytes)?),
             7 => {
-                Array::Bool(self.take(len)?.iter().map(|&b| boolean(b)).collect::<Result<_, _>>()?)
+                let bytes = self.take(len)?;
+                if let Some(&bad) = bytes.iter().find(|&&byte| byte > 1) {
+                    boolean(bad)?;
+                }
+                Array::Bool(bytes.iter().map(|&byte| byte == 1).collect())
             }
             8 => Array::Str(self.strings(len)?),
             9 => {
@@ -336,14 +345,14 @@ impl<'a> Cursor<'a> {
             text.extend_from_slice(self.take(n)?);
             ends.push(text.len() as u32);
         }
-        let bad = |at: usize| {
-            let index = ends.partition_point(|&end| end as usize <= at);
-            Fault::Bad(format!("string {index} of the array is not UTF-8"))
-        };
-        let text = String::from_utf8(text).map_err(|e| bad(e.utf8_error().valid_up_to()))?;
+        let bad = |index: usize| Fault::Bad(format!("string {index} of the array is not UTF-8"));
+        let text = String::from_utf8(text).map_err(|e| {
+            let at = e.utf8_error().valid_up_to();
+            bad(ends.partition_point(|&end| end as usize <= at))
+        })?;
         // A character cut between two strings: joined it passed, apart neither is UTF-8.
-        if let Some(&cut) = ends.iter().find(|&&end| !text.is_char_boundary(end as usize)) {
-            return Err(bad(cut as usize));
+        if let Some(cut) = ends.iter().position(|&end| !text.is_char_boundary(end as usize)) {
+            return Err(bad(cut));
         }
         StrArray::from_parts(text, ends)
             .ok_or_else(|| Fault::Bad("holds strings that are not UTF-8".to_owned()))

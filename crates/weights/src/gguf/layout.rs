@@ -68,7 +68,10 @@ impl Header {
                 field: field(),
                 missing: end - file_bytes,
             }),
-            (_, None) => Err(Error::malformed(path, field(), format!("offset {}", raw.offset))),
+            (_, None) => {
+                let why = format!("offset {} lies outside any file", raw.offset);
+                Err(Error::malformed(path, field(), why))
+            }
         }
     }
 }

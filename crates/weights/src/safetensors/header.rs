@@ -123,11 +123,15 @@ impl Header {
                 part,
                 offset: end as usize - bytes,
             }),
-            end => Err(Error::Truncated {
+            Some(end) => Err(Error::Truncated {
                 path: path.to_owned(),
                 field: field(),
-                missing: end.unwrap_or(u64::MAX) - file_bytes,
+                missing: end - file_bytes,
             }),
+            None => {
+                let why = format!("data_offsets up to {} lie outside any file", raw.end);
+                Err(Error::malformed(path, field(), why))
+            }
         }
     }
 }
