@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod engine_arg;
 mod model_arg;
 mod progress;
+mod terminal;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -24,16 +26,29 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(commands::run::Args),
     Pull(commands::pull::Args),
     List(commands::list::Args),
     Rm(commands::rm::Args),
+    Inspect(commands::inspect::Args),
+    Bench(commands::bench::Args),
+    Perplexity(commands::perplexity::Args),
+    Logits(commands::logits::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Run(args) => match commands::run::run(args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Pull(args) => commands::pull::run(args),
         Command::List(args) => commands::list::run(args),
         Command::Rm(args) => commands::rm::run(args),
+        Command::Inspect(args) => commands::inspect::run(args),
+        Command::Bench(args) => commands::bench::run(args),
+        Command::Perplexity(args) => commands::perplexity::run(args),
+        Command::Logits(args) => commands::logits::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 use weights::catalogue::{Catalogue, Model};
+use weights::inspect::{Thinking, inspect};
 use weights::pull::human_bytes;
 use weights::store::{Installed, Store};
 
@@ -28,7 +29,7 @@ struct Row {
     size: Option<u64>,
     quant: Option<String>,
     parameters: Option<String>,
-    context: Option<u32>,
+    context: Option<u64>,
     thinks: Option<bool>,
     path: Option<String>,
 }
@@ -58,14 +59,17 @@ fn here(model: &Installed, catalogue: &Catalogue) -> Row {
     let name = &model.manifest.name;
     // `qwq-32b:Q8_0` is the row `qwq-32b` at another quantisation.
     let row = catalogue.find(name).or_else(|| catalogue.find(name.split_once(':')?.0));
+    // A model the catalogue does not know is asked itself.
+    let report = if row.is_none() { inspect(&model.path(), None).ok() } else { None };
+    let thinks = || Some(report.as_ref()?.chat_template.as_ref()?.thinking != Thinking::Unknown);
     Row {
         name: name.clone(),
         installed: true,
         size: Some(model.size()),
         quant: model.manifest.quant.clone(),
         parameters: row.map(|row| row.parameters.clone()),
-        context: row.map(|row| row.context),
-        thinks: row.map(|row| row.thinks),
+        context: row.map(|row| row.context.into()).or_else(|| report.as_ref()?.context),
+        thinks: row.map(|row| row.thinks).or_else(thinks),
         path: Some(model.path().display().to_string()),
     }
 }
@@ -78,7 +82,7 @@ fn available(model: &Model) -> Row {
         size: sizes.sum::<Option<u64>>().filter(|&size| size > 0),
         quant: Some(model.quant.clone()),
         parameters: Some(model.parameters.clone()),
-        context: Some(model.context),
+        context: Some(model.context.into()),
         thinks: Some(model.thinks),
         path: None,
     }

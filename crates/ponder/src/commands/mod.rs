@@ -1,5 +1,10 @@
 //! One module per command: its arguments and what they do.
 
+pub mod bench;
+pub mod inspect;
 pub mod list;
+pub mod logits;
+pub mod perplexity;
 pub mod pull;
 pub mod rm;
+pub mod run;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::human_bytes;
 use crate::store::StoreError;
 
 /// Why a model could not be had.
@@ -125,7 +126,7 @@ pub enum Error {
         expected: String,
     },
     /// Not enough room on the disk.
-    #[error("{} {}\nhint: free some space, or set PONDER_HOME to a directory on another disk; what was fetched so far is kept", path.display(), room(*needed, *available))]
+    #[error("{}\nhint: free some space, or set PONDER_HOME to a directory on another disk; what was fetched so far is kept", room(path, *needed, *available))]
     DiskFull {
         /// Where the model was to go.
         path: PathBuf,
@@ -223,13 +224,12 @@ fn access_hint(repo: &str, had_token: bool) -> String {
     }
 }
 
-fn room(needed: Option<u64>, available: Option<u64>) -> String {
-    match (needed, available) {
-        (Some(needed), Some(available)) => format!(
-            "has too little room: {} still needed, {} free",
-            super::human_bytes(needed),
-            super::human_bytes(available)
-        ),
-        _ => "could not be written: the disk is full".into(),
+fn room(path: &Path, needed: Option<u64>, available: Option<u64>) -> String {
+    let path = path.display();
+    match (needed.map(human_bytes), available.map(human_bytes)) {
+        (Some(needed), Some(available)) => {
+            format!("not enough room in {path}: {needed} still needed, {available} free")
+        }
+        _ => format!("could not write {path}: the disk is full"),
     }
 }

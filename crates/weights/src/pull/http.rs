@@ -34,8 +34,9 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    /// `idle` is how long a silent connection is waited for, `pause` the wait before the first retry.
-    pub fn new(token: Option<String>, idle: Duration, pause: Duration) -> Self {
+    /// `idle` is how long a silent connection is waited for; the pauses between retries are in
+    /// proportion.
+    pub fn new(token: Option<String>, idle: Duration) -> Self {
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -47,7 +48,7 @@ impl Client {
         if let Some(roots) = own_roots() {
             config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
         }
-        Client { agent: config.build().into(), token, pause }
+        Client { agent: config.build().into(), token, pause: idle / 60 }
     }
 
     /// Whether requests carry a token.
@@ -243,6 +244,10 @@ fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Io(err) => match err.kind() {
             std::io::ErrorKind::ConnectionRefused => "connection refused".into(),
+            // The resolver's own words differ from system to system.
+            _ if err.to_string().contains("failed to lookup address") => {
+                "the host name is unknown".into()
+            }
             _ => err.to_string(),
         },
         ureq::Error::HostNotFound => "the host name is unknown".into(),

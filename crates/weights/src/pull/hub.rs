@@ -57,7 +57,8 @@ struct Lfs {
 
 impl Hub {
     /// As the environment says: `HF_ENDPOINT`, `HF_TOKEN` (else the file `HF_TOKEN_PATH`, else
-    /// `token` in `HF_HOME`, by default `~/.cache/huggingface`), `HF_HUB_CACHE`.
+    /// `token` in `HF_HOME`, by default `~/.cache/huggingface`), `HF_HUB_CACHE`, and
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`, the seconds a silent connection is waited for.
     pub fn from_env() -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
         let home = set("HF_HOME").map(PathBuf::from).or_else(|| {
@@ -71,14 +72,9 @@ impl Hub {
         let token = token.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
         let cache = set("HF_HUB_CACHE").map(PathBuf::from).or(home.map(|h| h.join("hub")));
-        let client = Client::new(token, Duration::from_secs(60), Duration::from_secs(1));
+        let idle = set("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|s| s.trim().parse().ok()).unwrap_or(60);
+        let client = Client::new(token, Duration::from_secs(idle.max(1)));
         Hub { endpoint: endpoint.trim_end_matches('/').to_owned(), client, cache }
-    }
-
-    /// A hub at a given address, without token or cache, that is given up on after `idle` of silence.
-    pub fn at(endpoint: &str, token: Option<&str>, idle: Duration) -> Self {
-        let client = Client::new(token.map(str::to_owned), idle, idle / 20);
-        Hub { endpoint: endpoint.trim_end_matches('/').to_owned(), client, cache: None }
     }
 
     /// Looks into a repository and decides what to fetch. `select` is a quantisation or a file's

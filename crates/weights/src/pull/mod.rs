@@ -106,6 +106,7 @@ impl Puller<'_> {
                 }
             }
         }
+        let _ = fs::remove_dir(self.store.directory(&name)); // Only goes if nothing is in it.
         Err(match attempts.len() {
             1 => attempts.remove(0).1,
             _ => Error::AllSources { name, attempts },

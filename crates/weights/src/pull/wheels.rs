@@ -111,7 +111,6 @@ impl Pip {
     /// growth can be watched and nothing is left elsewhere.
     fn start(&self, requirement: &str, bench: &Path) -> std::io::Result<Child> {
         fs::create_dir_all(bench.join("tmp"))?;
-        let log = File::create(bench.join("log"))?;
         Command::new(self.0[0])
             .args(&self.0[1..])
             .args(["download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"])
@@ -128,15 +127,14 @@ impl Pip {
             .env("TMPDIR", bench.join("tmp"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(Stdio::piped())
             .spawn()
     }
 
     fn failure(&self, requirement: String, log: &str) -> Error {
-        // pip's last `ERROR:` is the least telling one; a full disk outranks both.
+        // pip's first `ERROR:` is the most telling one.
         let mut errors = log.lines().filter_map(|line| line.trim().strip_prefix("ERROR: "));
         let reason = match log {
-            _ if log.contains("No space left on device") => "the disk is full",
             _ if log.contains("NewConnectionError") || log.contains("Failed to establish") => {
                 "the package index could not be reached"
             }
@@ -193,10 +191,11 @@ fn download_one(pip: &Pip, part: &PipPart, shelf: &Shelf, stop: &AtomicBool) -> 
     let requirement = format!("{}=={}", part.package, part.version);
     let bench = shelf.bench(part);
     let mut child = pip.start(&requirement, &bench).map_err(Error::io("run pip in", &bench))?;
-    let status = wait(&mut child, stop).map_err(Error::io("run pip in", &bench))?;
-    let log = fs::read_to_string(bench.join("log")).unwrap_or_default();
+    let (status, log) = wait(&mut child, stop).map_err(Error::io("run pip in", &bench))?;
     if log.contains("No space left on device") {
-        return Err(Error::DiskFull { path: bench, needed: None, available: None });
+        let _ = fs::remove_dir_all(&bench);
+        let path = shelf.directory.clone();
+        return Err(Error::DiskFull { path, needed: None, available: None });
     }
     let done = fs::read_dir(bench.join("done"));
     let wheel = done.ok().and_then(|dir| dir.flatten().map(|e| e.path()).find(|p| is_wheel(p)));
@@ -218,11 +217,18 @@ fn is_wheel(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "whl")
 }
 
-/// Waits for pip, or ends it when another download has failed.
-fn wait(child: &mut Child, stop: &AtomicBool) -> std::io::Result<ExitStatus> {
+/// Waits for pip, or ends it when another download has failed. Returns what it complained of, which
+/// goes through a pipe: on a full disk a log file would stay empty.
+fn wait(child: &mut Child, stop: &AtomicBool) -> std::io::Result<(ExitStatus, String)> {
+    let stderr = child.stderr.take().expect("stderr was asked for when pip was started");
+    let log = std::thread::spawn(move || {
+        let (mut stderr, mut text) = (stderr, Vec::new());
+        let _ = stderr.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    });
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(status);
+            return Ok((status, log.join().unwrap_or_default()));
         }
         if stop.load(Ordering::Relaxed) {
             child.kill()?;

@@ -1,0 +1,72 @@
+//! `ponder inspect`: what is in a model file, complete or not.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use weights::catalogue::ModelRef;
+use weights::inspect::inspect;
+
+use crate::model_arg::Library;
+use crate::progress::Bar;
+
+/// Show what a model is: architecture, parameters, types, context, template, memory.
+///
+/// Works on files that are not complete, too, and says what is missing; the exit code is then 1.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A GGUF or safetensors file, a directory of safetensors, or the name of a model in `ponder
+    /// list`.
+    #[arg(value_name = "FILE|MODEL")]
+    model: String,
+
+    /// Reckon the memory for this many tokens.
+    #[arg(long, value_name = "TOKENS")]
+    ctx: Option<u64>,
+
+    /// A JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the report.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let path = find(&args.model)?;
+    let report = inspect(&path, args.ctx)?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        write!(out, "{report}")?;
+    }
+    if !report.is_complete() {
+        let hint = "hint: what is missing or wrong is in the report";
+        bail!("{} is not complete\n{hint}", path.display());
+    }
+    Ok(())
+}
+
+/// The file meant. Looking at a model is no reason to fetch it, but one whose pull was interrupted
+/// can be looked at as far as it has come.
+fn find(argument: &str) -> anyhow::Result<PathBuf> {
+    let library = Library::open(true)?;
+    let reference = match ModelRef::parse(argument, &library.catalogue)? {
+        ModelRef::Path(path) => return Ok(path),
+        reference => reference,
+    };
+    if let Some(installed) = library.puller(&Bar::new()).installed(&reference)? {
+        return Ok(installed.path());
+    }
+    let directory = match &reference {
+        ModelRef::Row { model, quant: None } => library.store.directory(&model.name),
+        _ => library.store.directory(argument),
+    };
+    let parts =
+        std::fs::read_dir(&directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    match parts.into_iter().find(|path| path.extension().is_some_and(|e| e == "part")) {
+        Some(part) => Ok(part),
+        None => {
+            bail!("`{argument}` is not on this machine\nhint: `ponder pull {argument}` fetches it")
+        }
+    }
+}
