@@ -121,7 +121,7 @@ fn earlier_thinking_can_be_dropped_where_the_template_does_not() {
 #[test]
 fn long_conversations_are_within_the_budget() {
     let turn = |index: usize| {
-        let role = if index % 2 == 0 { "user" } else { "assistant" };
+        let role = if index.is_multiple_of(2) { "user" } else { "assistant" };
         Message::new(role, format!("<think>\nhm\n</think>\n\nTurn {index}. ").repeat(20))
     };
     let messages: Vec<Message> = (0..4001).map(turn).collect();

@@ -117,6 +117,10 @@ impl ChatTemplate {
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", python::tojson);
+        environment.add_filter("string", python::string);
+        environment.add_test("iterable", python::is_iterable);
+        environment.add_test("sequence", python::is_sequence);
+        environment.set_formatter(python::print);
         environment.add_function("raise_exception", |text: String| -> Result<Value, _> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, "raised")
                 .with_source(Raised(text)))
@@ -249,7 +253,9 @@ impl ChatTemplate {
             .into_iter()
             .find(|&style| {
                 self.render_in_style(&conversation, style).is_ok_and(|prompt| {
-                    prompt.contains("probe_name") && prompt.contains("\"probe_key\"")
+                    // An object that the template did not expect is printed as Python's.
+                    ["probe_name", "probe_key"].iter().all(|part| prompt.contains(part))
+                        && !prompt.contains("'probe_key'")
                 })
             })
             .unwrap_or_default()

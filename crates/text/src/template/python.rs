@@ -1,9 +1,10 @@
-//! What chat templates expect of Python: `json.dumps` and `strftime`.
+//! What chat templates expect of Python: `json.dumps`, `strftime`, and its notions of what can be
+//! iterated over and how a float is printed.
 
 use std::time::{Duration, SystemTime};
 
 use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Error, ErrorKind};
+use minijinja::{Error, ErrorKind, Output, State};
 
 /// The `tojson` filter as `transformers` defines it: `json.dumps` with `ensure_ascii=False`,
 /// keys in their order, and nothing escaped for HTML.
@@ -39,6 +40,37 @@ pub(super) fn dumps(value: &serde_json::Value) -> Result<String, Error> {
     tojson(&value, Kwargs::from_iter(std::iter::empty::<(String, Value)>()))
 }
 
+/// Jinja2's `is iterable`: anything `iter` takes. minijinja's says yes of none.
+pub(super) fn is_iterable(value: &Value) -> bool {
+    !matches!(value.kind(), ValueKind::None | ValueKind::Bool | ValueKind::Number)
+}
+
+/// Jinja2's `is sequence`: anything with a length and items, so also strings and mappings.
+pub(super) fn is_sequence(value: &Value) -> bool {
+    matches!(
+        value.kind(),
+        ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined
+    )
+}
+
+/// The `string` filter: `str(value)`.
+pub(super) fn string(value: &Value) -> String {
+    match f64::try_from(value.clone()) {
+        Ok(number) if value.kind() == ValueKind::Number && !value.is_integer() => {
+            float(number, ["nan", "inf", "-inf"])
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// Prints a value in `{{ … }}`, a float as [`string`] writes it.
+pub(super) fn print(output: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
+    if value.kind() == ValueKind::Number {
+        return output.write_str(&string(value)).map_err(Error::from);
+    }
+    minijinja::escape_formatter(output, state, value)
+}
+
 fn invalid(message: &'static str) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
 }
@@ -66,7 +98,7 @@ impl Writer {
             ValueKind::Number if value.is_integer() => self.out.push_str(&value.to_string()),
             ValueKind::Number => {
                 let number = f64::try_from(value.clone())?;
-                self.out.push_str(&float(number));
+                self.out.push_str(&float(number, ["NaN", "Infinity", "-Infinity"]));
             }
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
@@ -162,13 +194,14 @@ impl Writer {
 }
 
 /// A float as Python's `repr` writes it: the shortest digits that read back the same, with an
-/// exponent of at least two digits below 1e-4 and from 1e16 on.
-fn float(number: f64) -> String {
+/// exponent of at least two digits below 1e-4 and from 1e16 on. What is no number, and the two
+/// infinities, have names, which differ from place to place.
+fn float(number: f64, [nan, infinity, minus_infinity]: [&str; 3]) -> String {
     if number.is_nan() {
-        return "NaN".to_string();
+        return nan.to_string();
     }
     if number.is_infinite() {
-        return if number > 0.0 { "Infinity" } else { "-Infinity" }.to_string();
+        return if number > 0.0 { infinity } else { minus_infinity }.to_string();
     }
     let size = number.abs();
     if size != 0.0 && !(1e-4..1e16).contains(&size) {
@@ -308,10 +341,10 @@ mod tests {
             (0.0001, "0.0001"),
             (0.00001, "1e-05"),
             (123456.789, "123456.789"),
-            (f64::INFINITY, "Infinity"),
+            (f64::INFINITY, "inf"),
         ];
         for (number, text) in cases {
-            assert_eq!(float(number), text);
+            assert_eq!(float(number, ["nan", "inf", "-inf"]), text);
         }
     }
 
