@@ -26,7 +26,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Run(commands::run::Args),
+    Run(Box<commands::run::Args>),
     Pull(commands::pull::Args),
     List(commands::list::Args),
     Rm(commands::rm::Args),
@@ -38,7 +38,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Run(args) => match commands::run::run(args) {
+        Command::Run(args) => match commands::run::run(*args) {
             Ok(code) => return code,
             Err(error) => Err(error),
         },

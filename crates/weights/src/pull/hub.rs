@@ -121,7 +121,7 @@ impl Hub {
         target: &Path,
         progress: &dyn Progress,
     ) -> Result<(u64, String), Error> {
-        if let Some(found) = self.from_cache(repo, file, target, progress)? {
+        if let Some(found) = self.take_from_cache(repo, file, target, progress)? {
             return Ok(found);
         }
         let url = format!(
@@ -139,7 +139,7 @@ impl Hub {
 
     /// The Hugging Face cache names large files by their SHA-256: one that is there need not come
     /// again.
-    fn from_cache(
+    fn take_from_cache(
         &self,
         repo: &str,
         file: &Remote,

@@ -85,6 +85,18 @@ impl Shelf {
         self.directory.join(format!("{}.{}", part.package, std::process::id()))
     }
 
+    /// Bytes fetched so far: finished wheels, and what is on each bench. pip copies what it has
+    /// fetched from its temporary directory to the one asked for: only the larger of the two counts.
+    fn bytes(&self) -> u64 {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        let bytes = |path: PathBuf| match fs::metadata(&path) {
+            Ok(found) if found.is_file() => found.len(),
+            _ => bytes_under(&path.join("tmp")).max(bytes_under(&path.join("done"))),
+        };
+        paths.map(bytes).sum()
+    }
+
     fn clear(&self) -> Result<(), Error> {
         fs::remove_dir_all(&self.directory).map_err(Error::io("remove", &self.directory))
     }
@@ -181,7 +193,7 @@ fn download(
         }
         drop(alive);
         while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(TICK) {
-            progress.at(bytes_under(&shelf.directory));
+            progress.at(shelf.bytes());
         }
     });
     failure.into_inner().expect("no thread panics holding it").map_or(Ok(()), Err)
