@@ -1,0 +1,189 @@
+//! `ponder run`: one question, or a chat.
+
+mod local;
+mod question;
+mod sampling;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use engine::sampler::Sampling;
+use engine::{Completion, FinishReason, Flow, Timings, Usage};
+use serde::Serialize;
+
+use self::local::{Local, Settings};
+use self::sampling::SamplingArgs;
+use crate::model_arg::ModelArg;
+use crate::terminal::chat::{Answer, Chat};
+use crate::terminal::conversation::{Budget, Conversation};
+use crate::terminal::keyboard::{INTERRUPTED, Interrupt};
+use crate::terminal::prompt::Prompt;
+use crate::terminal::stream::stream;
+use crate::terminal::{Look, Thinking, stats};
+
+/// Ask a model, or chat with it.
+///
+/// With a question, as words, with -f or on standard input, it is answered; what there is of them
+/// is joined. Without one, on a terminal, a chat begins; /help in it shows its commands. Ctrl-C
+/// stops the answer.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The question.
+    #[arg(value_name = "QUESTION")]
+    words: Vec<String>,
+
+    #[command(flatten)]
+    model: ModelArg,
+
+    /// A file with the question, or with what it is about.
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// The system prompt; "" for none at all where the model's template brings one.
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+
+    /// Leave the thinking on the screen, or write it to the pipe between <think> tags.
+    #[arg(long, conflicts_with = "hide_thinking")]
+    show_thinking: bool,
+
+    /// Only count the thinking's tokens.
+    #[arg(long)]
+    hide_thinking: bool,
+
+    /// Think for at most N tokens, then answer; 0 answers at once.
+    #[arg(long, value_name = "N")]
+    max_thinking: Option<usize>,
+
+    /// Generate at most N tokens, thinking included.
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+
+    /// End the answer before this text (may be repeated).
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    sampling: SamplingArgs,
+
+    #[command(flatten)]
+    load: local::LoadArgs,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    reasoning: &'a str,
+    content: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tool_calls: &'a [String],
+    finish_reason: FinishReason,
+    usage: Usage,
+    timings: Timings,
+    seed: u64,
+}
+
+/// Answers the question, or chats until the person leaves.
+pub fn run(args: Args) -> Result<ExitCode> {
+    // A mistake in the flags should not show only after a model was fetched.
+    args.sampling.over(Sampling::default(), None)?;
+    let mut stdin = std::io::stdin();
+    let piped = !stdin.is_terminal();
+    let question = question::question(
+        &args.words,
+        args.file.as_deref(),
+        piped.then_some(&mut stdin as &mut dyn std::io::Read),
+    )?;
+    let chatting = question.is_none();
+    if chatting && (piped || args.json || !std::io::stdout().is_terminal()) {
+        bail!(
+            "there is no question, and a chat needs a terminal\n\
+             hint: ponder run \"your question\", or -f FILE"
+        );
+    }
+    let thinking = match (args.show_thinking, args.hide_thinking) {
+        (true, _) => Thinking::Show,
+        (_, true) => Thinking::Hide,
+        _ => Thinking::Fold,
+    };
+    let look = Look::of_stdout(thinking);
+    let budget = match args.max_thinking {
+        None => Budget::Unlimited,
+        Some(0) => Budget::Off,
+        Some(n) => Budget::Tokens(n),
+    };
+    let settings = Settings { max_tokens: args.max_tokens, stop: args.stop };
+    let local = Local::load(&args.model.resolve()?, &args.load, &args.sampling, settings)?;
+    let mut conversation = Conversation::new(args.system, budget);
+    match question {
+        Some(question) => {
+            conversation.ask(question);
+            if args.json {
+                report(local, &conversation)
+            } else {
+                answer(local, &conversation, look)
+            }
+        }
+        None => chat(local, conversation, look),
+    }
+}
+
+/// One answer, as it comes.
+fn answer(mut local: Local, conversation: &Conversation, look: Look) -> Result<ExitCode> {
+    let interrupt = Interrupt::install(2)?;
+    let mut out = std::io::stdout().lock();
+    let completion =
+        stream(&mut out, look, &interrupt, &mut |receive| local.answer(conversation, 0, receive))?;
+    drop(out);
+    if std::io::stderr().is_terminal() {
+        let line = stats::line(&completion.usage, &completion.timings, completion.finish_reason);
+        let (dim, reset) = if look.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        // A figure that cannot be shown is no failure.
+        let _ = writeln!(std::io::stderr(), "{dim}{line}{reset}");
+    }
+    Ok(code(&completion))
+}
+
+/// One answer as a JSON object.
+fn report(mut local: Local, conversation: &Conversation) -> Result<ExitCode> {
+    let interrupt = Interrupt::install(2)?;
+    let completion = local.answer(conversation, 0, &mut |_| {
+        if interrupt.pressed() { Flow::Stop } else { Flow::Continue }
+    })?;
+    let report = Report {
+        model: local.name(),
+        reasoning: &completion.reasoning,
+        content: &completion.content,
+        tool_calls: &completion.tool_calls,
+        finish_reason: completion.finish_reason,
+        usage: completion.usage,
+        timings: completion.timings,
+        seed: local.seed(),
+    };
+    writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?;
+    Ok(code(&completion))
+}
+
+fn chat(local: Local, conversation: Conversation, look: Look) -> Result<ExitCode> {
+    let interrupt = Interrupt::install(3)?;
+    let store = weights::store::Store::from_env()?;
+    // A chat without history is better than none: the prompt copes.
+    let _ = std::fs::create_dir_all(store.root());
+    let mut prompt = Prompt::new(Some(store.root().join("chat-history")))?;
+    Chat::new(std::io::stdout(), look, &interrupt, local, conversation).run(&mut prompt)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn code(completion: &Completion) -> ExitCode {
+    match completion.finish_reason {
+        FinishReason::Cancelled => ExitCode::from(INTERRUPTED),
+        FinishReason::Stop | FinishReason::Length => ExitCode::SUCCESS,
+    }
+}

@@ -1,0 +1,31 @@
+//! How a model is run: threads, context, the type of the cache. Shared by the commands that do.
+
+use engine::{Engine, LoadOptions};
+use model::RopeScalingRequest;
+
+use crate::model_arg::ResolvedModel;
+
+/// The arguments, to be flattened into a command's own.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EngineArg {
+    /// Threads that compute; one a core if not given.
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+
+    /// Stretch positions: `none`, `linear:FACTOR`, `yarn:FACTOR` or `yarn:FACTOR:ORIGINAL_CONTEXT`.
+    #[arg(long, value_name = "SCALING")]
+    pub rope_scaling: Option<RopeScalingRequest>,
+}
+
+impl EngineArg {
+    /// Opens the model with a context of `ctx` tokens, or of what it was made for.
+    pub fn load(&self, model: &ResolvedModel, ctx: Option<usize>) -> anyhow::Result<Engine> {
+        let options = LoadOptions {
+            threads: self.threads.map(usize::from),
+            ctx,
+            rope_scaling: self.rope_scaling,
+            ..LoadOptions::default()
+        };
+        Ok(Engine::load(&model.path, &options)?)
+    }
+}
