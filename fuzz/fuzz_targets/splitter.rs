@@ -8,8 +8,22 @@ use text::splitter::{Answer, Splitter, Start, Tags};
 
 /// Tags, their beginnings, and what else may stand around them.
 const WORDS: [&str; 16] = [
-    "<think>", "</think>", "<tool_call>", "</tool_call>", "<", "</", "<t", "</thi", "<tool_", "\n",
-    " ", "a", "{}", "ß", "</tool_call", ">",
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "<",
+    "</",
+    "<t",
+    "</thi",
+    "<tool_",
+    "\n",
+    " ",
+    "a",
+    "{}",
+    "ß",
+    "</tool_call",
+    ">",
 ];
 
 fuzz_target!(|bytes: &[u8]| {
@@ -31,7 +45,8 @@ fuzz_target!(|bytes: &[u8]| {
                 8..12 => pieces.push(String::new()),
                 cut => {
                     // Within the word, where that is between two characters.
-                    let (head, tail) = word.split_at_checked(usize::from(cut) - 11).unwrap_or((word, ""));
+                    let (head, tail) =
+                        word.split_at_checked(usize::from(cut) - 11).unwrap_or((word, ""));
                     pieces.last_mut().expect("never empty").push_str(head);
                     pieces.push(tail.to_owned());
                     continue;
