@@ -92,10 +92,10 @@ def source() -> Path:
 
 
 def build_llama_cpp(targets: list[str], simd: str | None = None) -> Path:
-    """Build `targets` of llama.cpp for `simd` ("avx512", "avx2"); returns the build folder."""
+    """Build `targets` (paths inside the build folder) for `simd` ("avx512", "avx2"); returns that folder."""
     simd = simd or best_simd()
     folder = cache() / f"llama.cpp-{VERSION}-{simd}"
-    if all((folder / "bin" / target).exists() for target in targets):
+    if all((folder / target).exists() for target in targets):
         return folder
     switches = {"avx2": AVX2, "avx512": AVX512}[simd]
     bin = tools()

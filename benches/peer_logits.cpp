@@ -3,8 +3,9 @@
 //   "PNDLOGIT", u32 version = 1, u32 n_vocab, u32 n_positions,
 //   then for each position: u32 token, n_vocab x f32 logits of the token that follows it.
 //
-// The text is tokenized as a whole (with BOS where the vocabulary asks for one) and cut into chunks of CTX
-// tokens, each evaluated from an empty cache. `benches/accuracy` compiles and runs this.
+// The text is tokenized as a whole and cut into chunks of CTX tokens, each evaluated from an empty cache; where
+// the vocabulary asks for BOS, it replaces the first token of every chunk. `benches/accuracy` compiles and runs
+// this.
 
 #include "llama.h"
 
@@ -51,8 +52,11 @@ int main(int argc, char ** argv) {
     const int n_vocab = llama_vocab_n_tokens(vocab);
 
     std::vector<llama_token> tokens(text.size() + 8);
-    const int n_tokens = llama_tokenize(vocab, text.data(), text.size(), tokens.data(), tokens.size(), true, false);
+    const int n_tokens = llama_tokenize(vocab, text.data(), text.size(), tokens.data(), tokens.size(), false, false);
     if (n_tokens < 0) fail("cannot tokenize", argv[2]);
+    if (llama_vocab_get_add_bos(vocab)) {
+        for (int i = 0; i < n_tokens; i += ctx_size) tokens[i] = llama_vocab_bos(vocab);
+    }
 
     llama_context_params params = llama_context_default_params();
     params.n_ctx = ctx_size;
