@@ -96,26 +96,34 @@ impl Kernel for StoreKv<'_> {
             let keys = h * head_bytes + (self.slot / LANES) * head_dim * LANES * size;
             let values = (kv_heads + h) * head_bytes + self.slot * head_dim * size;
             for d in (0..head_dim).step_by(LANES) {
-                let mut convert = |x: &[f32]| {
-                    // SAFETY: `x` has at least a vector left, and `lanes` room for one.
-                    unsafe {
-                        let x = S::load(x[h * head_dim + d..].as_ptr());
-                        match ty {
-                            KvType::F16 => S::store_f16(lanes.as_mut_ptr().cast(), x),
-                            KvType::F32 => S::store(lanes.as_mut_ptr().cast(), x),
-                        }
-                    }
-                    lanes
-                };
-                let k = convert(self.k);
+                let from = h * head_dim + d;
+                // SAFETY: `k` has a vector from here on.
+                unsafe { store_as::<S>(ty, self.k[from..].as_ptr(), &mut lanes) };
                 for i in 0..LANES {
                     let at = keys + ((d + i) * LANES + self.slot % LANES) * size;
-                    self.page[at..at + size].copy_from_slice(&k[i * size..(i + 1) * size]);
+                    self.page[at..at + size].copy_from_slice(&lanes[i * size..(i + 1) * size]);
                 }
-                let v = convert(self.v);
+                // SAFETY: as above, of `v`.
+                unsafe { store_as::<S>(ty, self.v[from..].as_ptr(), &mut lanes) };
                 let at = values + d * size;
-                self.page[at..at + LANES * size].copy_from_slice(&v[..LANES * size]);
+                self.page[at..at + LANES * size].copy_from_slice(&lanes[..LANES * size]);
             }
+        }
+    }
+}
+
+/// Sixteen numbers as the cache stores them.
+///
+/// # Safety
+/// `x` is valid for a vector, and the machine has the instructions of `S`.
+#[inline(always)]
+unsafe fn store_as<S: Simd>(ty: KvType, x: *const f32, lanes: &mut [u8; 4 * LANES]) {
+    // SAFETY: as the caller vouches; `lanes` has room for a vector of either type.
+    unsafe {
+        let x = S::load(x);
+        match ty {
+            KvType::F16 => S::store_f16(lanes.as_mut_ptr().cast(), x),
+            KvType::F32 => S::store(lanes.as_mut_ptr().cast(), x),
         }
     }
 }

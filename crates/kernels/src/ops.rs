@@ -99,6 +99,16 @@ pub fn swiglu(isa: Isa, pool: &Pool, gate: &mut [f32], up: &[f32]) {
     });
 }
 
+/// `silu(g) · u`.
+#[inline(always)]
+unsafe fn silu_mul<S: Simd>(g: S::F, u: S::F) -> S::F {
+    // SAFETY: the caller has S's instruction set; no memory is touched.
+    unsafe {
+        let one_plus = S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(0.0), g)));
+        S::mul(S::div(g, one_plus), u)
+    }
+}
+
 struct SwiGlu<'a> {
     gate: &'a mut [f32],
     up: &'a [f32],
@@ -113,19 +123,15 @@ impl Kernel for SwiGlu<'_> {
         let whole = n / LANES * LANES;
         // SAFETY: vectors lie within the slices; the tail goes through a buffer of one vector.
         unsafe {
-            let silu_mul = |g: S::F, u: S::F| {
-                let one_plus = S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(0.0), g)));
-                S::mul(S::div(g, one_plus), u)
-            };
             for i in (0..whole).step_by(LANES) {
                 let at = self.gate.as_mut_ptr().add(i);
-                S::store(at, silu_mul(S::load(at), S::load(self.up.as_ptr().add(i))));
+                S::store(at, silu_mul::<S>(S::load(at), S::load(self.up.as_ptr().add(i))));
             }
             if whole < n {
                 let (mut g, mut u) = ([0.0; LANES], [0.0; LANES]);
                 g[..n - whole].copy_from_slice(&self.gate[whole..]);
                 u[..n - whole].copy_from_slice(&self.up[whole..]);
-                S::store(g.as_mut_ptr(), silu_mul(S::load(g.as_ptr()), S::load(u.as_ptr())));
+                S::store(g.as_mut_ptr(), silu_mul::<S>(S::load(g.as_ptr()), S::load(u.as_ptr())));
                 self.gate[whole..].copy_from_slice(&g[..n - whole]);
             }
         }

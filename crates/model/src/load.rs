@@ -69,12 +69,13 @@ impl Model {
         let loader = Loader { checkpoint: &checkpoint, path: checkpoint.path(), pool: &pool };
         let vocab = loader.vocab(&config)?;
         let rope = loader.rope(&config)?;
+        let output_norm = loader.vector("output_norm.weight", config.hidden)?;
+        // The largest matrix first: while one is repacked it is in memory twice.
+        let tied = checkpoint.tensor(OUTPUT).is_none();
+        let output = loader.matrix(if tied { EMBEDDING } else { OUTPUT }, vocab, config.hidden)?;
         let layers = (0..config.layers)
             .map(|i| loader.layer(&config, i))
             .collect::<Result<Vec<_>, Error>>()?;
-        let output_norm = loader.vector("output_norm.weight", config.hidden)?;
-        let tied = checkpoint.tensor(OUTPUT).is_none();
-        let output = loader.matrix(if tied { EMBEDDING } else { OUTPUT }, vocab, config.hidden)?;
         tracing::debug!(%isa, threads = pool.threads(), layers = layers.len(), "model loaded");
         Ok(Model { config, isa, pool, layers, output_norm, output, rope, checkpoint, vocab })
     }

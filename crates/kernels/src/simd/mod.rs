@@ -2,7 +2,8 @@
 //!
 //! A kernel is a struct that implements [`Kernel`]; [`crate::Isa::run`] compiles its body once per
 //! instruction set. Everything here is `#[inline(always)]`, so that the bodies end up inside the
-//! one function per instruction set that has the target features switched on.
+//! one function per instruction set that has the target features switched on. A closure that is
+//! called more than once may stay outside, where every instruction becomes a call: write a function.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
