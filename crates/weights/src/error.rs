@@ -12,7 +12,7 @@ pub(crate) const REFETCH: &str = "the file is damaged or incomplete, fetch it ag
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("{}: cannot {action}: {source}", .path.display())]
+    #[error("{}: cannot {action}: {source}{}", .path.display(), remedy(source))]
     Io {
         /// The file in question.
         path: PathBuf,
@@ -80,6 +80,16 @@ pub enum Error {
         /// The type (and for plain numbers the value) that is there.
         found: String,
     },
+}
+
+/// What to do about the refusals that have a usual cause.
+fn remedy(refusal: &io::Error) -> &'static str {
+    match refusal.kind() {
+        io::ErrorKind::NotFound => "; check the path",
+        io::ErrorKind::PermissionDenied => "; check who may read and write there",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space",
+        _ => "",
+    }
 }
 
 impl Error {

@@ -301,6 +301,7 @@ fn what_is_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let message = Gguf::open(&dir.path().join("absent.gguf")).unwrap_err().to_string();
     assert!(message.contains("absent.gguf: cannot open: No such file"), "{message}");
+    assert!(message.ends_with("; check the path"), "{message}");
     let message = Gguf::open(dir.path()).unwrap_err().to_string();
     assert!(message.ends_with("file: this is a directory; name a model file"), "{message}");
 }
