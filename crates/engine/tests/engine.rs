@@ -1,0 +1,250 @@
+//! What a caller of the engine relies on, shown on a tiny random model.
+
+mod support;
+
+use engine::sampler::Sampling;
+use engine::{Completion, Delta, Engine, Error, FinishReason, Flow, LoadOptions, Request};
+use kernels::attention::KvType;
+use support::{CONTEXT, byte, special, tiny_model};
+use text::template::Message;
+use text::tokenizer::Special;
+
+fn load(thinks: bool, ctx: Option<usize>) -> (tempfile::TempDir, Engine) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = tiny_model(dir.path(), thinks);
+    let engine = Engine::load(&path, &LoadOptions { ctx, ..LoadOptions::default() }).unwrap();
+    (dir, engine)
+}
+
+fn ask(engine: &Engine, text: &str) -> Request {
+    let mut request =
+        engine.chat(&[Message::new("user", text)], None, serde_json::Map::new()).unwrap();
+    request.sampling = Sampling { seed: Some(7), ..Sampling::default() };
+    request
+}
+
+fn answer(engine: &mut Engine, request: &Request) -> Completion {
+    engine.complete(request, &mut |_| Flow::Continue).unwrap()
+}
+
+/// Never one of the tokens that end the turn or the thinking.
+fn talkative(mut request: Request) -> Request {
+    for text in support::SPECIAL {
+        request.sampling.logit_bias.push((special(text), -100.0));
+    }
+    request
+}
+
+#[test]
+fn the_same_seed_gives_the_same_text() {
+    let (_dir, mut engine) = load(false, None);
+    let mut request = talkative(ask(&engine, "hello"));
+    request.max_tokens = Some(40);
+    let first = answer(&mut engine, &request);
+    assert_eq!(first.usage.completion_tokens, 40);
+    assert_eq!(first.finish_reason, FinishReason::Length);
+    assert_eq!(first.tokens, answer(&mut engine, &request).tokens);
+    engine.clear();
+    assert_eq!(first.tokens, answer(&mut engine, &request).tokens);
+    request.sampling.seed = Some(8);
+    assert_ne!(first.tokens, answer(&mut engine, &request).tokens);
+}
+
+#[test]
+fn what_a_prompt_shares_with_the_last_one_is_not_read_again() {
+    let (_dir, mut engine) = load(false, None);
+    let mut request = talkative(ask(&engine, "a long beginning that both prompts share: one"));
+    request.max_tokens = Some(10);
+    let first = answer(&mut engine, &request);
+    assert_eq!(first.usage.cached_tokens, 0);
+
+    let mut other = talkative(ask(&engine, "a long beginning that both prompts share: two"));
+    other.max_tokens = Some(10);
+    let warm = answer(&mut engine, &other);
+    let shared = request.prompt.iter().zip(&other.prompt).take_while(|(a, b)| a == b).count();
+    assert_eq!(warm.usage.cached_tokens, shared);
+    engine.clear();
+    let cold = answer(&mut engine, &other);
+    assert_eq!(cold.usage.cached_tokens, 0);
+    assert_eq!(warm.tokens, cold.tokens);
+
+    // The answer itself is in the cache too, but for its last token.
+    let mut next = other.clone();
+    next.prompt.extend(&cold.tokens);
+    let next = answer(&mut engine, &next);
+    assert_eq!(next.usage.cached_tokens, other.prompt.len() + 9);
+}
+
+#[test]
+fn thinking_is_told_from_the_answer_and_kept_to_its_budget() {
+    let (_dir, mut engine) = load(true, None);
+    assert!(engine.thinks());
+    let mut request = talkative(ask(&engine, "why?"));
+    request.max_thinking = Some(12);
+    request.max_tokens = Some(40);
+    let mut order = Vec::new();
+    let completion = engine
+        .complete(&request, &mut |delta| {
+            match delta {
+                Delta::Reasoning(_) if order.last() != Some(&"reasoning") => {
+                    order.push("reasoning");
+                }
+                Delta::Content(_) if order.last() != Some(&"content") => order.push("content"),
+                _ => {}
+            }
+            Flow::Continue
+        })
+        .unwrap();
+    assert_eq!(order, ["reasoning", "content"]);
+    // Twelve tokens of its own, then the line end and the tag that were forced on it.
+    assert_eq!(completion.tokens[12..14], [byte(b'\n'), special("</think>")]);
+    assert_eq!(completion.usage.reasoning_tokens, 14);
+    assert_eq!(completion.usage.completion_tokens, 40);
+    assert!(!completion.content.is_empty());
+    assert!(!completion.reasoning.contains("think"));
+    assert!(completion.timings.thinking_s > 0.0);
+    assert!(completion.timings.thinking_s < completion.timings.decode_s);
+}
+
+#[test]
+fn the_model_ends_its_turn() {
+    let (_dir, mut engine) = load(false, None);
+    let mut request = ask(&engine, "hi");
+    request.sampling.logit_bias.push((special("<|im_end|>"), 100.0));
+    let completion = answer(&mut engine, &request);
+    assert_eq!(completion.tokens, [special("<|im_end|>")]);
+    assert_eq!(completion.content, "");
+    assert_eq!(completion.finish_reason, FinishReason::Stop);
+}
+
+#[test]
+fn a_stop_string_ends_the_answer_and_is_left_out() {
+    let (_dir, mut engine) = load(false, None);
+    let mut request = ask(&engine, "hi");
+    request.sampling.temperature = 0.0;
+    request.sampling.logit_bias.push((byte(b'x'), 100.0));
+    request.stop = vec!["xxxx".to_owned()];
+    request.max_tokens = Some(50);
+    let completion = answer(&mut engine, &request);
+    assert_eq!((completion.content.as_str(), completion.tokens.len()), ("", 4));
+    assert_eq!(completion.finish_reason, FinishReason::Stop);
+    request.stop = vec!["y".to_owned()];
+    request.max_tokens = Some(3);
+    assert_eq!(answer(&mut engine, &request).content, "xxx");
+}
+
+#[test]
+fn the_end_of_the_context_ends_the_answer() {
+    let (_dir, mut engine) = load(false, Some(80));
+    let request = talkative(ask(&engine, "go on"));
+    let completion = answer(&mut engine, &request);
+    assert_eq!(completion.finish_reason, FinishReason::Length);
+    let usage = completion.usage;
+    assert_eq!(usage.prompt_tokens + usage.completion_tokens, 80);
+}
+
+#[test]
+fn a_prompt_that_does_not_fit_is_refused_with_the_numbers() {
+    let (_dir, mut engine) = load(false, Some(64));
+    let request = ask(&engine, &"x".repeat(100));
+    let error = engine.complete(&request, &mut |_| Flow::Continue).unwrap_err();
+    assert!(matches!(error, Error::PromptTooLong { context: 64, model_context: CONTEXT, .. }));
+    assert!(error.to_string().contains("--ctx"), "{error}");
+    let empty = Request::default();
+    let error = engine.complete(&empty, &mut |_| Flow::Continue).unwrap_err();
+    assert!(matches!(error, Error::EmptyPrompt));
+}
+
+#[test]
+fn the_caller_can_stop_while_the_prompt_is_read_and_later() {
+    let (_dir, mut engine) = load(false, None);
+    let request = talkative(ask(&engine, "hello"));
+    let completion = engine.complete(&request, &mut |_| Flow::Stop).unwrap();
+    assert_eq!(completion.finish_reason, FinishReason::Cancelled);
+    assert!(completion.tokens.is_empty());
+
+    let mut pieces = 0;
+    let completion = engine
+        .complete(&request, &mut |delta| {
+            pieces += usize::from(matches!(delta, Delta::Content(_)));
+            if pieces == 3 { Flow::Stop } else { Flow::Continue }
+        })
+        .unwrap();
+    assert_eq!(completion.finish_reason, FinishReason::Cancelled);
+    assert!((3..20).contains(&completion.tokens.len()));
+    // And the engine goes on working.
+    engine.clear();
+    assert!(engine.complete(&request, &mut |_| Flow::Stop).unwrap().tokens.is_empty());
+}
+
+#[test]
+fn log_probabilities_belong_to_the_tokens() {
+    let (_dir, mut engine) = load(false, None);
+    let mut request = talkative(ask(&engine, "hello"));
+    request.sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    request.max_tokens = Some(5);
+    request.logprobs = Some(3);
+    let completion = answer(&mut engine, &request);
+    assert_eq!(completion.logprobs.len(), completion.tokens.len());
+    for (entry, token) in completion.logprobs.iter().zip(&completion.tokens) {
+        assert_eq!(entry.token, *token);
+        assert_eq!(entry.top[0], (*token, entry.logprob), "greedy takes the likeliest");
+        assert!(entry.top.len() == 3 && entry.top[0].1 >= entry.top[1].1);
+        let sum: f32 = entry.top.iter().map(|(_, p)| p.exp()).sum();
+        assert!(sum <= 1.0 + 1e-5);
+    }
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let (_dir, mut engine) = load(false, None);
+    let mut request = ask(&engine, "hi");
+    request.sampling.top_p = 1.5;
+    let error = engine.complete(&request, &mut |_| Flow::Continue).unwrap_err().to_string();
+    assert!(error.contains("top_p is 1.5"), "{error}");
+}
+
+#[test]
+fn scoring_agrees_with_itself_whatever_the_piece() {
+    let (_dir, engine) = load(false, None);
+    let text = "the quick brown fox jumps over the lazy dog, and over it again. ".repeat(4);
+    let tokens = engine.tokenizer().encode(&text, Special::Plain);
+    let mut rows = Vec::new();
+    engine
+        .logits_of(&tokens, 100, KvType::F32, |position, logits| {
+            assert_eq!(position, rows.len());
+            rows.push(logits.to_vec());
+            Ok::<(), Error>(())
+        })
+        .unwrap();
+    assert_eq!(rows.len(), tokens.len());
+    // A piece begins anew: positions 100 and 0 see one token each.
+    let mut alone = Vec::new();
+    let each = |_: usize, logits: &[f32]| {
+        alone.push(logits.to_vec());
+        Ok::<(), Error>(())
+    };
+    engine.logits_of(&tokens[100..101], 100, KvType::F32, each).unwrap();
+    assert_eq!(rows[100], alone[0]);
+
+    let mut told = 0;
+    let result = engine.perplexity(&tokens, 64, |_, _| told += 1).unwrap();
+    assert_eq!(told, tokens.len() / 64);
+    assert_eq!(result.scored, tokens.len() / 64 * 31);
+    assert!((result.perplexity.ln() - result.nll).abs() < 1e-9);
+    // A model that knows nothing of text is no better than chance, nor much worse.
+    assert!(result.perplexity > 30.0 && result.perplexity < 1e5, "{result:?}");
+    let error = engine.perplexity(&tokens[..10], 64, |_, _| ()).unwrap_err();
+    assert!(matches!(error, Error::TextTooShort { tokens: 10, context: 64 }));
+}
+
+#[test]
+fn the_bench_counts_what_it_is_asked_to() {
+    let (_dir, engine) = load(false, None);
+    let rows = engine::bench(engine.model(), 32, 8, 2, |_, _| ()).unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!((rows[0].n_prompt, rows[0].n_gen), (32, 0));
+    assert_eq!((rows[1].n_prompt, rows[1].n_gen), (0, 8));
+    assert!(rows.iter().all(|r| r.samples_ts.len() == 2 && r.avg_ts > 0.0));
+    assert!(engine::bench(engine.model(), 0, 0, 1, |_, _| ()).unwrap().is_empty());
+}
