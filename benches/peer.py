@@ -14,13 +14,14 @@ import tarfile
 import venv
 from pathlib import Path
 
+DEFAULT_MODELS = [Path("qwen2.5-coder-0.5b"), Path("smollm2-135m")]
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
 
 AVX2 = ["AVX", "AVX2", "FMA", "F16C", "BMI2"]
 AVX512 = AVX2 + ["AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16"]
 # What /proc/cpuinfo calls the instructions that the AVX-512 switches let the compiler use.
-AVX512_FLAGS = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vbmi", "avx512vbmi", "avx512_vnni", "avx512_bf16"}
+AVX512_FLAGS = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vbmi", "avx512_vnni", "avx512_bf16"}
 
 
 def fail(message: str):
@@ -71,9 +72,7 @@ def cpu() -> tuple[str, set[str]]:
 
 def best_simd() -> str:
     """The widest build that this processor runs. AMX is left out: llama.cpp's dies on some machines."""
-    flags = cpu()[1]
-    wanted = AVX512_FLAGS - {"avx512_vbmi"}
-    return "avx512" if wanted <= flags else "avx2"
+    return "avx512" if AVX512_FLAGS <= cpu()[1] else "avx2"
 
 
 def source() -> Path:
@@ -102,7 +101,8 @@ def build_llama_cpp(targets: list[str], simd: str | None = None) -> Path:
     configure = [bin / "cmake", "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={bin / 'ninja'}"]
     configure += ["-S", source(), "-B", folder, "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=OFF"]
     configure += [f"-DGGML_{switch}=ON" for switch in switches]
-    configure += ["-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_UI=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_OPENSSL=OFF"]
+    unused = ["LLAMA_BUILD_TESTS", "LLAMA_BUILD_UI", "LLAMA_USE_PREBUILT_UI", "LLAMA_OPENSSL"]
+    configure += [f"-D{option}=OFF" for option in unused]
     run(configure, stdout=sys.stderr)
     run([bin / "ninja", "-C", folder, *targets], stdout=sys.stderr)
     return folder
@@ -117,6 +117,14 @@ def build_ponder() -> Path:
         if message.get("executable") and message["target"]["name"] == "ponder":
             return Path(message["executable"])
     fail("cargo built no binary called ponder")
+
+
+def model_file(name: Path, ponder: Path) -> Path:
+    """The file behind `-m`: a path as it is; anything else is a name that `ponder` knows, and pulls."""
+    if name.exists():
+        return name
+    run([ponder, "pull", name], stdout=sys.stderr)
+    return Path(json.loads(run([ponder, "inspect", name, "--json"], stdout=subprocess.PIPE, text=True).stdout)["path"])
 
 
 def machine() -> str:
