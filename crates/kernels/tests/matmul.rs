@@ -55,13 +55,13 @@ fn random_weights(random: &mut Random, ty: BlockType, rows: usize, cols: usize) 
     bytes
 }
 
-/// What the 8-bit rounding of activations makes of `x`.
+/// What the 15-bit rounding of activations makes of `x`.
 fn rounded(x: &[f32]) -> Vec<f64> {
     x.chunks(32)
         .flat_map(|block| {
             let largest = block.iter().fold(0f32, |m, x| m.max(x.abs()));
-            let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-            let d = largest / 127.0;
+            let inverse = if largest > 0.0 { 16256.0 / largest } else { 0.0 };
+            let d = largest / 16256.0;
             block.iter().map(move |x| f64::from((x * inverse).round_ties_even()) * f64::from(d))
         })
         .collect()

@@ -1,4 +1,9 @@
-//! Activations as 8-bit integers, for the quantised matrix kernels.
+//! Activations as pairs of 8-bit integers, for the quantised matrix kernels.
+//!
+//! The dot-product instructions take 8-bit numbers, but 8 bits for an activation are what keeps
+//! today's CPU engines away from exact arithmetic (`docs/accuracy.md` has the figures). So an
+//! activation is two of them, `x ≈ d · (128 · high + low)`, 15 bits in all, and each weight taken
+//! out of its bits meets both. Decoding waits for memory anyway.
 
 use crate::pool::Pool;
 use crate::simd::{Kernel, LANES, Simd};
@@ -6,15 +11,20 @@ use crate::{Isa, SendPtr};
 
 use super::format::BLOCK;
 
-/// Thirty-two activations of one token and what the kernels need to know of them: one cache line.
+/// What the lower part of an activation is worth less than the upper.
+pub(crate) const LOW_BITS: u32 = 7;
+
+/// Thirty-two activations of one token and what the kernels need to know of them.
 #[derive(Clone, Copy, Default)]
-#[repr(C, align(64))]
+#[repr(C, align(32))]
 pub(crate) struct ActivationBlock {
-    /// `round(x / d)`, within ±127.
-    pub(crate) q: [i8; BLOCK],
-    /// The scale: the largest magnitude over 127.
+    /// The upper part of each, within ±127.
+    pub(crate) high: [i8; BLOCK],
+    /// The lower part, within ±64.
+    pub(crate) low: [i8; BLOCK],
+    /// The scale: the largest magnitude over 127 · 128.
     pub(crate) d: f32,
-    /// `d · Σq` of the 32.
+    /// `d · Σq` of the 32, where `q = 128 · high + low`.
     pub(crate) sum: f32,
     /// `d · Σq` of each sixteen.
     pub(crate) half_sums: [f32; 2],
@@ -22,10 +32,9 @@ pub(crate) struct ActivationBlock {
     pub(crate) minus: i32,
     /// `-Σq` of each sixteen.
     pub(crate) half_minus: [i32; 2],
-    _pad: u32,
 }
 
-/// A batch's activations, quantised to 8 bits in blocks of 32.
+/// A batch's activations, rounded to 15 bits in blocks of 32.
 #[derive(Default)]
 pub struct Quantized {
     blocks: Vec<ActivationBlock>,
@@ -73,21 +82,24 @@ impl Kernel for Quantize<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
+        const LARGEST: f32 = (127 << LOW_BITS) as f32;
         for (x, out) in self.x.chunks_exact(BLOCK).zip(self.out) {
-            // SAFETY: `x` and `out.q` have 32 elements: two vectors.
+            // SAFETY: `x` and the parts of `out` have 32 elements: two vectors.
             unsafe {
                 let (a, b) = (S::load(x.as_ptr()), S::load(x.as_ptr().add(LANES)));
                 let largest = S::largest(S::max(S::abs(a), S::abs(b)));
-                out.d = largest / 127.0;
-                let inverse = S::splat(if largest > 0.0 { 127.0 / largest } else { 0.0 });
-                S::store_i8(out.q.as_mut_ptr(), S::mul(a, inverse));
-                S::store_i8(out.q.as_mut_ptr().add(LANES), S::mul(b, inverse));
-            }
-            for h in 0..2 {
-                let sum: i32 =
-                    out.q[LANES * h..LANES * (h + 1)].iter().map(|q| i32::from(*q)).sum();
-                out.half_minus[h] = -sum;
-                out.half_sums[h] = out.d * sum as f32;
+                out.d = largest / LARGEST;
+                let inverse = S::splat(if largest > 0.0 { LARGEST / largest } else { 0.0 });
+                for (h, x) in [a, b].into_iter().enumerate() {
+                    let q = S::round(S::mul(x, inverse));
+                    let high = S::round(S::mul(q, S::splat(1.0 / (1 << LOW_BITS) as f32)));
+                    let low = S::fma(high, S::splat(-((1 << LOW_BITS) as f32)), q);
+                    S::store_i8(out.high.as_mut_ptr().add(LANES * h), high);
+                    S::store_i8(out.low.as_mut_ptr().add(LANES * h), low);
+                    let sum = S::sum(q) as i32;
+                    out.half_minus[h] = -sum;
+                    out.half_sums[h] = out.d * sum as f32;
+                }
             }
             out.minus = out.half_minus[0] + out.half_minus[1];
             out.sum = out.d * -out.minus as f32;

@@ -76,7 +76,7 @@ impl<W: Float> Kernel for FloatPanelDot<'_, W> {
         unsafe {
             while at < tokens {
                 at += match tokens - at {
-                    12.. if S::TOKENS >= 12 => self.tokens_at::<S, 12>(at),
+                    8.. if S::TOKENS >= 8 => self.tokens_at::<S, 8>(at),
                     4.. => self.tokens_at::<S, 4>(at),
                     3 => self.tokens_at::<S, 3>(at),
                     2 => self.tokens_at::<S, 2>(at),

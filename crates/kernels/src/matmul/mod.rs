@@ -179,7 +179,7 @@ pub struct Product<'a> {
 /// Multiplies the activations `x`, `[tokens, cols]`, with one or more matrices of the same number
 /// of columns, in one parallel step. `scratch` keeps the quantised activations between calls.
 ///
-/// Quantised weights meet activations rounded to 8 bits in blocks of 32; f32, f16 and bf16 weights
+/// Quantised weights meet activations rounded to 15 bits in blocks of 32; f32, f16 and bf16 weights
 /// meet them as they are. A token's results don't depend on the others in the batch.
 ///
 /// # Panics

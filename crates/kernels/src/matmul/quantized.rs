@@ -1,4 +1,4 @@
-//! Panels of quantised weights times 8-bit activations.
+//! Panels of quantised weights times 15-bit activations.
 //!
 //! One kernel serves every format and instruction set. The sixteen lanes are sixteen rows, so
 //! nothing is ever summed across a register: a group of four weights of each row meets the same
@@ -8,7 +8,7 @@
 //! For each token the order of the additions is the same whatever else is in the batch: a token's
 //! result doesn't depend on its neighbours, to the bit.
 
-use super::activations::ActivationBlock;
+use super::activations::{ActivationBlock, LOW_BITS};
 use super::format::{Codes, Format, PANEL};
 use crate::simd::{Kernel, Simd};
 
@@ -39,19 +39,12 @@ impl<F: Format> Kernel for PanelDot<'_, F> {
         unsafe {
             while at < self.tokens.len() {
                 let left = self.tokens.len() - at;
-                at += if left >= S::TOKENS {
-                    match S::TOKENS {
-                        12 => self.tokens_at::<S, 12>(at),
-                        _ => self.tokens_at::<S, 4>(at),
-                    }
-                } else {
-                    match left {
-                        8.. => self.tokens_at::<S, 8>(at),
-                        4.. => self.tokens_at::<S, 4>(at),
-                        3 => self.tokens_at::<S, 3>(at),
-                        2 => self.tokens_at::<S, 2>(at),
-                        _ => self.tokens_at::<S, 1>(at),
-                    }
+                at += match left.min(S::TOKENS) {
+                    8.. => self.tokens_at::<S, 8>(at),
+                    4.. => self.tokens_at::<S, 4>(at),
+                    3 => self.tokens_at::<S, 3>(at),
+                    2 => self.tokens_at::<S, 2>(at),
+                    _ => self.tokens_at::<S, 1>(at),
                 };
             }
         }
@@ -149,7 +142,7 @@ unsafe fn nested_scale<S: Simd, F: Format>(nested: *const u8, i: usize) -> (S::F
     }
 }
 
-/// `Σ (code - zero) · q` over the halves (of sixteen) named of one block, for each token.
+/// `Σ (code - zero) · q`, with `q = 128 · high + low`, over the halves (of sixteen) named of one block, for each token.
 #[inline(always)]
 unsafe fn dots<S: Simd, F: Format, const T: usize>(
     codes: *const u8,
@@ -165,12 +158,13 @@ unsafe fn dots<S: Simd, F: Format, const T: usize>(
     };
     // SAFETY: the caller's pointers hold the block.
     unsafe {
-        let mut sums = [S::splat_i32(0); T];
+        let mut high = [S::splat_i32(0); T];
+        let mut low = [S::splat_i32(0); T];
         if let Some(shift) = zero {
             for t in 0..T {
                 let a = &*tokens[t].add(block);
                 let minus = if halves.len() == 2 { a.minus } else { a.half_minus[halves.start] };
-                sums[t] = S::splat_i32(minus << shift);
+                low[t] = S::splat_i32(minus << shift);
             }
         }
         macro_rules! group {
@@ -178,12 +172,16 @@ unsafe fn dots<S: Simd, F: Format, const T: usize>(
                 if halves.contains(&($g / 4)) {
                     let w = group::<S, F, $g>(codes);
                     for t in 0..T {
-                        let a = tokens[t].add(block).cast::<i8>().add(4 * $g);
-                        sums[t] = if signed {
-                            S::dot_signed(sums[t], w, a)
+                        let a = tokens[t].add(block);
+                        let upper = (&raw const (*a).high).cast::<i8>().add(4 * $g);
+                        let lower = (&raw const (*a).low).cast::<i8>().add(4 * $g);
+                        if signed {
+                            high[t] = S::dot_signed(high[t], w, upper);
+                            low[t] = S::dot_signed(low[t], w, lower);
                         } else {
-                            S::dot_unsigned(sums[t], w, a)
-                        };
+                            high[t] = S::dot_unsigned(high[t], w, upper);
+                            low[t] = S::dot_unsigned(low[t], w, lower);
+                        }
                     }
                 }
             };
@@ -196,7 +194,10 @@ unsafe fn dots<S: Simd, F: Format, const T: usize>(
         group!(5);
         group!(6);
         group!(7);
-        sums
+        for t in 0..T {
+            low[t] = S::add_shifted::<LOW_BITS>(low[t], high[t]);
+        }
+        low
     }
 }
 

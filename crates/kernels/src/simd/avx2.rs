@@ -27,7 +27,7 @@ impl Simd for Avx2 {
     type I = I;
     type B = I;
 
-    const TOKENS: usize = 4;
+    const TOKENS: usize = 2;
     const SIGNED_IS_BIASED: bool = false;
 
     #[inline(always)]
@@ -172,6 +172,17 @@ impl Simd for Avx2 {
     unsafe fn splat_i32(x: i32) -> I {
         // SAFETY: see above.
         unsafe { [_mm256_set1_epi32(x); 2] }
+    }
+    #[inline(always)]
+    unsafe fn add_shifted<const N: u32>(a: I, b: I) -> I {
+        // SAFETY: see above. The compiler folds the count, which stands in a register.
+        unsafe {
+            let n = _mm_cvtsi32_si128(N as i32);
+            [
+                _mm256_add_epi32(a[0], _mm256_sll_epi32(b[0], n)),
+                _mm256_add_epi32(a[1], _mm256_sll_epi32(b[1], n)),
+            ]
+        }
     }
     #[inline(always)]
     unsafe fn to_f32(x: I) -> F {

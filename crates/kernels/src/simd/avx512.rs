@@ -24,7 +24,7 @@ impl Simd for Avx512 {
     type I = __m512i;
     type B = __m512i;
 
-    const TOKENS: usize = 12;
+    const TOKENS: usize = 8;
     const SIGNED_IS_BIASED: bool = true;
 
     #[inline(always)]
@@ -129,6 +129,11 @@ impl Simd for Avx512 {
     unsafe fn splat_i32(x: i32) -> __m512i {
         // SAFETY: see above.
         unsafe { _mm512_set1_epi32(x) }
+    }
+    #[inline(always)]
+    unsafe fn add_shifted<const N: u32>(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_add_epi32(a, _mm512_slli_epi32::<N>(b)) }
     }
     #[inline(always)]
     unsafe fn to_f32(x: __m512i) -> __m512 {

@@ -79,6 +79,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn largest(a: Self::F) -> f32;
 
     unsafe fn splat_i32(x: i32) -> Self::I;
+    /// `a + (b << N)`.
+    unsafe fn add_shifted<const N: u32>(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn to_f32(x: Self::I) -> Self::F;
     /// Rounds to i32 (ties to even) and keeps the low byte of each lane.
     unsafe fn store_i8(p: *mut i8, x: Self::F);

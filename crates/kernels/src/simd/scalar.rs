@@ -132,6 +132,10 @@ impl Simd for Scalar {
         [x; LANES]
     }
     #[inline(always)]
+    unsafe fn add_shifted<const N: u32>(a: Self::I, b: Self::I) -> Self::I {
+        lanes(|i| a[i] + (b[i] << N))
+    }
+    #[inline(always)]
     unsafe fn to_f32(x: Self::I) -> Self::F {
         lanes(|i| x[i] as f32)
     }
