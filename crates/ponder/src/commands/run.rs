@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use self::local::{Local, Settings};
 use self::sampling::SamplingArgs;
+use crate::engine_arg::EngineArg;
 use crate::model_arg::ModelArg;
 use crate::terminal::chat::{Answer, Chat};
 use crate::terminal::conversation::{Budget, Conversation};
@@ -41,7 +42,7 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// The system prompt; "" for none at all where the model's template brings one.
+    /// The system prompt; "" for an empty one instead of the one many templates bring along.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
 
@@ -73,7 +74,11 @@ pub struct Args {
     sampling: SamplingArgs,
 
     #[command(flatten)]
-    load: local::LoadArgs,
+    engine: EngineArg,
+
+    /// Tokens of context; what the model was made for if not given.
+    #[arg(long, value_name = "N")]
+    ctx: Option<usize>,
 }
 
 /// What `--json` prints.
@@ -120,7 +125,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Some(n) => Budget::Tokens(n),
     };
     let settings = Settings { max_tokens: args.max_tokens, stop: args.stop };
-    let local = Local::load(&args.model.resolve()?, &args.load, &args.sampling, settings)?;
+    let local =
+        Local::load(&args.model.resolve()?, &args.engine, args.ctx, &args.sampling, settings)?;
     let mut conversation = Conversation::new(args.system, budget);
     match question {
         Some(question) => {
@@ -139,8 +145,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
 fn answer(mut local: Local, conversation: &Conversation, look: Look) -> Result<ExitCode> {
     let interrupt = Interrupt::install(2)?;
     let mut out = std::io::stdout().lock();
-    let completion =
-        stream(&mut out, look, &interrupt, &mut |receive| local.answer(conversation, 0, receive))?;
+    let count = local.counter();
+    let completion = stream(&mut out, look, &interrupt, &*count, &mut |receive| {
+        local.answer(conversation, 0, receive)
+    })?;
     drop(out);
     if std::io::stderr().is_terminal() {
         let line = stats::line(&completion.usage, &completion.timings, completion.finish_reason);

@@ -16,7 +16,7 @@ use super::{Look, stats};
 /// The commands: name, argument, meaning.
 pub const COMMANDS: [(&str, &str, &str); 9] = [
     ("/help", "", "show this"),
-    ("/system", "[TEXT]", "set the system prompt; \"\" removes it, nothing shows it"),
+    ("/system", "[TEXT]", "show the system prompt, or set it; \"\" for an empty one"),
     ("/think", "on|off|N", "let the model think, not think, or think for N tokens at most"),
     ("/regen", "", "answer the last question again"),
     ("/clear", "", "forget the conversation, keep the system prompt"),
@@ -33,6 +33,9 @@ pub trait Answer {
 
     /// Positions of the context.
     fn context_length(&self) -> usize;
+
+    /// How many tokens a text has; free to be called while an answer is being given.
+    fn counter(&self) -> Box<dyn Fn(&str) -> usize>;
 
     /// Answers the last turn. `attempt` counts how often it was answered before: with a fixed
     /// seed, another attempt must still be another answer.
@@ -117,10 +120,12 @@ impl<'a, W: Write, A: Answer> Chat<'a, W, A> {
 
     fn answer(&mut self) -> Result<()> {
         self.interrupt.reset();
+        let count = self.model.counter();
         let (model, conversation, attempt) = (&mut self.model, &self.conversation, self.attempt);
-        let completion = stream(&mut self.out, self.look, self.interrupt, &mut |receive| {
-            model.answer(conversation, attempt, receive)
-        })?;
+        let completion =
+            stream(&mut self.out, self.look, self.interrupt, &*count, &mut |receive| {
+                model.answer(conversation, attempt, receive)
+            })?;
         self.interrupt.reset();
         self.conversation.answered(completion.content.clone(), completion.reasoning.clone());
         match completion.finish_reason {

@@ -28,6 +28,10 @@ impl Answer for &mut Parrot {
         100
     }
 
+    fn counter(&self) -> Box<dyn Fn(&str) -> usize> {
+        Box::new(|text| text.split_whitespace().count())
+    }
+
     fn answer(
         &mut self,
         conversation: &Conversation,
@@ -102,7 +106,7 @@ fn earlier_turns_are_part_of_the_next_question() {
 fn system_prompt() {
     assert_eq!(chat(&["/system"]), "no system prompt\n");
     assert_eq!(chat(&["/system Be brief.", "/system", "a"]), "Be brief.\na (2 turns)\n\n");
-    assert_eq!(chat(&["/system x", "/system \"\"", "a"]), "a (1 turns)\n\n");
+    assert_eq!(chat(&["/system x", "/system \"\"", "/system", "a"]), "\na (2 turns)\n\n");
 }
 
 #[test]

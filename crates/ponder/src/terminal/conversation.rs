@@ -76,12 +76,13 @@ impl Conversation {
         self.turns.first().filter(|turn| turn.role == Role::System).map(|turn| &*turn.content)
     }
 
-    /// Replaces or removes the system turn.
+    /// Replaces or removes the system turn. An empty one is kept: it stands in for the one that
+    /// many templates bring along.
     pub fn set_system(&mut self, text: Option<String>) {
         if self.system().is_some() {
             self.turns.remove(0);
         }
-        if let Some(content) = text.filter(|text| !text.is_empty()) {
+        if let Some(content) = text {
             let turn = Turn { role: Role::System, content, reasoning: String::new() };
             self.turns.insert(0, turn);
         }

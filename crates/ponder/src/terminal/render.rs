@@ -17,8 +17,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// On a terminal the thinking appears in a window of a third of the screen that holds its last
 /// rows, and becomes a single line when the answer starts. Elsewhere only the answer is written,
 /// as the model wrote it.
-#[derive(Debug)]
-pub struct Renderer<W> {
+pub struct Renderer<'a, W> {
     out: W,
     look: Look,
     size: Size,
@@ -26,11 +25,12 @@ pub struct Renderer<W> {
     live: Live,
     tail: Tail,
     markdown: Markdown,
-    /// When the thinking began, and pieces of it seen so far, each of them a token as a rule.
+    /// When the thinking began.
     thinking_since: Option<Duration>,
-    thinking_tokens: usize,
-    /// The thinking is more than blank space: some templates have the model skip it that way.
-    thought: bool,
+    /// The thinking so far, and how its tokens are counted: deltas are no measure, as white space
+    /// is held back until it is known what follows.
+    thoughts: String,
+    count: &'a dyn Fn(&str) -> usize,
     /// The cursor is at the start of a line.
     fresh_line: bool,
 }
@@ -43,9 +43,11 @@ enum Part {
     Answer,
 }
 
-impl<W: Write> Renderer<W> {
+impl<'a, W: Write> Renderer<'a, W> {
     /// Nothing shown yet, the cursor at the start of a line.
-    pub fn new(out: W, look: Look, size: Size) -> Self {
+    ///
+    /// `count` tells how many tokens a text has.
+    pub fn new(out: W, look: Look, size: Size, count: &'a dyn Fn(&str) -> usize) -> Self {
         Self {
             out,
             look,
@@ -55,8 +57,8 @@ impl<W: Write> Renderer<W> {
             tail: Tail::new(),
             markdown: Markdown::new(),
             thinking_since: None,
-            thinking_tokens: 0,
-            thought: false,
+            thoughts: String::new(),
+            count,
             fresh_line: true,
         }
     }
@@ -93,8 +95,7 @@ impl<W: Write> Renderer<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn finish(&mut self, thinking_tokens: Option<usize>, at: Duration) -> io::Result<()> {
-        self.thinking_tokens = thinking_tokens.unwrap_or(self.thinking_tokens);
-        self.end_thinking(at)?;
+        self.end_thinking(thinking_tokens, at)?;
         self.live.erase(&mut self.out, self.size)?;
         self.end_markdown()?;
         if !self.fresh_line {
@@ -113,9 +114,9 @@ impl<W: Write> Renderer<W> {
 
     fn thinking(&mut self, text: &str, at: Duration) -> io::Result<()> {
         self.thinking_since.get_or_insert(at);
-        self.thinking_tokens += 1;
-        self.thought |= !text.trim().is_empty();
-        if !self.thought {
+        self.thoughts.push_str(text);
+        if self.thoughts.trim().is_empty() {
+            // Some templates have the model skip its thinking with blank space.
             return Ok(());
         }
         let first = self.part != Part::Thinking;
@@ -141,22 +142,21 @@ impl<W: Write> Renderer<W> {
                 self.draw(rows)
             }
             (true, Thinking::Hide) => {
-                let row = format!("thinking, {}", tokens(self.thinking_tokens));
-                self.draw(vec![row])
+                let time = at.saturating_sub(self.thinking_since.unwrap_or(at));
+                self.draw(vec![format!("thinking, {}", seconds(time))])
             }
         }
     }
 
     /// Closes the thinking, if any is open: on a terminal it becomes one line.
-    fn end_thinking(&mut self, at: Duration) -> io::Result<()> {
+    fn end_thinking(&mut self, tokens_known: Option<usize>, at: Duration) -> io::Result<()> {
         let (Part::Thinking, Some(since)) = (self.part, self.thinking_since.take()) else {
             return Ok(());
         };
-        let summary = format!(
-            "thought for {}, {}",
-            tokens(self.thinking_tokens),
-            seconds(at.saturating_sub(since))
-        );
+        let thoughts = std::mem::take(&mut self.thoughts);
+        let count = tokens_known.unwrap_or_else(|| (self.count)(&thoughts));
+        let time = seconds(at.saturating_sub(since));
+        let summary = format!("thought for {}, {time}", tokens(count));
         match (self.look.terminal, self.look.thinking) {
             (false, Thinking::Show) => {
                 let end = if self.fresh_line { "</think>\n\n" } else { "\n</think>\n\n" };
@@ -181,7 +181,7 @@ impl<W: Write> Renderer<W> {
                 }
             }
             let thought = self.part == Part::Thinking;
-            self.end_thinking(at)?;
+            self.end_thinking(None, at)?;
             self.live.erase(&mut self.out, self.size)?;
             if thought && self.look.terminal {
                 self.write("\n")?;
@@ -223,7 +223,7 @@ impl<W: Write> Renderer<W> {
     }
 
     fn tool_call(&mut self, call: &str, at: Duration) -> io::Result<()> {
-        self.end_thinking(at)?;
+        self.end_thinking(None, at)?;
         self.live.erase(&mut self.out, self.size)?;
         self.end_markdown()?;
         self.part = Part::Answer;

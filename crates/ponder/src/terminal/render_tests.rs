@@ -10,9 +10,14 @@ use super::{Look, Size, Thinking};
 
 const SIZE: Size = Size { columns: 40, rows: 12 };
 
+/// A word is a token here.
+fn words(text: &str) -> usize {
+    text.split_whitespace().count()
+}
+
 /// Shows deltas, each a tenth of a second after the last, on a virtual terminal.
 struct Shown {
-    renderer: Renderer<Vec<u8>>,
+    renderer: Renderer<'static, Vec<u8>>,
     written: usize,
     at: Duration,
     screen: vt100::Parser,
@@ -24,7 +29,7 @@ impl Shown {
         let look = Look { terminal: true, colour: true, thinking };
         let mut screen = vt100::Parser::new(size.rows as u16, size.columns as u16, 100);
         screen.process(b"$ ponder run\r\n");
-        let renderer = Renderer::new(Vec::new(), look, size);
+        let renderer = Renderer::new(Vec::new(), look, size, &words);
         Self { renderer, written: 0, at: Duration::ZERO, screen, bytes: Vec::new() }
     }
 
@@ -88,7 +93,7 @@ fn thinking_folds_into_one_line() {
     shown.say("\n\n");
     shown.say("It is **4**.");
     shown.finish();
-    assert_eq!(shown.text(), "$ ponder run\nthought for 2 tokens, 0.3 s\n\nIt is 4.");
+    assert_eq!(shown.text(), "$ ponder run\nthought for 6 tokens, 0.3 s\n\nIt is 4.");
     assert!(shown.is_dim(1, 0) && !shown.is_dim(3, 0));
     assert_eq!(shown.screen.screen().cursor_position(), (4, 0));
 }
@@ -119,7 +124,7 @@ fn folding_is_exact_at_the_bottom_of_the_screen() {
     let text = shown.whole_text();
     let rest = text.strip_prefix("$ ponder run\n").expect("the first line is untouched");
     let rest = rest.trim_start_matches("earlier\n");
-    assert_eq!(rest, "thought for 200 tokens, 20.0 s\n\nDone.");
+    assert_eq!(rest, "thought for 600 tokens, 20.0 s\n\nDone.");
     assert_eq!(text.matches("earlier").count(), 20);
 }
 
@@ -136,7 +141,7 @@ fn a_screen_that_becomes_narrower_is_reflowed_and_still_folded() {
     shown.renderer.resize(narrow);
     shown.say("Done.");
     shown.finish();
-    assert_eq!(shown.text(), "$ ponder run\nthought for 1 token, 0.1 s\n\nDone.");
+    assert_eq!(shown.text(), "$ ponder run\nthought for 10 tokens, 0.1 s\n\nDone.");
 }
 
 #[test]
@@ -146,7 +151,7 @@ fn shown_thinking_stays() {
     shown.think(" two");
     shown.say("\n\n4");
     shown.finish();
-    let want = "$ ponder run\nTwo and two\nthought for 2 tokens, 0.2 s\n\n4";
+    let want = "$ ponder run\nTwo and two\nthought for 3 tokens, 0.2 s\n\n4";
     assert_eq!(shown.text(), want);
     assert!(shown.is_dim(1, 0) && shown.is_dim(2, 0) && !shown.is_dim(4, 0));
 }
@@ -156,7 +161,7 @@ fn hidden_thinking_is_counted() {
     let mut shown = Shown::new(Thinking::Hide, SIZE);
     shown.think("secret");
     shown.think(" words");
-    assert_eq!(shown.text(), "$ ponder run\nthinking, 2 tokens");
+    assert_eq!(shown.text(), "$ ponder run\nthinking, 0.1 s");
     shown.say("4");
     shown.finish();
     assert_eq!(shown.text(), "$ ponder run\nthought for 2 tokens, 0.2 s\n\n4");
@@ -257,7 +262,7 @@ proptest! {
 /// What is written where there is no terminal.
 fn piped(thinking: Thinking, deltas: &[Delta]) -> String {
     let look = Look { terminal: false, colour: false, thinking };
-    let mut renderer = Renderer::new(Vec::new(), look, SIZE);
+    let mut renderer = Renderer::new(Vec::new(), look, SIZE, &words);
     for delta in deltas {
         renderer.show(delta, Duration::from_secs(9)).expect("a vector takes everything");
     }
@@ -283,7 +288,7 @@ fn a_pipe_gets_the_answer_as_the_model_wrote_it() {
 #[test]
 fn without_colour_there_is_folding_but_no_style() {
     let look = Look { terminal: true, colour: false, thinking: Thinking::Fold };
-    let mut renderer = Renderer::new(Vec::new(), look, SIZE);
+    let mut renderer = Renderer::new(Vec::new(), look, SIZE, &words);
     for delta in [Delta::Reasoning("hm".to_owned()), Delta::Content("**4**".to_owned())] {
         renderer.show(&delta, Duration::ZERO).expect("a vector takes everything");
     }

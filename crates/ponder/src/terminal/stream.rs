@@ -13,7 +13,7 @@ use super::{Look, Size};
 /// What produces a completion, given a receiver of deltas.
 pub type Complete<'a> = dyn FnMut(&mut dyn FnMut(Delta) -> Flow) -> Result<Completion> + 'a;
 
-/// Runs `complete` and shows what it produces. Ctrl-C stops it; what there is by then is returned.
+/// Runs `complete` and shows what it produces; `count` tells how many tokens a text has. Ctrl-C stops it; what there is by then is returned.
 ///
 /// # Errors
 /// Those of `complete`, and an output that cannot be written.
@@ -21,11 +21,12 @@ pub fn stream(
     out: &mut impl Write,
     look: Look,
     interrupt: &Interrupt,
+    count: &dyn Fn(&str) -> usize,
     complete: &mut Complete,
 ) -> Result<Completion> {
     let began = Instant::now();
     let quiet = look.terminal.then(QuietKeyboard::new);
-    let mut renderer = Renderer::new(out, look, Size::now());
+    let mut renderer = Renderer::new(out, look, Size::now(), count);
     let mut failure = None;
     let result = complete(&mut |delta| {
         renderer.resize(Size::now());

@@ -1,37 +1,22 @@
 //! The model in this process: from a conversation to a request.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use engine::sampler::Sampling;
-use engine::{Completion, Delta, Engine, Flow, LoadOptions, Request};
-use model::RopeScalingRequest;
+use engine::{Completion, Delta, Engine, Flow, Request};
 use serde_json::Map;
 use text::template::Message;
+use text::tokenizer::Special;
 
 use super::sampling::SamplingArgs;
+use crate::engine_arg::EngineArg;
 use crate::model_arg::ResolvedModel;
 use crate::terminal::chat::Answer;
 use crate::terminal::conversation::{Budget, Conversation, Role, Turn};
 
 /// What the model says when its thinking has to end before it would have.
 const TIME_IS_UP: &str = "\n\nI have to answer now, with what I have found so far.";
-
-/// How the model is loaded.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Loading")]
-pub struct LoadArgs {
-    /// Positions of context; without it, as many as the model was trained for.
-    #[arg(long, value_name = "N")]
-    ctx: Option<usize>,
-
-    /// Threads; without it, one for each core there is.
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-
-    /// Stretch the positions: none, linear:FACTOR or yarn:FACTOR[:ORIGINAL_CONTEXT]; without it, as
-    /// the model's file says.
-    #[arg(long, value_name = "HOW")]
-    rope_scaling: Option<RopeScalingRequest>,
-}
 
 /// What applies to every answer.
 #[derive(Clone, Debug)]
@@ -55,18 +40,13 @@ impl Local {
     /// Loads a model. Warns where greedy sampling is asked of one that thinks.
     pub fn load(
         model: &ResolvedModel,
-        load: &LoadArgs,
+        engine: &EngineArg,
+        ctx: Option<usize>,
         flags: &SamplingArgs,
         settings: Settings,
     ) -> Result<Self> {
-        let options = LoadOptions {
-            threads: load.threads,
-            ctx: load.ctx,
-            rope_scaling: load.rope_scaling,
-            ..LoadOptions::default()
-        };
-        let engine = Engine::load(&model.path, &options)
-            .with_context(|| format!("cannot load {}", model.name))?;
+        let engine =
+            engine.load(model, ctx).with_context(|| format!("cannot load {}", model.name))?;
         if !engine.has_template() {
             eprintln!(
                 "warning: {} has no chat template; it is asked in ChatML, which it may not know",
@@ -137,6 +117,11 @@ impl Answer for Local {
 
     fn context_length(&self) -> usize {
         self.engine.context_length()
+    }
+
+    fn counter(&self) -> Box<dyn Fn(&str) -> usize> {
+        let tokenizer = Arc::clone(self.engine.tokenizer());
+        Box::new(move |text| tokenizer.encode(text, Special::Plain).len())
     }
 
     fn answer(

@@ -10,7 +10,7 @@ use weights::catalogue;
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// Divides the logits of what the filters kept; 0 always takes the most likely token.
-    #[arg(long, visible_alias = "temp", value_name = "T")]
+    #[arg(long, visible_alias = "temp", value_name = "T", allow_negative_numbers = true)]
     pub temperature: Option<f32>,
 
     /// Keep the K most likely tokens; 0 keeps all.
@@ -18,15 +18,15 @@ pub struct SamplingArgs {
     pub top_k: Option<usize>,
 
     /// Keep the fewest most likely tokens that hold this share of the probability.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub top_p: Option<f32>,
 
     /// Keep tokens at least this many times as likely as the likeliest.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub min_p: Option<f32>,
 
     /// Keep the most typical tokens that hold this share of the probability.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub typical_p: Option<f32>,
 
     /// Subtracted from the logits of tokens generated before.
@@ -38,7 +38,7 @@ pub struct SamplingArgs {
     pub frequency_penalty: Option<f32>,
 
     /// Divides the logits of tokens in prompt or answer; 1 is none.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
 
     /// How many of the last tokens the penalties look at; without it, all.
@@ -46,11 +46,11 @@ pub struct SamplingArgs {
     pub repetition_last_n: Option<usize>,
 
     /// Strength of DRY, the penalty on going on with a repeated passage; 0 is none.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub dry_multiplier: Option<f32>,
 
     /// Growth of DRY's penalty with each token of the passage.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub dry_base: Option<f32>,
 
     /// Passages shorter than this may repeat freely.
