@@ -36,7 +36,18 @@ enum Command {
     Logits(commands::logits::Args),
 }
 
+/// Logs go to stderr; `PONDER_LOG` is one of error, warn (the default), info, debug, trace.
+fn log() {
+    let level = std::env::var("PONDER_LOG").ok().and_then(|level| level.parse().ok());
+    tracing_subscriber::fmt()
+        .with_max_level(level.unwrap_or(tracing::Level::WARN))
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}
+
 fn main() -> ExitCode {
+    log();
     let outcome = match Cli::parse().command {
         Command::Run(args) => match commands::run::run(*args) {
             Ok(code) => return code,
