@@ -42,6 +42,11 @@ pub enum Delta {
     },
     /// Text of the thinking.
     Reasoning(String),
+    /// The thinking is over, after so many tokens; the answer follows.
+    Thought {
+        /// Tokens of the thinking, its tags included.
+        tokens: usize,
+    },
     /// Text of the answer.
     Content(String),
     /// A whole tool call, as the model wrote it between its tags.

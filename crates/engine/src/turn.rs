@@ -16,7 +16,8 @@ pub(crate) struct Turn<'a> {
     stop: StopWatch,
     on_delta: &'a mut dyn FnMut(Delta) -> Flow,
     started: Instant,
-    thought: bool,
+    /// The caller has been told that the thinking is over.
+    told: bool,
     pub(crate) completion: Completion,
     /// Why the turn is over, once it is.
     pub(crate) ended: Option<FinishReason>,
@@ -34,7 +35,7 @@ impl<'a> Turn<'a> {
             stop: StopWatch::new(&request.stop),
             on_delta,
             started: Instant::now(),
-            thought: false,
+            told: false,
             completion: Completion::default(),
             ended: None,
         }
@@ -61,16 +62,15 @@ impl<'a> Turn<'a> {
         self.completion.tokens.push(token);
         self.completion.usage.completion_tokens += 1;
         let before = self.splitter.in_reasoning();
+        self.completion.usage.reasoning_tokens += usize::from(before);
         if visible {
             let text = self.decoder.push(token);
             let events = self.splitter.push(&text);
             self.pass_on(events);
         }
-        if before || self.splitter.in_reasoning() {
-            self.completion.usage.reasoning_tokens += 1;
-            self.thought = true;
-        }
-        if before && !self.splitter.in_reasoning() {
+        let after = self.splitter.in_reasoning();
+        self.completion.usage.reasoning_tokens += usize::from(after && !before);
+        if before && !after {
             self.completion.timings.thinking_s = self.started.elapsed().as_secs_f64();
         }
     }
@@ -94,7 +94,7 @@ impl<'a> Turn<'a> {
         let reason = self.ended.unwrap_or(reason);
         let timings = &mut self.completion.timings;
         timings.decode_s = self.started.elapsed().as_secs_f64();
-        if still_thinking && self.thought {
+        if still_thinking && self.completion.usage.reasoning_tokens > 0 {
             timings.thinking_s = timings.decode_s;
         }
         self.completion.finish_reason = reason;
@@ -112,6 +112,7 @@ impl<'a> Turn<'a> {
                     self.send(Delta::Reasoning(text));
                 }
                 Event::Content(text) => {
+                    self.thought();
                     let (text, stop) = self.stop.push(&text);
                     self.content(text);
                     if stop {
@@ -119,6 +120,7 @@ impl<'a> Turn<'a> {
                     }
                 }
                 Event::ToolCall(call) => {
+                    self.thought();
                     self.completion.tool_calls.push(call.clone());
                     self.send(Delta::ToolCall(call));
                 }
@@ -134,6 +136,15 @@ impl<'a> Turn<'a> {
                     self.send(Delta::ContentWasReasoning);
                 }
             }
+        }
+    }
+
+    /// Before the first of the answer: the thinking, if there was any, is over.
+    fn thought(&mut self) {
+        let tokens = self.completion.usage.reasoning_tokens;
+        if tokens > 0 && !self.told {
+            self.told = true;
+            self.send(Delta::Thought { tokens });
         }
     }
 

@@ -89,13 +89,17 @@ fn thinking_is_told_from_the_answer_and_kept_to_its_budget() {
                 Delta::Reasoning(_) if order.last() != Some(&"reasoning") => {
                     order.push("reasoning");
                 }
+                Delta::Thought { tokens } => {
+                    assert_eq!(tokens, 14);
+                    order.push("thought");
+                }
                 Delta::Content(_) if order.last() != Some(&"content") => order.push("content"),
                 _ => {}
             }
             Flow::Continue
         })
         .unwrap();
-    assert_eq!(order, ["reasoning", "content"]);
+    assert_eq!(order, ["reasoning", "thought", "content"]);
     // Twelve tokens of its own, then the line end and the tag that were forced on it.
     assert_eq!(completion.tokens[12..14], [byte(b'\n'), special("</think>")]);
     assert_eq!(completion.usage.reasoning_tokens, 14);

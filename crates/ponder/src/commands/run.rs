@@ -145,10 +145,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
 fn answer(mut local: Local, conversation: &Conversation, look: Look) -> Result<ExitCode> {
     let interrupt = Interrupt::install(2)?;
     let mut out = std::io::stdout().lock();
-    let count = local.counter();
-    let completion = stream(&mut out, look, &interrupt, &*count, &mut |receive| {
-        local.answer(conversation, 0, receive)
-    })?;
+    let completion =
+        stream(&mut out, look, &interrupt, &mut |receive| local.answer(conversation, 0, receive))?;
     drop(out);
     if std::io::stderr().is_terminal() {
         let line = stats::line(&completion.usage, &completion.timings, completion.finish_reason);

@@ -34,9 +34,6 @@ pub trait Answer {
     /// Positions of the context.
     fn context_length(&self) -> usize;
 
-    /// How many tokens a text has; free to be called while an answer is being given.
-    fn counter(&self) -> Box<dyn Fn(&str) -> usize>;
-
     /// Answers the last turn. `attempt` counts how often it was answered before: with a fixed
     /// seed, another attempt must still be another answer.
     ///
@@ -120,12 +117,10 @@ impl<'a, W: Write, A: Answer> Chat<'a, W, A> {
 
     fn answer(&mut self) -> Result<()> {
         self.interrupt.reset();
-        let count = self.model.counter();
         let (model, conversation, attempt) = (&mut self.model, &self.conversation, self.attempt);
-        let completion =
-            stream(&mut self.out, self.look, self.interrupt, &*count, &mut |receive| {
-                model.answer(conversation, attempt, receive)
-            })?;
+        let completion = stream(&mut self.out, self.look, self.interrupt, &mut |receive| {
+            model.answer(conversation, attempt, receive)
+        })?;
         self.interrupt.reset();
         self.conversation.answered(completion.content.clone(), completion.reasoning.clone());
         match completion.finish_reason {

@@ -28,10 +28,6 @@ impl Answer for &mut Parrot {
         100
     }
 
-    fn counter(&self) -> Box<dyn Fn(&str) -> usize> {
-        Box::new(|text| text.split_whitespace().count())
-    }
-
     fn answer(
         &mut self,
         conversation: &Conversation,

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// On a terminal the thinking appears in a window of a third of the screen that holds its last
 /// rows, and becomes a single line when the answer starts. Elsewhere only the answer is written,
 /// as the model wrote it.
-pub struct Renderer<'a, W> {
+pub struct Renderer<W> {
     out: W,
     look: Look,
     size: Size,
@@ -27,10 +27,10 @@ pub struct Renderer<'a, W> {
     markdown: Markdown,
     /// When the thinking began.
     thinking_since: Option<Duration>,
-    /// The thinking so far, and how its tokens are counted: deltas are no measure, as white space
-    /// is held back until it is known what follows.
-    thoughts: String,
-    count: &'a dyn Fn(&str) -> usize,
+    /// Something other than white space was thought.
+    spoken: bool,
+    /// How many tokens the thinking took, once that is known.
+    thought: usize,
     /// The cursor is at the start of a line.
     fresh_line: bool,
 }
@@ -43,11 +43,9 @@ enum Part {
     Answer,
 }
 
-impl<'a, W: Write> Renderer<'a, W> {
+impl<W: Write> Renderer<W> {
     /// Nothing shown yet, the cursor at the start of a line.
-    ///
-    /// `count` tells how many tokens a text has.
-    pub fn new(out: W, look: Look, size: Size, count: &'a dyn Fn(&str) -> usize) -> Self {
+    pub fn new(out: W, look: Look, size: Size) -> Self {
         Self {
             out,
             look,
@@ -57,8 +55,8 @@ impl<'a, W: Write> Renderer<'a, W> {
             tail: Tail::new(),
             markdown: Markdown::new(),
             thinking_since: None,
-            thoughts: String::new(),
-            count,
+            spoken: false,
+            thought: 0,
             fresh_line: true,
         }
     }
@@ -82,6 +80,7 @@ impl<'a, W: Write> Renderer<'a, W> {
         match delta {
             Delta::Prefill { done, total } => self.prefill(*done, *total, at)?,
             Delta::Reasoning(text) => self.thinking(text, at)?,
+            Delta::Thought { tokens } => self.thought = *tokens,
             Delta::Content(text) => self.answer(text, at)?,
             Delta::ToolCall(call) => self.tool_call(call, at)?,
             Delta::ContentWasReasoning => self.was_thinking(at)?,
@@ -90,12 +89,13 @@ impl<'a, W: Write> Renderer<'a, W> {
     }
 
     /// Everything has come: folds thinking that was never followed by an answer and ends the
-    /// last line. `thinking_tokens` is the exact count, where the engine gave one.
+    /// last line. `thinking_tokens` is how many the whole of it took.
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn finish(&mut self, thinking_tokens: Option<usize>, at: Duration) -> io::Result<()> {
-        self.end_thinking(thinking_tokens, at)?;
+    pub fn finish(&mut self, thinking_tokens: usize, at: Duration) -> io::Result<()> {
+        self.thought = thinking_tokens;
+        self.end_thinking(at)?;
         self.live.erase(&mut self.out, self.size)?;
         self.end_markdown()?;
         if !self.fresh_line {
@@ -114,8 +114,8 @@ impl<'a, W: Write> Renderer<'a, W> {
 
     fn thinking(&mut self, text: &str, at: Duration) -> io::Result<()> {
         self.thinking_since.get_or_insert(at);
-        self.thoughts.push_str(text);
-        if self.thoughts.trim().is_empty() {
+        self.spoken |= !text.trim().is_empty();
+        if !self.spoken {
             // Some templates have the model skip its thinking with blank space.
             return Ok(());
         }
@@ -149,14 +149,13 @@ impl<'a, W: Write> Renderer<'a, W> {
     }
 
     /// Closes the thinking, if any is open: on a terminal it becomes one line.
-    fn end_thinking(&mut self, tokens_known: Option<usize>, at: Duration) -> io::Result<()> {
+    fn end_thinking(&mut self, at: Duration) -> io::Result<()> {
         let (Part::Thinking, Some(since)) = (self.part, self.thinking_since.take()) else {
             return Ok(());
         };
-        let thoughts = std::mem::take(&mut self.thoughts);
-        let count = tokens_known.unwrap_or_else(|| (self.count)(&thoughts));
+        self.spoken = false;
         let time = seconds(at.saturating_sub(since));
-        let summary = format!("thought for {}, {time}", tokens(count));
+        let summary = format!("thought for {}, {time}", tokens(self.thought));
         match (self.look.terminal, self.look.thinking) {
             (false, Thinking::Show) => {
                 let end = if self.fresh_line { "</think>\n\n" } else { "\n</think>\n\n" };
@@ -181,7 +180,7 @@ impl<'a, W: Write> Renderer<'a, W> {
                 }
             }
             let thought = self.part == Part::Thinking;
-            self.end_thinking(None, at)?;
+            self.end_thinking(at)?;
             self.live.erase(&mut self.out, self.size)?;
             if thought && self.look.terminal {
                 self.write("\n")?;
@@ -223,7 +222,7 @@ impl<'a, W: Write> Renderer<'a, W> {
     }
 
     fn tool_call(&mut self, call: &str, at: Duration) -> io::Result<()> {
-        self.end_thinking(None, at)?;
+        self.end_thinking(at)?;
         self.live.erase(&mut self.out, self.size)?;
         self.end_markdown()?;
         self.part = Part::Answer;

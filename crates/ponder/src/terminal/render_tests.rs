@@ -10,14 +10,11 @@ use super::{Look, Size, Thinking};
 
 const SIZE: Size = Size { columns: 40, rows: 12 };
 
-/// A word is a token here.
-fn words(text: &str) -> usize {
-    text.split_whitespace().count()
-}
-
 /// Shows deltas, each a tenth of a second after the last, on a virtual terminal.
 struct Shown {
-    renderer: Renderer<'static, Vec<u8>>,
+    renderer: Renderer<Vec<u8>>,
+    /// What was thought; a word is a token here.
+    thoughts: String,
     written: usize,
     at: Duration,
     screen: vt100::Parser,
@@ -29,8 +26,15 @@ impl Shown {
         let look = Look { terminal: true, colour: true, thinking };
         let mut screen = vt100::Parser::new(size.rows as u16, size.columns as u16, 100);
         screen.process(b"$ ponder run\r\n");
-        let renderer = Renderer::new(Vec::new(), look, size, &words);
-        Self { renderer, written: 0, at: Duration::ZERO, screen, bytes: Vec::new() }
+        let renderer = Renderer::new(Vec::new(), look, size);
+        Self {
+            renderer,
+            thoughts: String::new(),
+            written: 0,
+            at: Duration::ZERO,
+            screen,
+            bytes: Vec::new(),
+        }
     }
 
     fn show(&mut self, delta: Delta) {
@@ -40,15 +44,22 @@ impl Shown {
     }
 
     fn think(&mut self, text: &str) {
+        self.thoughts += text;
         self.show(Delta::Reasoning(text.to_owned()));
     }
 
     fn say(&mut self, text: &str) {
+        let thought = Delta::Thought { tokens: self.words() };
+        self.renderer.show(&thought, self.at).expect("a vector takes everything");
         self.show(Delta::Content(text.to_owned()));
     }
 
+    fn words(&self) -> usize {
+        self.thoughts.split_whitespace().count()
+    }
+
     fn finish(&mut self) {
-        self.renderer.finish(None, self.at).expect("a vector takes everything");
+        self.renderer.finish(self.words(), self.at).expect("a vector takes everything");
         self.update();
     }
 
@@ -262,11 +273,11 @@ proptest! {
 /// What is written where there is no terminal.
 fn piped(thinking: Thinking, deltas: &[Delta]) -> String {
     let look = Look { terminal: false, colour: false, thinking };
-    let mut renderer = Renderer::new(Vec::new(), look, SIZE, &words);
+    let mut renderer = Renderer::new(Vec::new(), look, SIZE);
     for delta in deltas {
         renderer.show(delta, Duration::from_secs(9)).expect("a vector takes everything");
     }
-    renderer.finish(None, Duration::from_secs(9)).expect("a vector takes everything");
+    renderer.finish(1, Duration::from_secs(9)).expect("a vector takes everything");
     String::from_utf8(renderer.output().clone()).expect("UTF-8")
 }
 
@@ -288,11 +299,15 @@ fn a_pipe_gets_the_answer_as_the_model_wrote_it() {
 #[test]
 fn without_colour_there_is_folding_but_no_style() {
     let look = Look { terminal: true, colour: false, thinking: Thinking::Fold };
-    let mut renderer = Renderer::new(Vec::new(), look, SIZE, &words);
-    for delta in [Delta::Reasoning("hm".to_owned()), Delta::Content("**4**".to_owned())] {
+    let mut renderer = Renderer::new(Vec::new(), look, SIZE);
+    for delta in [
+        Delta::Reasoning("hm".to_owned()),
+        Delta::Thought { tokens: 1 },
+        Delta::Content("**4**".to_owned()),
+    ] {
         renderer.show(&delta, Duration::ZERO).expect("a vector takes everything");
     }
-    renderer.finish(None, Duration::ZERO).expect("a vector takes everything");
+    renderer.finish(1, Duration::ZERO).expect("a vector takes everything");
     let text = String::from_utf8(renderer.output().clone()).expect("UTF-8");
     assert_eq!(text, "hm\x1b[K\r\x1b[Jthought for 1 token, 0.0 s\n\n**4**\n");
 }

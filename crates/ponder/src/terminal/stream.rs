@@ -13,7 +13,7 @@ use super::{Look, Size};
 /// What produces a completion, given a receiver of deltas.
 pub type Complete<'a> = dyn FnMut(&mut dyn FnMut(Delta) -> Flow) -> Result<Completion> + 'a;
 
-/// Runs `complete` and shows what it produces; `count` tells how many tokens a text has. Ctrl-C stops it; what there is by then is returned.
+/// Runs `complete` and shows what it produces. Ctrl-C stops it; what there is by then is returned.
 ///
 /// # Errors
 /// Those of `complete`, and an output that cannot be written.
@@ -21,12 +21,11 @@ pub fn stream(
     out: &mut impl Write,
     look: Look,
     interrupt: &Interrupt,
-    count: &dyn Fn(&str) -> usize,
     complete: &mut Complete,
 ) -> Result<Completion> {
     let began = Instant::now();
     let quiet = look.terminal.then(QuietKeyboard::new);
-    let mut renderer = Renderer::new(out, look, Size::now(), count);
+    let mut renderer = Renderer::new(out, look, Size::now());
     let mut failure = None;
     let result = complete(&mut |delta| {
         renderer.resize(Size::now());
@@ -35,7 +34,7 @@ pub fn stream(
         }
         if failure.is_some() || interrupt.pressed() { Flow::Stop } else { Flow::Continue }
     });
-    let thinking_tokens = result.as_ref().ok().map(|completion| completion.usage.reasoning_tokens);
+    let thinking_tokens = result.as_ref().map_or(0, |done| done.usage.reasoning_tokens);
     let finished = renderer.finish(thinking_tokens, began.elapsed());
     drop(quiet);
     if let Some(error) = failure {

@@ -1,13 +1,10 @@
 //! The model in this process: from a conversation to a request.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result};
 use engine::sampler::Sampling;
 use engine::{Completion, Delta, Engine, Flow, Request};
 use serde_json::Map;
 use text::template::Message;
-use text::tokenizer::Special;
 
 use super::sampling::SamplingArgs;
 use crate::engine_arg::EngineArg;
@@ -117,11 +114,6 @@ impl Answer for Local {
 
     fn context_length(&self) -> usize {
         self.engine.context_length()
-    }
-
-    fn counter(&self) -> Box<dyn Fn(&str) -> usize> {
-        let tokenizer = Arc::clone(self.engine.tokenizer());
-        Box::new(move |text| tokenizer.encode(text, Special::Plain).len())
     }
 
     fn answer(
