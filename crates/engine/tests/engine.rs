@@ -5,7 +5,7 @@ mod support;
 use engine::sampler::Sampling;
 use engine::{Completion, Delta, Engine, Error, FinishReason, Flow, LoadOptions, Request};
 use kernels::attention::KvType;
-use support::{CONTEXT, byte, special, tiny_model};
+use support::{CONTEXT, byte, special, tiny_model, tiny_safetensors};
 use text::template::Message;
 use text::tokenizer::Special;
 
@@ -251,4 +251,26 @@ fn the_bench_counts_what_it_is_asked_to() {
     assert_eq!((rows[1].n_prompt, rows[1].n_gen), (0, 8));
     assert!(rows.iter().all(|r| r.samples_ts.len() == 2 && r.avg_ts > 0.0));
     assert!(engine::bench(engine.model(), 0, 0, 1, |_, _| ()).unwrap().is_empty());
+}
+
+#[test]
+fn a_directory_of_safetensors_can_be_talked_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = tiny_safetensors(dir.path());
+    let mut engine = Engine::load(&path, &LoadOptions::default()).unwrap();
+    let defaults = engine.defaults();
+    assert_eq!((defaults.temperature, defaults.top_k), (0.6, 40));
+    assert_eq!((defaults.top_p, defaults.repetition_penalty), (0.95, 1.05));
+    assert!(!engine.has_template(), "ChatML is assumed");
+    assert!(engine.tokenizer().is_end_of_generation(special("<|im_end|>")));
+    let mut request = talkative(ask(&engine, "hello"));
+    assert_eq!(request.prompt[0], special("<|im_start|>"));
+    request.max_tokens = Some(20);
+    let completion = answer(&mut engine, &request);
+    assert_eq!(completion.tokens.len(), 20);
+    assert!(completion.tokens.iter().all(|t| *t < 256));
+
+    std::fs::remove_file(path.join("tokenizer.json")).unwrap();
+    let error = Engine::load(&path, &LoadOptions::default()).err().unwrap().to_string();
+    assert!(error.contains("tokenizer.json"), "{error}");
 }

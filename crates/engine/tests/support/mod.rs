@@ -42,6 +42,40 @@ fn alphabet() -> Vec<String> {
         .collect()
 }
 
+/// Makes a directory of safetensors that can be talked to: the tiny `qwen2` checkpoint of the model
+/// crate's goldens and a tokenizer with a token for each byte.
+#[allow(dead_code, reason = "not every test file that shares this module needs it")]
+pub fn tiny_safetensors(dir: &Path) -> PathBuf {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/goldens/qwen2");
+    for name in ["config.json", "generation_config.json", "model.safetensors"] {
+        std::fs::copy(golden.join(name), dir.join(name)).unwrap();
+    }
+    let vocab: serde_json::Map<String, serde_json::Value> =
+        alphabet().into_iter().enumerate().map(|(id, text)| (text, id.into())).collect();
+    let added: Vec<serde_json::Value> = SPECIAL
+        .iter()
+        .enumerate()
+        .map(|(i, text)| {
+            serde_json::json!({
+                "id": 256 + i, "content": text, "special": true, "single_word": false,
+                "lstrip": false, "rstrip": false, "normalized": false,
+            })
+        })
+        .collect();
+    let byte_level = serde_json::json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true,
+    });
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "added_tokens": added, "normalizer": null,
+        "pre_tokenizer": byte_level, "decoder": byte_level, "post_processor": null,
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    });
+    std::fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let config = serde_json::json!({"eos_token": "<|im_end|>", "bos_token": null});
+    std::fs::write(dir.join("tokenizer_config.json"), config.to_string()).unwrap();
+    dir.to_owned()
+}
+
 /// Writes the model and says where it is. The template opens `<think>` if `thinks`.
 pub fn tiny_model(dir: &Path, thinks: bool) -> PathBuf {
     let mut tokens = alphabet();
