@@ -19,7 +19,7 @@
 //! Nothing is rounded: a packed matrix takes as many bytes as its source, within 3 %, and holds the
 //! same numbers.
 
-use super::pack::{self, RowBlocks};
+use super::unpack::{self, RowBlocks};
 use crate::blocks::BlockType;
 
 /// Rows in a panel.
@@ -109,18 +109,18 @@ macro_rules! format {
     (@type $key:ident) => { bool };
 }
 
-format!(Q4_0, Four, pack::q4_0, ZERO = Some(3));
-format!(Q4_1, Four, pack::q4_1, MINIMUM = true);
-format!(Q5_0, Five, pack::q5_0, ZERO = Some(4));
-format!(Q5_1, Five, pack::q5_1, MINIMUM = true);
-format!(Q8_0, Byte, pack::q8_0);
-format!(Q2_K, Two, pack::q2_k, MINIMUM = true, NESTED = true, HALVES = true);
-format!(Q3_K, Three, pack::q3_k, ZERO = Some(2), NESTED = true, HALVES = true);
-format!(Q4_K, Four, pack::q4_k, MINIMUM = true, NESTED = true);
-format!(Q5_K, Five, pack::q5_k, MINIMUM = true, NESTED = true);
-format!(Q6_K, Six, pack::q6_k, ZERO = Some(5), NESTED = true, HALVES = true);
-format!(IQ4_NL, Table, pack::iq4_nl);
-format!(IQ4_XS, Table, pack::iq4_xs, NESTED = true);
+format!(Q4_0, Four, unpack::q4_0, ZERO = Some(3));
+format!(Q4_1, Four, unpack::q4_1, MINIMUM = true);
+format!(Q5_0, Five, unpack::q5_0, ZERO = Some(4));
+format!(Q5_1, Five, unpack::q5_1, MINIMUM = true);
+format!(Q8_0, Byte, unpack::q8_0);
+format!(Q2_K, Two, unpack::q2_k, MINIMUM = true, NESTED = true, HALVES = true);
+format!(Q3_K, Three, unpack::q3_k, ZERO = Some(2), NESTED = true, HALVES = true);
+format!(Q4_K, Four, unpack::q4_k, MINIMUM = true, NESTED = true);
+format!(Q5_K, Five, unpack::q5_k, MINIMUM = true, NESTED = true);
+format!(Q6_K, Six, unpack::q6_k, ZERO = Some(5), NESTED = true, HALVES = true);
+format!(IQ4_NL, Table, unpack::iq4_nl);
+format!(IQ4_XS, Table, unpack::iq4_xs, NESTED = true);
 
 /// Calls `$f::<Format>($args)` for the quantised type `$ty`.
 macro_rules! with_format {

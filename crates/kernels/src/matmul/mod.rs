@@ -5,6 +5,7 @@ mod float;
 mod format;
 mod pack;
 mod quantized;
+mod unpack;
 
 use std::marker::PhantomData;
 

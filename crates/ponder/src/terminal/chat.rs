@@ -8,23 +8,10 @@ use engine::{Completion, Delta, Flow};
 
 use super::conversation::{Budget, Conversation};
 use super::keyboard::Interrupt;
-use super::prompt::{Input, Lines};
+use super::prompt::{COMMANDS, Input, Lines};
 use super::render::tokens;
 use super::stream::stream;
 use super::{Look, stats};
-
-/// The commands: name, argument, meaning.
-pub const COMMANDS: [(&str, &str, &str); 9] = [
-    ("/help", "", "show this"),
-    ("/system", "[TEXT]", "show the system prompt, or set it; \"\" for an empty one"),
-    ("/think", "on|off|N", "let the model think, not think, or think for N tokens at most"),
-    ("/regen", "", "answer the last question again"),
-    ("/clear", "", "forget the conversation, keep the system prompt"),
-    ("/stats", "", "figures of the last answer"),
-    ("/save", "FILE", "save the conversation as JSON"),
-    ("/load", "FILE", "go on with a saved conversation"),
-    ("/quit", "", "leave, as does Ctrl-D"),
-];
 
 /// What answers the questions.
 pub trait Answer {

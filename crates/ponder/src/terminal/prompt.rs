@@ -11,7 +11,18 @@ use rustyline::history::DefaultHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Config, Context, Editor, Helper};
 
-use super::chat;
+/// The commands: name, argument, meaning.
+pub const COMMANDS: [(&str, &str, &str); 9] = [
+    ("/help", "", "show this"),
+    ("/system", "[TEXT]", "show the system prompt, or set it; \"\" for an empty one"),
+    ("/think", "on|off|N", "let the model think, not think, or think for N tokens at most"),
+    ("/regen", "", "answer the last question again"),
+    ("/clear", "", "forget the conversation, keep the system prompt"),
+    ("/stats", "", "figures of the last answer"),
+    ("/save", "FILE", "save the conversation as JSON"),
+    ("/load", "FILE", "go on with a saved conversation"),
+    ("/quit", "", "leave, as does Ctrl-D"),
+];
 
 /// What came from the keyboard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +102,7 @@ impl Completer for Commands {
         _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<String>)> {
         let typed = &line[..position];
-        let known = chat::COMMANDS.iter().map(|(name, ..)| *name);
+        let known = COMMANDS.iter().map(|(name, ..)| *name);
         let matching = known.filter(|name| typed.starts_with('/') && name.starts_with(typed));
         Ok((0, matching.map(|name| format!("{name} ")).collect()))
     }
