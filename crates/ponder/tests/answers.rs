@@ -1,0 +1,53 @@
+//! The real models answer: everything from the file to the sampler, through the binary.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A model's file in `PONDER_TEST_MODELS` (a folder) or in the store; none and a message otherwise.
+fn model(name: &str, file: &str) -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let store = folder("PONDER_HOME")
+        .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("ponder")))
+        .or_else(|| Some(folder("HOME")?.join(".cache/ponder")));
+    let found = [
+        folder("PONDER_TEST_MODELS").map(|dir| dir.join(file)),
+        store.map(|dir| dir.join("models").join(name).join(file)),
+    ]
+    .into_iter()
+    .flatten()
+    .find(|path| path.exists());
+    if found.is_none() {
+        eprintln!("skipped: {file} is not here; `ponder pull {name}` fetches it");
+    }
+    found
+}
+
+/// What the model says at temperature 0, where it is the same on every machine.
+fn answer(model: &Path, isa: &str, question: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_ponder"))
+        .args(["run", "--offline", "--temperature", "0", "--max-tokens", "40", "-m"])
+        .arg(model)
+        .arg(question)
+        .env("PONDER_ISA", isa)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_default_model_multiplies() {
+    let file = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
+    let Some(model) = model("qwen2.5-coder-0.5b", file) else { return };
+    assert_eq!(answer(&model, "", "What is 12*7? Answer with the number."), "84");
+}
+
+#[test]
+fn the_small_model_knows_a_capital_on_every_instruction_set() {
+    let file = "SmolLM2-135M-Instruct.Q4_1.gguf";
+    let Some(model) = model("smollm2-135m", file) else { return };
+    for isa in kernels::Isa::available() {
+        let said = answer(&model, &isa.to_string(), "What is the capital of France?");
+        assert_eq!(said, "The capital of France is Paris.", "{isa}");
+    }
+}
