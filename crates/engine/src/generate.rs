@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kernels::Pool;
 use kernels::attention::KvType;
-use model::{Config, KvCache, Model, RopeScalingRequest, Sequence, Span, Want, Workspace};
+use model::{KvCache, Model, RopeScalingRequest, Sequence, Span, Want, Workspace};
 use text::splitter::{Start, Tags};
 use text::template::{ChatTemplate, Message, Render, drop_thinking};
 use text::tokenizer::{Special, Tokenizer};
@@ -62,18 +62,17 @@ impl Engine {
         {
             return Err(Error::Context(context));
         }
-        let checkpoint = Checkpoint::open(path)?;
-        // Both threads read the file; what fails first for a user is what is said first.
-        Config::read(&checkpoint)?;
-        let text_side = Checkpoint::open(path)?;
+        let checkpoint = Arc::new(Checkpoint::open(path)?);
         let threads = options.threads.unwrap_or_else(Pool::cores);
         let (speech, model) = std::thread::scope(|scope| {
-            let speech = scope.spawn(|| Speech::read(&text_side));
-            let model = Model::load(checkpoint, Pool::new(threads), options.rope_scaling);
+            let speech = scope.spawn(|| Speech::read(&checkpoint));
+            let model =
+                Model::load(Arc::clone(&checkpoint), Pool::new(threads), options.rope_scaling);
             let speech = speech.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (speech, model)
         });
-        let (speech, model) = (speech?, model?);
+        // A file of another architecture is no model at all, whatever its tokenizer.
+        let (model, speech) = (model?, speech?);
         let context = options.ctx.unwrap_or(model.config().context_length);
         let cache = KvCache::new(model.config(), options.kv_type, context);
         Ok(Engine {
@@ -129,11 +128,6 @@ impl Engine {
     /// Whether the chat template knows of thinking.
     pub fn thinks(&self) -> bool {
         self.template.thinking_tags().is_some()
-    }
-
-    /// Bytes of keys and values held at the moment.
-    pub fn kv_bytes(&self) -> usize {
-        self.cache.bytes()
     }
 
     /// A request that continues a conversation. Thinking of earlier turns is left out, as these

@@ -29,6 +29,15 @@ pub struct Perplexity {
 }
 
 impl Engine {
+    /// Replaces the first token of each piece of `context` tokens with the one that every text of
+    /// this model begins with, if there is one.
+    pub fn begin_pieces(&self, tokens: &mut [u32], context: usize) {
+        let tokenizer = self.tokenizer();
+        if let (true, Some(bos)) = (tokenizer.add_bos(), tokenizer.bos()) {
+            tokens.iter_mut().step_by(context.max(1)).for_each(|first| *first = bos);
+        }
+    }
+
     /// Reads `tokens` in pieces of `context` tokens, each from an empty cache, and calls
     /// `each(position, logits)` for every position, in order: the logits, `[vocab]`, of what
     /// follows the token there. A last, shorter piece is read too.
@@ -89,10 +98,7 @@ impl Engine {
         }
         let started = std::time::Instant::now();
         let mut pieces = tokens[..whole].to_vec();
-        let tokenizer = self.tokenizer();
-        if let (true, Some(bos)) = (tokenizer.add_bos(), tokenizer.bos()) {
-            pieces.iter_mut().step_by(context).for_each(|first| *first = bos);
-        }
+        self.begin_pieces(&mut pieces, context);
         let (mut sum, mut squares, mut scored) = (0.0, 0.0, 0usize);
         self.logits_of(&pieces, context, KvType::F16, |position, logits| {
             let within = position % context;

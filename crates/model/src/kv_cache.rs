@@ -67,11 +67,6 @@ impl KvCache {
         self.free.len() + (self.limit - self.pages.len())
     }
 
-    /// Bytes of memory taken so far.
-    pub fn bytes(&self) -> usize {
-        self.pages.iter().map(|p| p.data.len()).sum()
-    }
-
     /// Makes room for `tokens` more positions of a sequence: new pages at its end, and a copy of
     /// its last one if that is shared.
     ///

@@ -1,6 +1,7 @@
 //! From a file's tensors to a model that can run.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use kernels::matmul::Matrix;
 use kernels::{Isa, Pool};
@@ -38,7 +39,7 @@ pub struct Model {
     pub(crate) output: Matrix,
     pub(crate) rope: Rope,
     /// Kept for the embeddings: a token's row is read from the mapped file when it is needed.
-    checkpoint: Checkpoint,
+    checkpoint: Arc<Checkpoint>,
     vocab: usize,
 }
 
@@ -52,10 +53,11 @@ impl Model {
     /// # Errors
     /// The architecture is unknown, or settings or tensors are missing or don't fit together.
     pub fn load(
-        checkpoint: Checkpoint,
+        checkpoint: impl Into<Arc<Checkpoint>>,
         pool: Pool,
         rope_scaling: Option<RopeScalingRequest>,
     ) -> Result<Model, Error> {
+        let checkpoint = checkpoint.into();
         let isa = Isa::detect()?;
         let mut config = Config::read(&checkpoint)?;
         if let Some(request) = rope_scaling {
@@ -103,17 +105,6 @@ impl Model {
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa
-    }
-
-    /// Bytes of the repacked weights.
-    pub fn weight_bytes(&self) -> usize {
-        let layer = |l: &Layer| {
-            [&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down]
-                .map(Matrix::bytes)
-                .iter()
-                .sum::<usize>()
-        };
-        self.layers.iter().map(layer).sum::<usize>() + self.output.bytes()
     }
 
     /// The embedding of a token, `[hidden]`.

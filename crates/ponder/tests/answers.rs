@@ -3,19 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use weights::store::Store;
+
 /// A model's file in `PONDER_TEST_MODELS` (a folder) or in the store; none and a message otherwise.
 fn model(name: &str, file: &str) -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let store = folder("PONDER_HOME")
-        .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("ponder")))
-        .or_else(|| Some(folder("HOME")?.join(".cache/ponder")));
-    let found = [
-        folder("PONDER_TEST_MODELS").map(|dir| dir.join(file)),
-        store.map(|dir| dir.join("models").join(name).join(file)),
-    ]
-    .into_iter()
-    .flatten()
-    .find(|path| path.exists());
+    let folder = std::env::var_os("PONDER_TEST_MODELS").map(PathBuf::from);
+    let store = Store::from_env().unwrap();
+    let found = folder
+        .map(|dir| dir.join(file))
+        .filter(|path| path.exists())
+        .or_else(|| store.installed(name).unwrap().map(|installed| installed.path()));
     if found.is_none() {
         eprintln!("skipped: {file} is not here; `ponder pull {name}` fetches it");
     }

@@ -4,7 +4,7 @@
 
 use super::format::PANEL;
 use crate::blocks::BlockType;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Simd, store_first};
 
 /// How a number is stored.
 pub(crate) trait Float {
@@ -119,13 +119,7 @@ impl<W: Float> FloatPanelDot<'_, W> {
             for t in 0..T {
                 let sum = S::add(even[t], odd[t]);
                 let out = self.out.add((at + t) * self.stride);
-                if self.rows == PANEL {
-                    S::store(out, sum);
-                } else {
-                    let mut lanes = [0.0; PANEL];
-                    S::store(lanes.as_mut_ptr(), sum);
-                    out.copy_from_nonoverlapping(lanes.as_ptr(), self.rows);
-                }
+                store_first::<S>(out, sum, self.rows);
             }
         }
         T

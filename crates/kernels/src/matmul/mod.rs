@@ -138,11 +138,6 @@ impl Matrix {
         self.cols
     }
 
-    /// Bytes of memory taken.
-    pub fn bytes(&self) -> usize {
-        self.data.len()
-    }
-
     fn is_quantized(&self) -> bool {
         self.ty.block_len() > 1
     }
@@ -271,7 +266,7 @@ fn quantized_panels<F: Format>(
     for (slot, t) in blocks.iter_mut().zip(tokens.clone()) {
         *slot = input.quantized.token(t);
     }
-    let used = weight.cols / BLOCK / F::CHUNK * F::SCALE_BYTES;
+    let (_, used, _) = regions::<F>(weight.cols);
     for panel in panels {
         let (codes, scales) = weight.panel(panel);
         // SAFETY: `isa` is available; the panel's regions are whole; each token has a block for

@@ -1,6 +1,6 @@
 //! Rows of a file, interleaved into panels.
 
-use super::format::{BLOCK, Codes, Format, PANEL};
+use super::format::{BLOCK, Format, PANEL};
 use super::unpack::RowBlocks;
 
 /// Packs up to sixteen rows into a panel.
@@ -51,5 +51,4 @@ pub(crate) fn pack_panel<F: Format>(
             }
         }
     }
-    debug_assert!(F::CODES != Codes::Byte || words == 8);
 }

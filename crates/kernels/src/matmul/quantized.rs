@@ -10,7 +10,7 @@
 
 use super::activations::{ActivationBlock, LOW_BITS};
 use super::format::{Codes, Format, PANEL};
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Simd, store_first};
 
 /// `out[t][row] = Σ_k weight[row][k] · activation[t][k]` for the sixteen rows of a panel.
 pub(crate) struct PanelDot<'a, F> {
@@ -113,13 +113,7 @@ impl<F: Format> PanelDot<'_, F> {
             }
             for (t, acc) in acc.iter().enumerate() {
                 let out = self.out.add((at + t) * self.stride);
-                if self.rows == PANEL {
-                    S::store(out, *acc);
-                } else {
-                    let mut lanes = [0.0; PANEL];
-                    S::store(lanes.as_mut_ptr(), *acc);
-                    out.copy_from_nonoverlapping(lanes.as_ptr(), self.rows);
-                }
+                store_first::<S>(out, *acc, self.rows);
             }
         }
         T

@@ -124,3 +124,21 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
         S::scale(p, n)
     }
 }
+
+/// Stores the first `n` lanes.
+///
+/// # Safety
+/// As for [`Simd`], with `p` valid for `n` elements, at most sixteen.
+#[inline(always)]
+pub(crate) unsafe fn store_first<S: Simd>(p: *mut f32, x: S::F, n: usize) {
+    // SAFETY: the caller's `p` takes `n` elements, and `lanes` takes all sixteen.
+    unsafe {
+        if n == LANES {
+            S::store(p, x);
+        } else {
+            let mut lanes = [0.0; LANES];
+            S::store(lanes.as_mut_ptr(), x);
+            p.copy_from_nonoverlapping(lanes.as_ptr(), n);
+        }
+    }
+}

@@ -79,11 +79,6 @@ impl Config {
         Ok(config)
     }
 
-    /// Bytes of keys and values of one position in a cache of 2-byte numbers.
-    pub fn kv_bytes_per_token(&self) -> usize {
-        2 * 2 * self.layers * self.kv_heads * self.head_dim
-    }
-
     /// Refuses settings no kernel could work with, before anything is allocated by them.
     fn check(&self, path: &Path) -> Result<(), Error> {
         let bad = |key: &str, problem: String| {

@@ -63,10 +63,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut tokens = engine.tokenizer().encode(&text, Special::Plain);
     tokens.truncate(args.max_tokens.unwrap_or(usize::MAX));
     ensure!(!tokens.is_empty(), "{} is empty", args.file.display());
-    let tokenizer = engine.tokenizer();
-    if let (true, Some(bos)) = (tokenizer.add_bos(), tokenizer.bos()) {
-        tokens.iter_mut().step_by(context).for_each(|first| *first = bos);
-    }
+    engine.begin_pieces(&mut tokens, context);
 
     let failed = || format!("cannot write {}", args.output.display());
     let mut out = BufWriter::new(File::create(&args.output).with_context(failed)?);
