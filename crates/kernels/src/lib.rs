@@ -18,6 +18,6 @@ mod pool;
 mod simd;
 
 pub use isa::{Isa, IsaError};
-pub use memory::Aligned;
+pub use memory::{Aligned, Arena};
 pub(crate) use memory::SendPtr;
 pub use pool::Pool;

@@ -3,7 +3,7 @@
 
 use kernels::blocks::{BlockType, dequantize_row};
 use kernels::matmul::{Matrix, Product, Quantized, matmul};
-use kernels::{Isa, Pool};
+use kernels::{Arena, Isa, Pool};
 use proptest::prelude::*;
 
 /// A small generator, so that failures name a seed.
@@ -74,7 +74,7 @@ fn check(isa: Isa, threads: usize, ty: BlockType, (rows, cols, tokens): (usize, 
     let row_bytes = ty.row_bytes(cols).unwrap();
 
     let pool = Pool::new(threads);
-    let weight = Matrix::pack(&pool, ty, rows, cols, &bytes).unwrap();
+    let weight = Matrix::pack(&pool, ty, rows, cols, &bytes, &mut Arena::default()).unwrap();
     let mut out = vec![f32::NAN; tokens * rows];
     let mut scratch = Quantized::default();
     matmul(isa, &pool, &x, &mut [Product { weight: &weight, out: &mut out }], &mut scratch);
@@ -132,7 +132,7 @@ fn a_token_does_not_feel_its_neighbours() {
             let (rows, cols, tokens) = (40, 256, 29);
             let bytes = random_weights(&mut random, ty, rows, cols);
             let x: Vec<f32> = (0..tokens * cols).map(|_| random.number()).collect();
-            let weight = Matrix::pack(&pool, ty, rows, cols, &bytes).unwrap();
+            let weight = Matrix::pack(&pool, ty, rows, cols, &bytes, &mut Arena::default()).unwrap();
             let mut scratch = Quantized::default();
             let mut together = vec![0.0; tokens * rows];
             let mut products = [Product { weight: &weight, out: &mut together }];
@@ -154,8 +154,8 @@ fn several_matrices_in_one_step_and_no_tokens() {
     let mut random = Random(3);
     let a = random_weights(&mut random, BlockType::Q5_0, 48, 64);
     let b = random_weights(&mut random, BlockType::F16, 17, 64);
-    let a = Matrix::pack(&pool, BlockType::Q5_0, 48, 64, &a).unwrap();
-    let b = Matrix::pack(&pool, BlockType::F16, 17, 64, &b).unwrap();
+    let a = Matrix::pack(&pool, BlockType::Q5_0, 48, 64, &a, &mut Arena::default()).unwrap();
+    let b = Matrix::pack(&pool, BlockType::F16, 17, 64, &b, &mut Arena::default()).unwrap();
     let x: Vec<f32> = (0..3 * 64).map(|_| random.number()).collect();
     let mut scratch = Quantized::default();
     let (mut both_a, mut both_b) = (vec![0.0; 3 * 48], vec![0.0; 3 * 17]);
@@ -172,7 +172,7 @@ fn several_matrices_in_one_step_and_no_tokens() {
 #[test]
 fn wrong_sizes_are_errors() {
     let pool = Pool::new(1);
-    let pack = |ty, rows, cols, n| Matrix::pack(&pool, ty, rows, cols, &vec![0; n]).err();
+    let pack = |ty, rows, cols, n| Matrix::pack(&pool, ty, rows, cols, &vec![0; n], &mut Arena::default()).err();
     assert_eq!(
         pack(BlockType::Q4_K, 1, 32, 18).unwrap().to_string(),
         "a row of 32 weights is no whole number of Q4_K blocks of 256"

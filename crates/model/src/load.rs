@@ -1,10 +1,11 @@
 //! From a file's tensors to a model that can run.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
 use kernels::matmul::Matrix;
-use kernels::{Isa, Pool};
+use kernels::{Arena, Isa, Pool};
 use weights::{Checkpoint, Tensor};
 
 use crate::config::Presence;
@@ -68,7 +69,12 @@ impl Model {
             }
             config.rope.scaling = scaling;
         }
-        let loader = Loader { checkpoint: &checkpoint, path: checkpoint.path(), pool: &pool };
+        let loader = Loader {
+            checkpoint: &checkpoint,
+            path: checkpoint.path(),
+            pool: &pool,
+            arena: RefCell::default(),
+        };
         let vocab = loader.vocab(&config)?;
         let rope = loader.rope(&config)?;
         let output_norm = loader.vector("output_norm.weight", config.hidden)?;
@@ -126,6 +132,8 @@ struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     path: &'a Path,
     pool: &'a Pool,
+    /// Where the repacked weights go.
+    arena: RefCell<Arena>,
 }
 
 impl Loader<'_> {
@@ -152,9 +160,12 @@ impl Loader<'_> {
     /// A matrix, repacked; the file's copy need not stay in memory.
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, Error> {
         let tensor = self.shaped(name, &[rows, cols])?;
-        let matrix =
-            Matrix::pack(self.pool, tensor.info.ty, rows, cols, tensor.data).map_err(|source| {
-                Error::Matrix { path: self.path.to_owned(), name: name.to_owned(), source }
+        let arena = &mut self.arena.borrow_mut();
+        let matrix = Matrix::pack(self.pool, tensor.info.ty, rows, cols, tensor.data, arena)
+            .map_err(|source| Error::Matrix {
+                path: self.path.to_owned(),
+                name: name.to_owned(),
+                source,
             });
         self.checkpoint.release(name);
         matrix

@@ -1,23 +1,26 @@
 //! How quantised matrices lie in memory once loaded.
 //!
 //! Rows are taken sixteen at a time, as a *panel*; lane `r` of every vector belongs to row `r`.
-//! Along a row, weights are taken in *blocks* of 32. A panel is two regions, both read front to
-//! back:
+//! Along a row, weights are taken in *blocks* of 32, and blocks in *segments*: the eight of a
+//! K-quant's 256, or one or two, so that a segment is a whole number of cache lines. A panel is one
+//! segment after the other, and all are read front to back, once: a single stream of memory from a
+//! matrix's first byte to its last, which is what the hardware's prefetchers run ahead of. In a
+//! segment come first
 //!
-//! * **codes**, for each block the 16 × 32 integers. Byte `4r + j` of a 64-byte vector belongs to
+//! * the **codes**, for each block the 16 × 32 integers. Byte `4r + j` of a 64-byte vector belongs to
 //!   row `r`; four neighbours along the row stand together, which is what the 8-bit dot-product
 //!   instructions (and AMX tiles) take. With `g` in 0..8 the group of four `k = 4g + j`:
 //!   - nibbles: four vectors `v`; group `v` in the low, group `v + 4` in the high half;
 //!   - a fifth bit: one more vector, bit `g`;
 //!   - two bits: two vectors `h`; group `4h + f` in bits `2f` and `2f + 1`;
 //!   - bytes: eight vectors, vector `g` holding group `g`.
-//! * **scales**, for each *chunk* (one block, or the eight of a K-quant's 256): sixteen f16 `d`,
-//!   then sixteen f16 minima where the format has them, then, for chunks of eight, for each block
-//!   the 8-bit scales of the sixteen rows (twice sixteen where a scale covers 16 weights) and
+//! * then the **scales**, for each *chunk* (one block, or the eight of a K-quant's 256): sixteen f16
+//!   `d`, then sixteen f16 minima where the format has them, then, for chunks of eight, for each
+//!   block the 8-bit scales of the sixteen rows (twice sixteen where a scale covers 16 weights) and
 //!   likewise the 8-bit minima.
 //!
 //! Nothing is rounded: a packed matrix takes as many bytes as its source, within 3 %, and holds the
-//! same numbers.
+//! same numbers. What a last segment has no blocks for is zero.
 
 use super::unpack::{self, RowBlocks};
 use crate::blocks::BlockType;
@@ -84,6 +87,21 @@ pub(crate) trait Format {
         let kinds = if Self::MINIMUM { 2 } else { 1 };
         kinds * (2 * PANEL + if Self::NESTED { 8 * Self::NESTED_BYTES } else { 0 })
     };
+
+    /// Blocks in a segment.
+    const SEGMENT: usize = if Self::NESTED {
+        8
+    } else if Self::SCALE_BYTES.is_multiple_of(64) {
+        1
+    } else {
+        2
+    };
+    /// Bytes of a segment's codes: where its scales begin.
+    const SEGMENT_CODES: usize = Self::SEGMENT * Self::CODES.bytes();
+    /// Bytes of a segment.
+    const SEGMENT_BYTES: usize = (Self::SEGMENT_CODES
+        + Self::SEGMENT / Self::CHUNK * Self::SCALE_BYTES)
+        .next_multiple_of(64);
 
     /// Takes one chunk of one row apart.
     fn unpack(src: &[u8], out: &mut RowBlocks);

@@ -15,7 +15,7 @@ use format::{BLOCK, Format, PANEL, with_format};
 use quantized::PanelDot;
 
 use crate::blocks::BlockType;
-use crate::memory::Aligned;
+use crate::memory::{Aligned, Arena};
 use crate::pool::Pool;
 use crate::{Isa, SendPtr};
 
@@ -61,15 +61,12 @@ pub struct Matrix {
     rows: usize,
     cols: usize,
     data: Aligned,
-    /// Bytes of a panel's codes (the whole panel for float types).
-    code_bytes: usize,
-    /// Bytes of a panel's scales, padded to a cache line.
-    scale_bytes: usize,
+    panel_bytes: usize,
 }
 
 impl Matrix {
     /// Repacks `data`, `rows` rows of `cols` weights of type `ty` one after the other, on all the
-    /// pool's threads.
+    /// pool's threads, into memory of the arena.
     ///
     /// # Errors
     /// The bytes are not what type and shape call for.
@@ -79,6 +76,7 @@ impl Matrix {
         rows: usize,
         cols: usize,
         data: &[u8],
+        arena: &mut Arena,
     ) -> Result<Matrix, MatrixError> {
         if rows == 0 || cols == 0 {
             return Err(MatrixError::Size { rows, cols });
@@ -88,13 +86,13 @@ impl Matrix {
         if expected != data.len() {
             return Err(MatrixError::Bytes { ty, rows, cols, expected, found: data.len() });
         }
-        let (code_bytes, used, scale_bytes) = with_format!(
+        let panel_bytes = with_format!(
             ty,
-            regions(cols),
-            float => (cols * PANEL * ty.block_bytes(), 0, 0)
+            panel_bytes(cols),
+            float => cols * PANEL * ty.block_bytes()
         );
         let panels = rows.div_ceil(PANEL);
-        let mut packed = Aligned::zeroed(panels * (code_bytes + scale_bytes));
+        let mut packed = arena.zeroed(panels * panel_bytes);
         let out = SendPtr(packed.as_mut_ptr());
         pool.for_each_chunk(panels, 8, |range| {
             let mut sources: [&[u8]; PANEL] = [&[]; PANEL];
@@ -105,22 +103,18 @@ impl Matrix {
                     *source = &data[(first + r) * row_bytes..(first + r + 1) * row_bytes];
                 }
                 // SAFETY: panels don't overlap and each is handed out once.
-                let (codes, scales) = unsafe {
-                    let at = out.get().add(panel * (code_bytes + scale_bytes));
-                    (
-                        std::slice::from_raw_parts_mut(at, code_bytes),
-                        std::slice::from_raw_parts_mut(at.add(code_bytes), used),
-                    )
+                let out = unsafe {
+                    std::slice::from_raw_parts_mut(out.get().add(panel * panel_bytes), panel_bytes)
                 };
                 let sources = &sources[..n];
                 with_format!(
                     ty,
-                    pack_one(sources, cols, codes, scales),
-                    float => float::pack_float_panel(ty, sources, cols, codes)
+                    pack_one(sources, cols, out),
+                    float => float::pack_float_panel(ty, sources, cols, out)
                 );
             }
         });
-        Ok(Matrix { ty, rows, cols, data: packed, code_bytes, scale_bytes })
+        Ok(Matrix { ty, rows, cols, data: packed, panel_bytes })
     }
 
     /// The type the weights came in, and are still held in.
@@ -146,22 +140,17 @@ impl Matrix {
         self.rows.div_ceil(PANEL)
     }
 
-    /// Codes and padded scales of a panel.
-    fn panel(&self, i: usize) -> (&[u8], &[u8]) {
-        let bytes = self.code_bytes + self.scale_bytes;
-        self.data[i * bytes..(i + 1) * bytes].split_at(self.code_bytes)
+    fn panel(&self, i: usize) -> &[u8] {
+        &self.data[i * self.panel_bytes..(i + 1) * self.panel_bytes]
     }
 }
 
-fn pack_one<F: Format>(rows: &[&[u8]], cols: usize, codes: &mut [u8], scales: &mut [u8]) {
-    pack::pack_panel::<F>(rows, cols / BLOCK, codes, scales);
+fn pack_one<F: Format>(rows: &[&[u8]], cols: usize, panel: &mut [u8]) {
+    pack::pack_panel::<F>(rows, cols / BLOCK, panel);
 }
 
-/// Bytes of a panel's codes, of its scales, and of its scales padded to a cache line.
-fn regions<F: Format>(cols: usize) -> (usize, usize, usize) {
-    let blocks = cols / BLOCK;
-    let scales = blocks / F::CHUNK * F::SCALE_BYTES;
-    (blocks * F::CODES.bytes(), scales, scales.next_multiple_of(64))
+fn panel_bytes<F: Format>(cols: usize) -> usize {
+    (cols / BLOCK).div_ceil(F::SEGMENT) * F::SEGMENT_BYTES
 }
 
 /// One product of a batch: `out = x · weightᵀ`.
@@ -205,7 +194,7 @@ pub fn matmul(
     // Steps: as many panels as keep their weights in the second-level cache while the tokens pass
     // by, but enough steps for the threads to share them out evenly.
     let total: usize = products.iter().map(|p| p.weight.panels()).sum();
-    let widest = products.iter().map(|p| p.weight.code_bytes + p.weight.scale_bytes).max();
+    let widest = products.iter().map(|p| p.weight.panel_bytes).max();
     let fitting = (512 << 10) / widest.unwrap_or(1).max(1);
     let grain = fitting.clamp(1, (total / (8 * pool.threads())).max(1));
     let outs: Vec<_> =
@@ -266,16 +255,12 @@ fn quantized_panels<F: Format>(
     for (slot, t) in blocks.iter_mut().zip(tokens.clone()) {
         *slot = input.quantized.token(t);
     }
-    let (_, used, _) = regions::<F>(weight.cols);
     for panel in panels {
-        let (codes, scales) = weight.panel(panel);
-        // SAFETY: `isa` is available; the panel's regions are whole; each token has a block for
-        // each of the panel's; the sixteen columns of `out` that this panel owns are written by
+        // SAFETY: `isa` is available; the panel is whole; each token has all its blocks; the sixteen columns of `out` that this panel owns are written by
         // nobody else, and `rows` cuts the last panel short at the matrix's end.
         unsafe {
             input.isa.run(PanelDot::<F> {
-                codes,
-                scales: &scales[..used],
+                panel: weight.panel(panel),
                 tokens: &blocks[..tokens.len()],
                 out: out.get().add(tokens.start * weight.rows + panel * PANEL),
                 stride: weight.rows,
@@ -297,7 +282,7 @@ fn float_panels<W: Float>(
         // SAFETY: as in `quantized_panels`.
         unsafe {
             input.isa.run(FloatPanelDot::<W> {
-                panel: weight.panel(panel).0,
+                panel: weight.panel(panel),
                 x: &input.x[tokens.start * input.cols..tokens.end * input.cols],
                 k: input.cols,
                 out: out.get().add(tokens.start * weight.rows + panel * PANEL),

@@ -5,24 +5,18 @@ use super::unpack::RowBlocks;
 
 /// Packs up to sixteen rows into a panel.
 ///
-/// `rows` are the rows' bytes in the file's format, `blocks` the blocks of 32 in a row, `codes` and
-/// `scales` the panel's two regions. Rows that are missing (at a matrix's end) become zeros.
-pub(crate) fn pack_panel<F: Format>(
-    rows: &[&[u8]],
-    blocks: usize,
-    codes: &mut [u8],
-    scales: &mut [u8],
-) {
+/// `rows` are the rows' bytes in the file's format, `blocks` the blocks of 32 in a row, `panel` the
+/// zeroed memory. Rows that are missing (at a matrix's end) stay zero.
+pub(crate) fn pack_panel<F: Format>(rows: &[&[u8]], blocks: usize, panel: &mut [u8]) {
     let chunk_bytes = F::CHUNK * BLOCK / F::TYPE.block_len() * F::TYPE.block_bytes();
-    if rows.len() < PANEL {
-        codes.fill(0);
-        scales.fill(0);
-    }
     let words = F::CODES.bytes() / 64;
-    let code_chunks = codes.chunks_exact_mut(F::CHUNK * F::CODES.bytes());
-    let scale_chunks = scales.chunks_exact_mut(F::SCALE_BYTES);
+    let chunks = panel.chunks_exact_mut(F::SEGMENT_BYTES).flat_map(|segment| {
+        let (codes, scales) = segment.split_at_mut(F::SEGMENT_CODES);
+        let codes = codes.chunks_exact_mut(F::CHUNK * F::CODES.bytes());
+        codes.zip(scales.chunks_exact_mut(F::SCALE_BYTES))
+    });
     let mut row = RowBlocks::EMPTY;
-    for (c, (codes, scales)) in code_chunks.zip(scale_chunks).take(blocks / F::CHUNK).enumerate() {
+    for (c, (codes, scales)) in chunks.take(blocks / F::CHUNK).enumerate() {
         for (r, bytes) in rows.iter().enumerate() {
             F::unpack(&bytes[c * chunk_bytes..(c + 1) * chunk_bytes], &mut row);
             for (b, block) in codes.chunks_exact_mut(F::CODES.bytes()).enumerate() {

@@ -14,10 +14,8 @@ use crate::simd::{Kernel, Simd, store_first};
 
 /// `out[t][row] = Σ_k weight[row][k] · activation[t][k]` for the sixteen rows of a panel.
 pub(crate) struct PanelDot<'a, F> {
-    /// The panel's codes.
-    pub(crate) codes: &'a [u8],
-    /// The panel's scales.
-    pub(crate) scales: &'a [u8],
+    /// The panel's segments.
+    pub(crate) panel: &'a [u8],
     /// The tokens' activations, one slice of blocks each.
     pub(crate) tokens: &'a [&'a [ActivationBlock]],
     /// Where token `t`'s sixteen results go: `out + t · stride`.
@@ -51,65 +49,63 @@ impl<F: Format> Kernel for PanelDot<'_, F> {
     }
 }
 
+/// With this many tokens or fewer, the kernel waits for memory.
+const FEW: usize = 4;
+/// How far ahead of its use a weight is asked for then, in bytes.
+const AHEAD: usize = 4096;
+
 impl<F: Format> PanelDot<'_, F> {
     /// The results of `T` tokens from the `at`-th on; returns `T`.
     ///
     /// # Safety
-    /// `at + T` tokens exist, each with as many blocks as the panel; the panel's regions are whole;
-    /// `out` may be written.
+    /// `at + T` tokens exist, each with as many blocks as the panel; the panel is whole; `out`
+    /// may be written.
     #[inline(always)]
     unsafe fn tokens_at<S: Simd, const T: usize>(&self, at: usize) -> usize {
         let mut tokens = [std::ptr::null::<ActivationBlock>(); T];
         for (t, p) in tokens.iter_mut().enumerate() {
             *p = self.tokens[at + t].as_ptr();
         }
-        let chunks = self.scales.len() / F::SCALE_BYTES;
-        debug_assert_eq!(self.codes.len(), chunks * F::CHUNK * F::CODES.bytes());
-        debug_assert!(self.tokens[at..at + T].iter().all(|t| t.len() == chunks * F::CHUNK));
-        // SAFETY: the regions hold `chunks` chunks, and each token as many blocks.
+        let blocks = self.tokens[at].len();
+        debug_assert_eq!(self.panel.len(), blocks.div_ceil(F::SEGMENT) * F::SEGMENT_BYTES);
+        debug_assert!(self.tokens[at..at + T].iter().all(|t| t.len() == blocks));
+        // SAFETY: the panel holds the segments of `blocks` blocks, and each token as many.
         unsafe {
             let mut acc = [S::splat(0.0); T];
-            let mut codes = self.codes.as_ptr();
-            let mut scales = self.scales.as_ptr();
-            for chunk in 0..chunks {
-                let d = S::load_f16(scales.cast());
-                let m = if F::MINIMUM { S::load_f16(scales.add(32).cast()) } else { d };
-                let nested = scales.add(if F::MINIMUM { 64 } else { 32 });
-                for b in 0..F::CHUNK {
-                    let block = chunk * F::CHUNK + b;
+            let mut segment = self.panel.as_ptr();
+            for first in (0..blocks).step_by(F::SEGMENT) {
+                let scales = segment.add(F::SEGMENT_CODES);
+                for b in 0..F::SEGMENT.min(blocks - first) {
+                    let block = first + b;
+                    let codes = segment.add(b * F::CODES.bytes());
+                    if T <= FEW {
+                        for line in (0..F::SEGMENT_BYTES / F::SEGMENT).step_by(64) {
+                            S::prefetch(codes.wrapping_add(AHEAD + line));
+                        }
+                    }
+                    let chunk = scales.add(b / F::CHUNK * F::SCALE_BYTES);
+                    let d = S::load_f16(chunk.cast());
+                    let m = if F::MINIMUM { S::load_f16(chunk.add(32).cast()) } else { d };
+                    let nested = chunk.add(if F::MINIMUM { 64 } else { 32 });
                     if F::HALVES {
                         for h in 0..2 {
                             let scale = nested_scale::<S, F>(nested, 2 * b + h);
+                            let scale = (S::mul(d, scale.0), S::mul(m, scale.1));
                             let sums = dots::<S, F, T>(codes, &tokens, block, h..h + 1);
-                            add_scaled::<S, F, T>(
-                                &mut acc,
-                                sums,
-                                &tokens,
-                                block,
-                                Some(h),
-                                (S::mul(d, scale.0), S::mul(m, scale.1)),
-                            );
+                            add_scaled::<S, F, T>(&mut acc, sums, &tokens, block, Some(h), scale);
                         }
                     } else {
-                        let (scale, minimum) = if F::NESTED {
+                        let scale = if F::NESTED {
                             let scale = nested_scale::<S, F>(nested, b);
                             (S::mul(d, scale.0), S::mul(m, scale.1))
                         } else {
                             (d, m)
                         };
                         let sums = dots::<S, F, T>(codes, &tokens, block, 0..2);
-                        add_scaled::<S, F, T>(
-                            &mut acc,
-                            sums,
-                            &tokens,
-                            block,
-                            None,
-                            (scale, minimum),
-                        );
+                        add_scaled::<S, F, T>(&mut acc, sums, &tokens, block, None, scale);
                     }
-                    codes = codes.add(F::CODES.bytes());
                 }
-                scales = scales.add(F::SCALE_BYTES);
+                segment = segment.add(F::SEGMENT_BYTES);
             }
             for (t, acc) in acc.iter().enumerate() {
                 let out = self.out.add((at + t) * self.stride);

@@ -85,6 +85,9 @@ pub(crate) trait Simd: Copy {
     /// Rounds to i32 (ties to even) and keeps the low byte of each lane.
     unsafe fn store_i8(p: *mut i8, x: Self::F);
 
+    /// Asks for the cache line at `p`, which need not be readable.
+    unsafe fn prefetch(_p: *const u8) {}
+
     unsafe fn load_bytes(p: *const u8) -> Self::B;
     /// `(b >> N) & mask`, byte by byte.
     unsafe fn bits<const N: u32>(b: Self::B, mask: u8) -> Self::B;
