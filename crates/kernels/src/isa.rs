@@ -8,7 +8,7 @@ use crate::simd::{Kernel, scalar::Scalar};
 
 /// An instruction set with kernels of its own. Every one gives the same results as
 /// [`Isa::Scalar`] within the tolerances the tests state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Isa {
     /// Plain Rust: the reference every other is tested against.
     Scalar,
@@ -16,13 +16,17 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F, BW, DQ, VL and VNNI.
     Avx512,
+    /// The same with BF16 dot products.
+    Avx512Bf16,
+    /// The same with AMX: bf16 tiles of 16 × 32.
+    Amx,
 }
 
 /// An instruction set this program or this machine doesn't have.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IsaError {
     /// The name is none of ours.
-    #[error("PONDER_ISA={0}: unknown instruction set; choose one of scalar, avx2, avx512")]
+    #[error("PONDER_ISA={name}: unknown instruction set; choose one of {all}", name = .0, all = names(&Isa::ALL))]
     Unknown(String),
     /// The machine lacks it.
     #[error("PONDER_ISA={wanted}: this machine has no {wanted}; the best it has is {best}")]
@@ -47,7 +51,7 @@ impl Isa {
             Err(_) => Ok(best),
             Ok(name) if name.is_empty() => Ok(best),
             Ok(name) => match name.parse::<Isa>() {
-                Ok(isa) if isa <= best => Ok(isa),
+                Ok(isa) if isa.is_available() => Ok(isa),
                 Ok(isa) => Err((name, Some(isa))),
                 Err(_) => Err((name, None)),
             },
@@ -59,33 +63,45 @@ impl Isa {
         }
     }
 
-    /// Every instruction set this machine can run, the scalar one first.
+    /// Every instruction set there is, from the plainest to the most capable.
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
+
+    /// Every instruction set this machine can run, the scalar one first, the best one last.
     pub fn available() -> Vec<Isa> {
-        let best = Isa::best();
-        [Isa::Scalar, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= best).collect()
+        Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect()
     }
 
-    #[cfg(target_arch = "x86_64")]
     fn best() -> Isa {
-        let avx2 = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
-        let avx512 = avx2
-            && is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vnni");
-        match (avx512, avx2) {
-            (true, _) => Isa::Avx512,
-            (_, true) => Isa::Avx2,
-            _ => Isa::Scalar,
+        Isa::available().pop().unwrap_or(Isa::Scalar)
+    }
+
+    /// Whether this machine, and its operating system, can run it.
+    #[cfg(target_arch = "x86_64")]
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Scalar => true,
+            Isa::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
+            Isa::Avx512 => {
+                Isa::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            Isa::Avx512Bf16 => Isa::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
+            Isa::Amx => Isa::Avx512Bf16.is_available() && crate::gemm::amx_works(),
         }
     }
 
+    /// Whether this machine, and its operating system, can run it.
     #[cfg(not(target_arch = "x86_64"))]
-    fn best() -> Isa {
-        Isa::Scalar
+    pub fn is_available(self) -> bool {
+        self == Isa::Scalar
     }
 
     /// Runs a kernel compiled for this instruction set.
@@ -103,6 +119,8 @@ impl Isa {
                 Isa::Avx2 => crate::simd::avx2::run(kernel),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => crate::simd::avx512::run(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512Bf16 | Isa::Amx => crate::simd::avx512::run_bf16(kernel),
                 #[cfg(not(target_arch = "x86_64"))]
                 _ => kernel.run::<Scalar>(),
             }
@@ -110,13 +128,27 @@ impl Isa {
     }
 }
 
-impl fmt::Display for Isa {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Isa {
+    /// The name `PONDER_ISA` knows it by.
+    pub const fn name(self) -> &'static str {
+        match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
-        })
+            Isa::Avx512Bf16 => "avx512_bf16",
+            Isa::Amx => "amx",
+        }
+    }
+}
+
+/// A list for people to read.
+fn names(sets: &[Isa]) -> String {
+    sets.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -124,12 +156,9 @@ impl FromStr for Isa {
     type Err = IsaError;
 
     fn from_str(name: &str) -> Result<Isa, IsaError> {
-        match name.to_ascii_lowercase().as_str() {
-            "scalar" => Ok(Isa::Scalar),
-            "avx2" => Ok(Isa::Avx2),
-            "avx512" => Ok(Isa::Avx512),
-            _ => Err(IsaError::Unknown(name.to_owned())),
-        }
+        let lower = name.to_ascii_lowercase();
+        let found = Isa::ALL.into_iter().find(|isa| isa.name() == lower);
+        found.ok_or_else(|| IsaError::Unknown(name.to_owned()))
     }
 }
 
@@ -139,7 +168,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512] {
+        for isa in Isa::ALL {
             assert_eq!(isa.to_string().parse(), Ok(isa));
         }
         assert_eq!("mmx".parse::<Isa>(), Err(IsaError::Unknown("mmx".to_owned())));

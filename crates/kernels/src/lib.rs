@@ -10,6 +10,7 @@
 
 pub mod attention;
 pub mod blocks;
+pub mod gemm;
 mod isa;
 pub mod matmul;
 mod memory;
@@ -18,6 +19,6 @@ mod pool;
 mod simd;
 
 pub use isa::{Isa, IsaError};
-pub use memory::{Aligned, Arena};
 pub(crate) use memory::SendPtr;
+pub use memory::{Aligned, Arena};
 pub use pool::Pool;

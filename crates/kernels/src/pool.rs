@@ -121,6 +121,32 @@ impl Pool {
         );
     }
 
+    /// Splits `0..n` into chunks of at most `most` and hands them out to the threads as they come
+    /// free: large ones first, so that each thread walks through long stretches of memory, smaller
+    /// ones towards the end, so that all finish together (guided self-scheduling, Polychronopoulos
+    /// and Kuck 1987).
+    ///
+    /// # Panics
+    /// As [`Pool::run`].
+    pub fn for_each_guided(&self, n: usize, most: usize, f: impl Fn(Range<usize>) + Sync) {
+        let threads = self.threads();
+        if n <= 1 || self.workers.is_empty() {
+            for start in (0..n).step_by(most.max(1)) {
+                f(start..n.min(start + most.max(1)));
+            }
+            return;
+        }
+        let size = |left: usize| (left / (2 * threads)).clamp(1, most.max(1));
+        let next = AtomicUsize::new(0);
+        self.run(&|_| {
+            while let Ok(start) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |start| {
+                (start < n).then(|| start + size(n - start))
+            }) {
+                f(start..start + size(n - start));
+            }
+        });
+    }
+
     /// Splits `0..n` into chunks of `grain` and hands them out to the threads as they come free.
     ///
     /// # Panics
@@ -201,12 +227,15 @@ mod tests {
             let pool = Pool::new(threads);
             for n in [0, 1, 2, 7, 100] {
                 let counts: Vec<AtomicUsize> = (0..n).map(|_| AtomicUsize::new(0)).collect();
-                pool.for_each_chunk(n, 3, |range| {
+                let count = |range: Range<usize>| {
                     for i in range {
                         counts[i].fetch_add(1, Ordering::Relaxed);
                     }
-                });
+                };
+                pool.for_each_chunk(n, 3, count);
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+                pool.for_each_guided(n, 20, count);
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 2));
             }
         }
     }

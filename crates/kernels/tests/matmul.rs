@@ -132,7 +132,8 @@ fn a_token_does_not_feel_its_neighbours() {
             let (rows, cols, tokens) = (40, 256, 29);
             let bytes = random_weights(&mut random, ty, rows, cols);
             let x: Vec<f32> = (0..tokens * cols).map(|_| random.number()).collect();
-            let weight = Matrix::pack(&pool, ty, rows, cols, &bytes, &mut Arena::default()).unwrap();
+            let weight =
+                Matrix::pack(&pool, ty, rows, cols, &bytes, &mut Arena::default()).unwrap();
             let mut scratch = Quantized::default();
             let mut together = vec![0.0; tokens * rows];
             let mut products = [Product { weight: &weight, out: &mut together }];
@@ -172,7 +173,9 @@ fn several_matrices_in_one_step_and_no_tokens() {
 #[test]
 fn wrong_sizes_are_errors() {
     let pool = Pool::new(1);
-    let pack = |ty, rows, cols, n| Matrix::pack(&pool, ty, rows, cols, &vec![0; n], &mut Arena::default()).err();
+    let pack = |ty, rows, cols, n| {
+        Matrix::pack(&pool, ty, rows, cols, &vec![0; n], &mut Arena::default()).err()
+    };
     assert_eq!(
         pack(BlockType::Q4_K, 1, 32, 18).unwrap().to_string(),
         "a row of 32 weights is no whole number of Q4_K blocks of 256"

@@ -1,8 +1,9 @@
 //! Matrices of weights, and their product with a batch of activations.
 
 mod activations;
-mod float;
-mod format;
+pub(crate) mod float;
+pub(crate) mod format;
+pub(crate) mod numbers;
 mod pack;
 mod quantized;
 mod unpack;
@@ -10,6 +11,8 @@ mod unpack;
 use std::marker::PhantomData;
 
 pub use activations::Quantized;
+pub(crate) use numbers::{Numbers16, with_numbers};
+
 use float::{Float, FloatPanelDot};
 use format::{BLOCK, Format, PANEL, with_format};
 use quantized::PanelDot;
@@ -140,7 +143,7 @@ impl Matrix {
         self.rows.div_ceil(PANEL)
     }
 
-    fn panel(&self, i: usize) -> &[u8] {
+    pub(crate) fn panel(&self, i: usize) -> &[u8] {
         &self.data[i * self.panel_bytes..(i + 1) * self.panel_bytes]
     }
 }
@@ -191,15 +194,14 @@ pub fn matmul(
     }
     let input = Input { isa, x, cols, tokens, quantized: scratch };
 
-    // Steps: as many panels as keep their weights in the second-level cache while the tokens pass
-    // by, but enough steps for the threads to share them out evenly.
+    // At most as many panels at a time as keep their weights in the second-level cache while the
+    // tokens pass by.
     let total: usize = products.iter().map(|p| p.weight.panels()).sum();
     let widest = products.iter().map(|p| p.weight.panel_bytes).max();
     let fitting = (512 << 10) / widest.unwrap_or(1).max(1);
-    let grain = fitting.clamp(1, (total / (8 * pool.threads())).max(1));
     let outs: Vec<_> =
         products.iter_mut().map(|p| (p.weight, SendPtr(p.out.as_mut_ptr()))).collect();
-    pool.for_each_chunk(total, grain, |range| {
+    pool.for_each_guided(total, fitting, |range| {
         let mut first = 0;
         for (weight, out) in &outs {
             let panels = range.start.max(first)..range.end.min(first + weight.panels());

@@ -118,7 +118,7 @@ impl<F: Format> PanelDot<'_, F> {
 
 /// The `i`-th 8-bit scale of a chunk, and the negated minimum where there is one.
 #[inline(always)]
-unsafe fn nested_scale<S: Simd, F: Format>(nested: *const u8, i: usize) -> (S::F, S::F) {
+pub(super) unsafe fn nested_scale<S: Simd, F: Format>(nested: *const u8, i: usize) -> (S::F, S::F) {
     // SAFETY: a chunk has at least i + 1 vectors of scales, and as many of minima behind them.
     unsafe {
         let scale = S::load_i8(nested.add(PANEL * i).cast());
@@ -193,7 +193,7 @@ unsafe fn dots<S: Simd, F: Format, const T: usize>(
 
 /// Group `G` of a block: the weights `4G..4G + 4` of each row, as bytes.
 #[inline(always)]
-unsafe fn group<S: Simd, F: Format, const G: usize>(codes: *const u8) -> S::B {
+pub(super) unsafe fn group<S: Simd, F: Format, const G: usize>(codes: *const u8) -> S::B {
     // SAFETY: the block's vectors are there, as many as `F::CODES` says.
     unsafe {
         let vector = |v: usize| S::load_bytes(codes.add(64 * v));

@@ -20,12 +20,28 @@ pub(crate) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 type F = [__m256; 2];
 type I = [__m256i; 2];
 
+/// The bf16 nearest to each number, ties to even, in the lower half of its lane.
+#[inline(always)]
+unsafe fn to_bf16(x: __m256) -> __m256i {
+    // SAFETY: the caller has AVX2; no memory is touched.
+    unsafe {
+        let bits = _mm256_castps_si256(x);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+        let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, half));
+        // Rounding could turn a NaN into a number: it becomes the quiet one.
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+        _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc0), nan)
+    }
+}
+
 // SAFETY of every unsafe block below: the machine has the instructions and the pointers are valid
 // for sixteen elements, as `Simd` asks of its callers.
 impl Simd for Avx2 {
     type F = F;
     type I = I;
     type B = I;
+    type P = [F; 2];
 
     const TOKENS: usize = 2;
     const SIGNED_IS_BIASED: bool = false;
@@ -77,6 +93,67 @@ impl Simd for Avx2 {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
             };
             [half(p), half(p.add(8))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u16, x: F) {
+        // SAFETY: see above.
+        unsafe {
+            let (a, b) = (to_bf16(x[0]), to_bf16(x[1]));
+            // The pack works within 128-bit halves: the permutation puts the quarters in order.
+            let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(a, b));
+            _mm256_storeu_si256(p.cast(), packed);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(p: *mut u16, even: F, odd: F) {
+        // SAFETY: see above.
+        unsafe {
+            for i in 0..2 {
+                let odd = _mm256_slli_epi32::<16>(to_bf16(odd[i]));
+                let pairs = _mm256_or_si256(to_bf16(even[i]), odd);
+                _mm256_storeu_si256(p.add(16 * i).cast(), pairs);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(p: *const u16) -> [F; 2] {
+        // SAFETY: see above. A bf16 is the upper half of an f32.
+        unsafe {
+            let a = _mm256_loadu_si256(p.cast());
+            let b = _mm256_loadu_si256(p.add(16).cast());
+            let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+            [
+                [
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(a)),
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(b)),
+                ],
+                [
+                    _mm256_castsi256_ps(_mm256_and_si256(a, upper)),
+                    _mm256_castsi256_ps(_mm256_and_si256(b, upper)),
+                ],
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs(acc: F, w: [F; 2], a: *const u16) -> F {
+        // SAFETY: see above; a pair is read at `a`.
+        unsafe {
+            let pair = a.cast::<u32>().read_unaligned();
+            let even = _mm256_set1_ps(f32::from_bits(pair << 16));
+            let odd = _mm256_set1_ps(f32::from_bits(pair & 0xffff_0000));
+            Self::fma(w[1], [odd; 2], Self::fma(w[0], [even; 2], acc))
+        }
+    }
+    #[inline(always)]
+    unsafe fn byte<const J: u32>(b: I) -> F {
+        // SAFETY: see above. The byte goes to the top and comes back with its sign.
+        unsafe {
+            let up = _mm_cvtsi32_si128(24 - 8 * J as i32);
+            [
+                _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_sll_epi32(b[0], up))),
+                _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_sll_epi32(b[1], up))),
+            ]
         }
     }
     #[inline(always)]

@@ -1,11 +1,11 @@
-//! AVX-512 with VNNI: one register holds the sixteen lanes.
+//! AVX-512 with VNNI, and with or without BF16: one register holds the sixteen lanes.
 
 use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
 
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512;
+pub(crate) struct Avx512<const BF16: bool>;
 
 /// Compiles and runs a kernel with AVX-512.
 ///
@@ -14,15 +14,54 @@ pub(crate) struct Avx512;
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c,bmi2")]
 pub(crate) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: as the caller vouches.
-    unsafe { kernel.run::<Avx512>() }
+    unsafe { kernel.run::<Avx512<false>>() }
 }
+
+/// Compiles and runs a kernel with AVX-512 and its BF16 instructions.
+///
+/// # Safety
+/// The machine has the features named, and the kernel's own conditions hold.
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c,bmi2"
+)]
+pub(crate) unsafe fn run_bf16<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: as the caller vouches.
+    unsafe { kernel.run::<Avx512<true>>() }
+}
+
+/// The bf16 nearest to each number, ties to even, in the lower half of its lane.
+#[inline(always)]
+unsafe fn to_bf16(x: __m512) -> __m512i {
+    // SAFETY: the caller has AVX-512; no memory is touched.
+    unsafe {
+        let bits = _mm512_castps_si512(x);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+        let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
+        // Rounding could turn a NaN into a number: it becomes the quiet one.
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        _mm512_mask_mov_epi32(rounded, nan, _mm512_set1_epi32(0x7fc0))
+    }
+}
+
+/// The order that zips sixteen numbers with the sixteen behind them.
+static ZIP: [u16; 32] = {
+    let mut order = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        order[i] = (i / 2 + 16 * (i % 2)) as u16;
+        i += 1;
+    }
+    order
+};
 
 // SAFETY of every unsafe block below: the machine has the instructions and the pointers are valid
 // for sixteen elements, as `Simd` asks of its callers.
-impl Simd for Avx512 {
+impl<const BF16: bool> Simd for Avx512<BF16> {
     type F = __m512;
     type I = __m512i;
     type B = __m512i;
+    type P = __m512i;
 
     const TOKENS: usize = 8;
     const SIGNED_IS_BIASED: bool = true;
@@ -58,6 +97,68 @@ impl Simd for Avx512 {
         unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u16, x: __m512) {
+        // SAFETY: see above; the instruction is there if `BF16` says so.
+        unsafe {
+            let packed = if BF16 {
+                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x))
+            } else {
+                _mm512_cvtepi32_epi16(to_bf16(x))
+            };
+            _mm256_storeu_si256(p.cast(), packed);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(p: *mut u16, even: __m512, odd: __m512) {
+        // SAFETY: see above; the instruction is there if `BF16` says so.
+        unsafe {
+            let pairs = if BF16 {
+                let one_after_the_other =
+                    std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even));
+                let zipped = _mm512_loadu_si512(ZIP.as_ptr().cast());
+                _mm512_permutexvar_epi16(zipped, one_after_the_other)
+            } else {
+                _mm512_or_si512(to_bf16(even), _mm512_slli_epi32::<16>(to_bf16(odd)))
+            };
+            _mm512_storeu_si512(p.cast(), pairs);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(p: *const u16) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs(acc: __m512, w: __m512i, a: *const u16) -> __m512 {
+        // SAFETY: see above; a pair is read at `a`. A bf16 is the upper half of an f32.
+        unsafe {
+            let pair = a.cast::<i32>().read_unaligned();
+            if BF16 {
+                let a = _mm512_set1_epi32(pair);
+                _mm512_dpbf16_ps(
+                    acc,
+                    std::mem::transmute::<__m512i, __m512bh>(w),
+                    std::mem::transmute::<__m512i, __m512bh>(a),
+                )
+            } else {
+                let upper = 0xffff_0000_u32 as i32;
+                let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(w));
+                let odd = _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32(upper)));
+                let a_even = Self::splat(f32::from_bits((pair << 16) as u32));
+                let a_odd = Self::splat(f32::from_bits((pair & upper) as u32));
+                Self::fma(odd, a_odd, Self::fma(even, a_even, acc))
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn byte<const J: u32>(b: __m512i) -> __m512 {
+        // SAFETY: see above. The byte goes to the top and comes back with its sign.
+        unsafe {
+            let up = _mm_cvtsi32_si128(24 - 8 * J as i32);
+            _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_sll_epi32(b, up)))
         }
     }
     #[inline(always)]

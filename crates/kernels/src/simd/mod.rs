@@ -38,7 +38,7 @@ pub(crate) static IQ4_TABLE: [i8; 32] = {
     table
 };
 
-/// Vectors of sixteen lanes: `F` of f32, `I` of i32, `B` of four bytes a lane.
+/// Vectors of sixteen lanes: `F` of f32, `I` of i32, `B` of four bytes a lane, `P` of two bf16.
 ///
 /// # Safety
 /// Every method needs the instruction set of the implementing type; pointers must be valid for
@@ -47,6 +47,8 @@ pub(crate) trait Simd: Copy {
     type F: Copy;
     type I: Copy;
     type B: Copy;
+    /// Sixteen pairs of bf16.
+    type P: Copy;
 
     /// How many tokens the quantised matrix kernel handles at once: as many as the registers hold.
     const TOKENS: usize;
@@ -60,6 +62,16 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_f16(p: *const u16) -> Self::F;
     unsafe fn store_f16(p: *mut u16, x: Self::F);
     unsafe fn load_bf16(p: *const u16) -> Self::F;
+    /// Sixteen numbers rounded to bf16, ties to even.
+    unsafe fn store_bf16(p: *mut u16, x: Self::F);
+    /// Sixteen pairs of bf16, `even` before `odd`: 64 bytes.
+    unsafe fn store_pairs(p: *mut u16, even: Self::F, odd: Self::F);
+    unsafe fn load_pairs(p: *const u16) -> Self::P;
+    /// `acc + Σ w·a` over the two bf16 of each lane; `a` is a pair, the same for each lane. The sum
+    /// is in f32; in which order, and whether denormals count, depends on the machine.
+    unsafe fn dot_pairs(acc: Self::F, w: Self::P, a: *const u16) -> Self::F;
+    /// Byte `J` of each lane, signed, as a number.
+    unsafe fn byte<const J: u32>(b: Self::B) -> Self::F;
     /// Sixteen signed bytes, as numbers.
     unsafe fn load_i8(p: *const i8) -> Self::F;
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;

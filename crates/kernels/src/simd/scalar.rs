@@ -31,6 +31,7 @@ impl Simd for Scalar {
     type F = [f32; LANES];
     type I = [i32; LANES];
     type B = [u8; 64];
+    type P = [[f32; 2]; LANES];
 
     const TOKENS: usize = 4;
     const SIGNED_IS_BIASED: bool = false;
@@ -67,6 +68,36 @@ impl Simd for Scalar {
         // SAFETY: see above.
         let h = unsafe { p.cast::<[u16; LANES]>().read_unaligned() };
         lanes(|i| bf16::from_bits(h[i]).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u16, x: Self::F) {
+        // SAFETY: see above.
+        unsafe {
+            p.cast::<[u16; LANES]>().write_unaligned(lanes(|i| bf16::from_f32(x[i]).to_bits()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(p: *mut u16, even: Self::F, odd: Self::F) {
+        let pair = |i| [bf16::from_f32(even[i]).to_bits(), bf16::from_f32(odd[i]).to_bits()];
+        // SAFETY: see above: `p` takes sixteen pairs.
+        unsafe { p.cast::<[[u16; 2]; LANES]>().write_unaligned(lanes(pair)) }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(p: *const u16) -> Self::P {
+        // SAFETY: see above.
+        let pairs = unsafe { p.cast::<[[u16; 2]; LANES]>().read_unaligned() };
+        lanes(|i| pairs[i].map(|x| bf16::from_bits(x).to_f32()))
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs(acc: Self::F, w: Self::P, a: *const u16) -> Self::F {
+        // SAFETY: a pair at `a`, as `Simd` asks.
+        let a = unsafe { a.cast::<[u16; 2]>().read_unaligned() };
+        let a = a.map(|x| bf16::from_bits(x).to_f32());
+        lanes(|i| acc[i] + w[i][0] * a[0] + w[i][1] * a[1])
+    }
+    #[inline(always)]
+    unsafe fn byte<const J: u32>(b: Self::B) -> Self::F {
+        lanes(|i| f32::from(b[4 * i + J as usize] as i8))
     }
     #[inline(always)]
     unsafe fn load_i8(p: *const i8) -> Self::F {

@@ -1,0 +1,291 @@
+//! Products of bf16 matrices with sums in f32: prefill on machines with matrix tiles, and training.
+//!
+//! `out[i][j] = Σ_k a[i][k] · b[j][k]`. Both operands are cut into *tiles* of 16 rows × 32 k, one
+//! KiB each, in the order the tile instructions take them (`pack.rs`): `a` as it is, `b` with
+//! neighbouring k paired. What is no multiple of that is filled up with zeros. The three forms of
+//! training come from views of the same numbers:
+//!
+//! | | out | a | b |
+//! |---|---|---|---|
+//! | forward | `y [t, n]` | `x [t, k]` | `w [n, k]` |
+//! | dgrad | `dx [t, k]` | `dy [t, n]` | `w` transposed, `[k, n]` |
+//! | wgrad | `dw [n, k]` | `dy` transposed, `[n, t]` | `x` transposed, `[k, t]` |
+//!
+//! `b` may also be a packed [`Matrix`], quantised or not, either way round: its tiles are made when
+//! they are needed, 32 columns × 512 k at a time, which stay in the nearest cache while all of `a`
+//! passes by (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
+//!
+//! Sums run over k in an order that depends on k alone: a row's results are the same whatever the
+//! other rows are and however many threads there are.
+
+mod amx;
+mod block;
+mod pack;
+mod weights;
+
+use std::ops::Range;
+
+use half::bf16;
+
+use crate::matmul::Matrix;
+use crate::pool::Pool;
+use crate::{Isa, SendPtr};
+pub(crate) use amx::works as amx_works;
+use block::{Block, multiply};
+use pack::pack_rows;
+use weights::{Backward, Forward};
+
+/// Rows of a tile (columns of `out`, for `b`).
+const TILE: usize = 16;
+/// Numbers along k in a tile.
+const STEP: usize = 32;
+/// Numbers in a tile.
+const TILE_LEN: usize = TILE * STEP;
+/// Steps of `b` that are made at once: two panels of them fill 32 KiB.
+const STEPS: usize = 16;
+/// Panels of two tiles' width that a thread takes at most, so that the part of `a` they meet is
+/// read from the second-level cache and not from further away.
+const PAIRS: usize = 8;
+
+/// Numbers of a matrix.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    /// Single precision; rounded to bf16, ties to even.
+    F32(&'a [f32]),
+    /// As they are.
+    Bf16(&'a [bf16]),
+}
+
+/// A matrix `[rows, cols]` in memory, row by row, or its transpose.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    numbers: Numbers<'a>,
+    rows: usize,
+    cols: usize,
+    transposed: bool,
+}
+
+impl<'a> View<'a> {
+    /// `rows` rows of `cols` numbers.
+    ///
+    /// # Panics
+    /// If there are more or fewer numbers.
+    pub fn new(numbers: Numbers<'a>, rows: usize, cols: usize) -> View<'a> {
+        let len = match numbers {
+            Numbers::F32(x) => x.len(),
+            Numbers::Bf16(x) => x.len(),
+        };
+        assert_eq!(len, rows * cols, "a matrix of {rows} × {cols}");
+        View { numbers, rows, cols, transposed: false }
+    }
+
+    /// Rows become columns.
+    pub fn t(self) -> View<'a> {
+        View { transposed: !self.transposed, ..self }
+    }
+
+    /// Rows and columns as seen.
+    pub fn shape(&self) -> (usize, usize) {
+        if self.transposed { (self.cols, self.rows) } else { (self.rows, self.cols) }
+    }
+}
+
+/// What becomes of what is in `out`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sum {
+    /// It is overwritten.
+    Write,
+    /// The product is added to it, as gradients are.
+    Add,
+}
+
+/// Memory for `a`'s tiles, kept from one product to the next.
+#[derive(Default)]
+pub struct Tiles(Vec<u16>);
+
+/// The second operand: makes its own tiles.
+pub(crate) trait Columns: Sync {
+    /// Columns of the product.
+    fn columns(&self) -> usize;
+
+    /// Writes the tiles of the sixteen columns from `16 * panel` on, of the steps named, one after
+    /// the other: `out[step][k / 2][column][k % 2]`.
+    ///
+    /// # Safety
+    /// `isa` is available, and `out` takes `steps.len()` tiles.
+    unsafe fn fill(&self, isa: Isa, panel: usize, steps: Range<usize>, out: *mut u16);
+}
+
+/// `out (+)= a · bᵀ`, with `a` `[m, k]`, `b` `[n, k]` and `out` `[m, n]`.
+///
+/// # Panics
+/// If the shapes don't agree.
+pub fn gemm(
+    isa: Isa,
+    pool: &Pool,
+    (a, b): (View<'_>, View<'_>),
+    (out, sum): (&mut [f32], Sum),
+    tiles: &mut Tiles,
+) {
+    let ((m, k), (n, same)) = (a.shape(), b.shape());
+    assert!(k == same && out.len() == m * n, "{m} × {k} times {n} × {same} into {}", out.len());
+    pack_rows(isa, pool, a, &mut tiles.0);
+    product(isa, pool, &tiles.0, (m, k), &mut [(&b, SendPtr(out.as_mut_ptr()))], sum);
+}
+
+/// `out (+)= x · weightᵀ` in bf16: the weights are rounded to bf16 tile by tile. `x` is
+/// `[tokens, cols]`, `out` `[tokens, rows]`.
+///
+/// # Panics
+/// If the shapes don't agree.
+pub fn gemm_weight(
+    isa: Isa,
+    pool: &Pool,
+    x: View<'_>,
+    weight: &Matrix,
+    (out, sum): (&mut [f32], Sum),
+    tiles: &mut Tiles,
+) {
+    let (tokens, k) = x.shape();
+    assert!(k == weight.cols() && out.len() == tokens * weight.rows(), "shapes don't agree");
+    pack_rows(isa, pool, x, &mut tiles.0);
+    let columns = Forward(weight);
+    product(isa, pool, &tiles.0, (tokens, k), &mut [(&columns, SendPtr(out.as_mut_ptr()))], sum);
+}
+
+/// `out (+)= dy · weight` in bf16: the gradient of [`gemm_weight`] with respect to `x`, for weights
+/// that stay as they are. `dy` is `[tokens, rows]`, `out` `[tokens, cols]`.
+///
+/// # Panics
+/// If the shapes don't agree.
+pub fn gemm_weight_backward(
+    isa: Isa,
+    pool: &Pool,
+    dy: View<'_>,
+    weight: &Matrix,
+    (out, sum): (&mut [f32], Sum),
+    tiles: &mut Tiles,
+) {
+    let (tokens, k) = dy.shape();
+    assert!(k == weight.rows() && out.len() == tokens * weight.cols(), "shapes don't agree");
+    pack_rows(isa, pool, dy, &mut tiles.0);
+    let columns = Backward(weight);
+    product(isa, pool, &tiles.0, (tokens, k), &mut [(&columns, SendPtr(out.as_mut_ptr()))], sum);
+}
+
+/// Several products with the same `x`, in one parallel step, each overwriting its `out`.
+///
+/// # Safety
+/// Each `out` takes `tokens × rows` numbers that nobody else touches.
+pub(crate) unsafe fn gemm_weights(
+    isa: Isa,
+    pool: &Pool,
+    x: View<'_>,
+    products: &[(&Matrix, SendPtr<f32>)],
+    tiles: &mut Tiles,
+) {
+    pack_rows(isa, pool, x, &mut tiles.0);
+    let forward: Vec<Forward<'_>> = products.iter().map(|(weight, _)| Forward(weight)).collect();
+    let mut all: Vec<(&dyn Columns, SendPtr<f32>)> =
+        forward.iter().zip(products).map(|(f, (_, out))| (f as &dyn Columns, *out)).collect();
+    product(isa, pool, &tiles.0, x.shape(), &mut all, Sum::Write);
+}
+
+/// Panels of `b` with room for [`STEPS`] steps.
+#[repr(C, align(64))]
+struct Panels([u16; 2 * STEPS * TILE_LEN]);
+
+/// The products of `a`'s tiles with each `b`, `[m, columns]`.
+fn product(
+    isa: Isa,
+    pool: &Pool,
+    a: &[u16],
+    (m, k): (usize, usize),
+    products: &mut [(&dyn Columns, SendPtr<f32>)],
+    sum: Sum,
+) {
+    if m == 0 {
+        return;
+    }
+    let pairs: Vec<usize> = products.iter().map(|(b, _)| b.columns().div_ceil(2 * TILE)).collect();
+    let total: usize = pairs.iter().sum();
+    // Few columns (a LoRA's rank): the threads share the rows as well.
+    let parts = (4 * pool.threads()).div_ceil(total.max(1)).min(m.div_ceil(4 * TILE));
+    let part = m.div_ceil(parts).next_multiple_of(2 * TILE);
+    let parts = m.div_ceil(part);
+    let products = &*products;
+    pool.for_each_guided(total * parts, PAIRS, |items| {
+        let mut panels = Panels([0; 2 * STEPS * TILE_LEN]);
+        let _tiles = (isa == Isa::Amx).then(amx::Configured::new);
+        let mut first = 0;
+        for p in 0..parts {
+            let rows = p * part..m.min((p + 1) * part);
+            for ((b, out), n) in products.iter().zip(&pairs) {
+                let mine = items.start.max(first)..items.end.min(first + n);
+                if !mine.is_empty() {
+                    let mine = mine.start - first..mine.end - first;
+                    // SAFETY: `isa` is available; items are handed out once, and each owns the
+                    // columns of its pairs in the rows of its part; `a` holds all steps of all
+                    // rows.
+                    unsafe { columns(isa, a, (rows.clone(), k), *b, mine, *out, sum, &mut panels) };
+                }
+                first += n;
+            }
+        }
+    });
+}
+
+/// The columns of some pairs of panels.
+///
+/// # Safety
+/// `isa` is available, with its tiles configured if it is [`Isa::Amx`]; `a` holds the tiles of the
+/// rows named; `out` takes the columns in those rows, which nobody else touches.
+#[allow(clippy::too_many_arguments)] // One product's geometry: each is needed once, together.
+unsafe fn columns(
+    isa: Isa,
+    a: &[u16],
+    (rows, k): (Range<usize>, usize),
+    b: &dyn Columns,
+    pairs: Range<usize>,
+    out: SendPtr<f32>,
+    sum: Sum,
+    panels: &mut Panels,
+) {
+    let n = b.columns();
+    let steps = k.div_ceil(STEP);
+    // Parts of equal length, none longer than the panels.
+    let part = steps.div_ceil(steps.div_ceil(STEPS).max(1)).max(1);
+    for first in (0..steps.max(1)).step_by(part) {
+        let some = first..steps.min(first + part);
+        let add = sum == Sum::Add || first > 0;
+        for pair in pairs.clone() {
+            let columns = (n - pair * 2 * TILE).min(2 * TILE);
+            let panel_len = some.len() * TILE_LEN;
+            for i in 0..columns.div_ceil(TILE) {
+                // SAFETY: the panels have room for two times `STEPS` tiles.
+                unsafe {
+                    let at = panels.0.as_mut_ptr().add(i * panel_len);
+                    b.fill(isa, 2 * pair + i, some.clone(), at);
+                }
+            }
+            for row in rows.clone().step_by(2 * TILE) {
+                let at = (row / TILE * steps + some.start) * TILE_LEN;
+                let block = Block {
+                    a: a[at.min(a.len())..].as_ptr(),
+                    a_panel: steps * TILE_LEN,
+                    b: panels.0.as_ptr(),
+                    b_panel: panel_len,
+                    steps: some.len(),
+                    // SAFETY: the caller's `out` has this row and column.
+                    out: unsafe { out.get().add(row * n + pair * 2 * TILE) },
+                    stride: n,
+                    rows: (rows.end - row).min(2 * TILE),
+                    columns,
+                    add,
+                };
+                // SAFETY: as the caller vouches; `a` and the panels hold the block's tiles.
+                unsafe { multiply(isa, &block) };
+            }
+        }
+    }
+}
