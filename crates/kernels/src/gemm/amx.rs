@@ -8,8 +8,10 @@
 //! machines announce AMX without having it in working order; so [`works`] asks for permission,
 //! multiplies once, and believes only a right answer.
 
+use super::TILE;
 use super::block::Block;
-use super::{TILE, TILE_LEN};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::{STEP, TILE_LEN};
 
 /// Whether tiles may be used and give the right answer. Found out once.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -48,15 +50,17 @@ fn permitted() -> bool {
 fn probe() -> bool {
     use half::bf16;
     let number = |i: usize| (i * 7 % 13) as f32 - 6.0;
-    let a: Vec<u16> = (0..2 * TILE_LEN).map(|i| bf16::from_f32(number(i)).to_bits()).collect();
-    let b: Vec<u16> = (0..2 * TILE_LEN).map(|i| bf16::from_f32(number(i + 5)).to_bits()).collect();
+    let panel = |seed: usize| -> Vec<u16> {
+        (0..4 * TILE_LEN).map(|i| bf16::from_f32(number(i + seed)).to_bits()).collect()
+    };
+    let panels = (panel(0), panel(5));
     let mut out = [1.0f32; 4 * TILE * TILE];
     let block = Block {
-        a: a.as_ptr(),
-        a_panel: TILE_LEN,
-        b: b.as_ptr(),
-        b_panel: TILE_LEN,
-        steps: 1,
+        a: panels.0.as_ptr(),
+        a_panel: 2 * TILE_LEN,
+        b: panels.1.as_ptr(),
+        b_panel: 2 * TILE_LEN,
+        steps: 2,
         out: out.as_mut_ptr(),
         stride: 2 * TILE,
         rows: 2 * TILE,
@@ -64,20 +68,19 @@ fn probe() -> bool {
         add: true,
     };
     let _tiles = Configured::new();
-    // SAFETY: the panels have a tile each, and `out` all the sums; permission was just given.
+    // SAFETY: the panels have two tiles each, and `out` all the sums; permission was just given.
     unsafe { multiply(&block) };
-    (0..2 * TILE).all(|r| {
-        (0..2 * TILE).all(|c| {
-            let a = &a[r * 32..(r + 1) * 32];
-            let sum: f32 = (0..32)
-                .map(|k| {
-                    let at = c / TILE * TILE_LEN + k / 2 * 32 + c % TILE * 2 + k % 2;
-                    bf16::from_bits(a[k]).to_f32() * bf16::from_bits(b[at]).to_f32()
-                })
-                .sum();
-            out[r * 2 * TILE + c] == 1.0 + sum
-        })
-    })
+    let sum = |r: usize, c: usize| -> f32 {
+        let term = |k: usize| {
+            let a = (r / TILE * 2 + k / STEP) * TILE_LEN + r % TILE * STEP + k % STEP;
+            let b = (c / TILE * 2 + k / STEP) * TILE_LEN;
+            let b = b + k % STEP / 2 * 2 * TILE + c % TILE * 2 + k % 2;
+            bf16::from_bits(panels.0[a]).to_f32() * bf16::from_bits(panels.1[b]).to_f32()
+        };
+        (0..2 * STEP).map(term).sum()
+    };
+    let side = 0..2 * TILE;
+    side.clone().all(|r| side.clone().all(|c| out[r * 2 * TILE + c] == 1.0 + sum(r, c)))
 }
 
 /// This thread's tiles are configured while this value lives.

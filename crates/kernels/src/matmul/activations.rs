@@ -5,6 +5,7 @@
 //! activation is two of them, `x ≈ d · (128 · high + low)`, 15 bits in all, and each weight taken
 //! out of its bits meets both. Decoding waits for memory anyway.
 
+use crate::gemm::Tiles;
 use crate::pool::Pool;
 use crate::simd::{Kernel, LANES, Simd};
 use crate::{Isa, SendPtr};
@@ -39,6 +40,8 @@ pub(crate) struct ActivationBlock {
 pub struct Quantized {
     blocks: Vec<ActivationBlock>,
     per_token: usize,
+    /// The activations as bf16 tiles, where those are multiplied instead.
+    pub(crate) tiles: Tiles,
 }
 
 impl Quantized {

@@ -18,6 +18,7 @@ use format::{BLOCK, Format, PANEL, with_format};
 use quantized::PanelDot;
 
 use crate::blocks::BlockType;
+use crate::gemm::{Numbers, View, gemm_weights};
 use crate::memory::{Aligned, Arena};
 use crate::pool::Pool;
 use crate::{Isa, SendPtr};
@@ -168,7 +169,9 @@ pub struct Product<'a> {
 /// of columns, in one parallel step. `scratch` keeps the quantised activations between calls.
 ///
 /// Quantised weights meet activations rounded to 15 bits in blocks of 32; f32, f16 and bf16 weights
-/// meet them as they are. A token's results don't depend on the others in the batch.
+/// meet them as they are. A token's results don't depend on the others in the batch, with one
+/// exception: with [`Isa::Amx`], sixteen tokens or more and all weights but f32, both sides are
+/// rounded to bf16 and the products are made on tiles.
 ///
 /// # Panics
 /// If shapes don't agree: that is a mistake in the calling code.
@@ -187,6 +190,14 @@ pub fn matmul(
         assert_eq!(p.out.len(), tokens * p.weight.rows, "room for {tokens} rows of results");
     }
     if tokens == 0 {
+        return;
+    }
+    if on_tiles(isa, tokens, products) {
+        let products: Vec<_> =
+            products.iter_mut().map(|p| (p.weight, SendPtr(p.out.as_mut_ptr()))).collect();
+        let x = View::new(Numbers::F32(x), tokens, cols);
+        // SAFETY: each `out` was just seen to have room, and is borrowed by its product alone.
+        unsafe { gemm_weights(isa, pool, x, &products, &mut scratch.tiles) };
         return;
     }
     if products.iter().any(|p| p.weight.is_quantized()) {
@@ -211,6 +222,17 @@ pub fn matmul(
             first += weight.panels();
         }
     });
+}
+
+/// Whether a step is a product of bf16 tiles.
+///
+/// With AMX it is from sixteen tokens on. A tile product of 16 × 32 × 16 takes sixteen cycles, the
+/// same in two passes of 8-bit dot products 128; but tiles want the weights dequantised, about a
+/// hundred cycles for sixteen rows × 32, which has to be shared by a batch. f32 weights stay what
+/// they are.
+fn on_tiles(isa: Isa, tokens: usize, products: &[Product<'_>]) -> bool {
+    const TOKENS: usize = 16;
+    isa == Isa::Amx && tokens >= TOKENS && products.iter().all(|p| p.weight.ty != BlockType::F32)
 }
 
 /// What all matrices of a step are multiplied with.
