@@ -170,8 +170,8 @@ pub struct Product<'a> {
 ///
 /// Quantised weights meet activations rounded to 15 bits in blocks of 32; f32, f16 and bf16 weights
 /// meet them as they are. A token's results don't depend on the others in the batch, with one
-/// exception: with [`Isa::Amx`], sixteen tokens or more and all weights but f32, both sides are
-/// rounded to bf16 and the products are made on tiles.
+/// exception: from [`tile_tokens`] on, both sides are rounded to bf16 and multiplied in tiles, f32
+/// weights excepted.
 ///
 /// # Panics
 /// If shapes don't agree: that is a mistake in the calling code.
@@ -224,15 +224,25 @@ pub fn matmul(
     });
 }
 
-/// Whether a step is a product of bf16 tiles.
+/// Tokens from which on a step is a product of bf16 tiles, if ever.
 ///
-/// With AMX it is from sixteen tokens on. A tile product of 16 × 32 × 16 takes sixteen cycles, the
-/// same in two passes of 8-bit dot products 128; but tiles want the weights dequantised, about a
-/// hundred cycles for sixteen rows × 32, which has to be shared by a batch. f32 weights stay what
-/// they are.
+/// Tiles want the weights dequantised, which has to be shared by a batch. With BF16 dot products
+/// they pass the 8-bit kernel between 32 and 64 tokens, depending on the type (Zen 4; they gain a
+/// tenth to a third at 512). With AMX a tile product of 16 × 32 × 16 takes sixteen cycles, the same
+/// in two passes of 8-bit dot products 128, and dequantising sixteen rows × 32 about a hundred:
+/// worked out, not measured.
+pub const fn tile_tokens(isa: Isa) -> Option<usize> {
+    match isa {
+        Isa::Scalar | Isa::Avx2 | Isa::Avx512 => None,
+        Isa::Avx512Bf16 => Some(64),
+        Isa::Amx => Some(16),
+    }
+}
+
+/// Whether a step is a product of bf16 tiles. f32 weights stay what they are.
 fn on_tiles(isa: Isa, tokens: usize, products: &[Product<'_>]) -> bool {
-    const TOKENS: usize = 16;
-    isa == Isa::Amx && tokens >= TOKENS && products.iter().all(|p| p.weight.ty != BlockType::F32)
+    tile_tokens(isa).is_some_and(|least| tokens >= least)
+        && products.iter().all(|p| p.weight.ty != BlockType::F32)
 }
 
 /// What all matrices of a step are multiplied with.
