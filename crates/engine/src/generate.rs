@@ -19,7 +19,7 @@ use crate::{Completion, Delta, Error, FinishReason, Flow, Request, TokenLogprob}
 
 /// Prompt tokens in one forward pass: enough to keep the matrix kernels busy, few enough that
 /// progress is seen and a stop is heard.
-const PREFILL_TOKENS: usize = 256;
+pub(crate) const PREFILL_TOKENS: usize = 512;
 
 /// How a model is loaded.
 #[derive(Clone, Copy, Debug, Default)]

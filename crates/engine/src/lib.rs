@@ -17,7 +17,7 @@ mod speech;
 mod stop;
 mod turn;
 
-pub use bench::{Row as BenchRow, Test as BenchTest, bench};
+pub use bench::{Case as BenchCase, Plan as BenchPlan, Row as BenchRow, Test as BenchTest, bench};
 pub use error::Error;
 pub use generate::{Engine, LoadOptions};
 pub use request::{Completion, Delta, FinishReason, Flow, Request, Timings, TokenLogprob, Usage};

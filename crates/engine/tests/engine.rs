@@ -3,7 +3,10 @@
 mod support;
 
 use engine::sampler::Sampling;
-use engine::{Completion, Delta, Engine, Error, FinishReason, Flow, LoadOptions, Request};
+use engine::{
+    BenchPlan, BenchTest, Completion, Delta, Engine, Error, FinishReason, Flow, LoadOptions,
+    Request,
+};
 use kernels::attention::KvType;
 use support::{CONTEXT, byte, special, tiny_model, tiny_safetensors};
 use text::template::Message;
@@ -242,15 +245,73 @@ fn scoring_agrees_with_itself_whatever_the_piece() {
     assert!(matches!(error, Error::TextTooShort { tokens: 10, context: 64 }));
 }
 
+fn plan(n_prompt: &[usize], n_gen: &[usize], n_batch: &[usize], n_depth: &[usize]) -> BenchPlan {
+    BenchPlan {
+        n_prompt: n_prompt.to_vec(),
+        n_gen: n_gen.to_vec(),
+        n_batch: n_batch.to_vec(),
+        n_depth: n_depth.to_vec(),
+        repetitions: 2,
+        warmup: true,
+    }
+}
+
 #[test]
 fn the_bench_counts_what_it_is_asked_to() {
     let (_dir, engine) = load(false, None);
-    let rows = engine::bench(engine.model(), 32, 8, 2, |_, _| ()).unwrap();
-    assert_eq!(rows.len(), 2);
-    assert_eq!((rows[0].n_prompt, rows[0].n_gen), (32, 0));
-    assert_eq!((rows[1].n_prompt, rows[1].n_gen), (0, 8));
+    let mut runs = Vec::new();
+    let plan = plan(&[32, 0], &[8], &[1, 3], &[0, 70]);
+    let rows = engine::bench(engine.model(), &plan, |case, run| runs.push((*case, run))).unwrap();
+    let cases: Vec<_> = rows
+        .iter()
+        .map(|r| (r.case.n_prompt, r.case.n_gen, r.case.n_batch, r.case.n_depth))
+        .collect();
+    let expected =
+        [(32, 0, 1, 0), (0, 8, 1, 0), (0, 8, 3, 0), (32, 0, 1, 70), (0, 8, 1, 70), (0, 8, 3, 70)];
+    assert_eq!(cases, expected);
     assert!(rows.iter().all(|r| r.samples_ts.len() == 2 && r.avg_ts > 0.0));
-    assert!(engine::bench(engine.model(), 0, 0, 1, |_, _| ()).unwrap().is_empty());
+    assert_eq!(runs.last(), Some(&(rows[5].case, 2)));
+}
+
+#[test]
+fn the_bench_can_do_without() {
+    let (_dir, engine) = load(false, None);
+    let nothing = engine::bench(engine.model(), &plan(&[0], &[0], &[1], &[0]), |_, _| ()).unwrap();
+    assert!(nothing.is_empty());
+    let cold = BenchPlan { warmup: false, ..plan(&[5], &[], &[1], &[0]) };
+    let mut runs = Vec::new();
+    let rows = engine::bench(engine.model(), &cold, |_, run| runs.push(run)).unwrap();
+    assert_eq!(rows[0].samples_ts.len(), 2);
+    assert!(!runs.contains(&0));
+}
+
+#[test]
+fn the_bench_knows_what_a_token_costs() {
+    let (_dir, engine) = load(false, None);
+    let model = engine.model();
+    let rows = engine::bench(model, &plan(&[4], &[3], &[1, 2], &[0, 10]), |_, _| ()).unwrap();
+    let c = model.config();
+    let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+    let layer = c.hidden * (2 * q + 2 * kv + 3 * c.ffn);
+    let output = c.hidden * model.vocab();
+    // A token at position p sees p + 1 positions, and meets each of them twice.
+    let attention = |seen: f64| 2.0 * seen * (c.layers * q) as f64;
+    let fixed = (c.layers * layer) as f64;
+    for row in &rows {
+        let depth = row.case.n_depth as f64;
+        let expected = match row.case.test {
+            BenchTest::Prefill => fixed + attention(depth + 2.5) + output as f64 / 4.0,
+            BenchTest::Decode => fixed + attention(depth + 2.0) + output as f64,
+        };
+        assert!((row.operations_per_token - 2.0 * expected).abs() < 1e-6, "{row:?}");
+        // Keys and values are two numbers of two bytes.
+        let cached = (depth + 2.0) * (4 * c.layers * kv) as f64;
+        let weights = model.weight_bytes() as f64 / row.case.n_batch as f64;
+        let bytes = (row.case.test == BenchTest::Decode).then_some(weights + cached);
+        assert_eq!(row.bytes_per_token, bytes);
+    }
+    // The tiny model's weights are f32, in whole panels of sixteen rows.
+    assert!(model.weight_bytes() >= 4 * (c.layers * layer + output));
 }
 
 #[test]

@@ -66,6 +66,12 @@ impl Isa {
     /// Every instruction set there is, from the plainest to the most capable.
     pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
 
+    /// Whether a machine with this set has `other`, too.
+    pub fn includes(self, other: Isa) -> bool {
+        let place = |isa| Isa::ALL.iter().position(|one| *one == isa);
+        place(other) <= place(self)
+    }
+
     /// Every instruction set this machine can run, the scalar one first, the best one last.
     pub fn available() -> Vec<Isa> {
         Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect()

@@ -16,6 +16,7 @@ pub mod matmul;
 mod memory;
 pub mod ops;
 mod pool;
+pub mod roofline;
 mod simd;
 
 pub use isa::{Isa, IsaError};

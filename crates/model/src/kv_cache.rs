@@ -62,6 +62,11 @@ impl KvCache {
         &self.shape
     }
 
+    /// Bytes of one position's keys and values, all layers together.
+    pub fn token_bytes(&self) -> usize {
+        self.layers * self.shape.page_bytes() / PAGE
+    }
+
     /// Pages that could still be handed out.
     pub fn free_pages(&self) -> usize {
         self.free.len() + (self.limit - self.pages.len())
@@ -119,6 +124,26 @@ impl KvCache {
             self.pages[*page].owners += 1;
         }
         Sequence { pages: sequence.pages.clone(), len: sequence.len }
+    }
+
+    /// A second sequence with the same contents in pages of its own, as if it had been read twice.
+    ///
+    /// # Errors
+    /// There aren't enough pages; nothing has changed then.
+    pub fn copy(&mut self, sequence: &Sequence) -> Result<Sequence, Error> {
+        let (needed, free) = (sequence.pages.len(), self.free_pages());
+        if needed > free {
+            return Err(Error::CacheFull { needed, free, limit: self.limit });
+        }
+        let pages = sequence.pages.iter().map(|from| {
+            let to = self.take_page();
+            let [from, copy] = self.pages.get_disjoint_mut([*from, to]).unwrap_or_else(|_| {
+                unreachable!("a page just taken is not one that is held");
+            });
+            copy.data.copy_from_slice(&from.data);
+            to
+        });
+        Ok(Sequence { pages: pages.collect(), len: sequence.len })
     }
 
     /// Forgets everything after the first `len` tokens.
@@ -233,5 +258,23 @@ mod tests {
         cache.release(a);
         cache.release(b);
         assert_eq!(cache.free_pages(), 8);
+    }
+
+    #[test]
+    fn copies_share_nothing() {
+        let mut cache = cache(5 * PAGE);
+        let mut a = Sequence::default();
+        grow(&mut cache, &mut a, PAGE + 10);
+        cache.page_mut(&a, 1, 3)[0] = 42;
+        let b = cache.copy(&a).unwrap();
+        assert_eq!((b.len(), cache.free_pages()), (PAGE + 10, 1));
+        assert_eq!(cache.layer(&b, 1)[0][0], 42);
+        cache.page_mut(&b, 1, 3)[0] = 7;
+        assert_eq!(cache.layer(&a, 1)[0][0], 42);
+        let error = cache.copy(&a).unwrap_err();
+        assert!(matches!(error, Error::CacheFull { needed: 2, free: 1, limit: 5 }), "{error}");
+        cache.release(a);
+        cache.release(b);
+        assert_eq!(cache.free_pages(), 5);
     }
 }

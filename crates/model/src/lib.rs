@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod cost;
 mod error;
 mod forward;
 mod kv_cache;

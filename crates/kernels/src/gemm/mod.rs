@@ -30,7 +30,8 @@ use half::bf16;
 use crate::matmul::Matrix;
 use crate::pool::Pool;
 use crate::{Isa, SendPtr};
-pub(crate) use amx::works as amx_works;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::{Tile4, works as amx_works};
 use block::{Block, multiply};
 use pack::pack_rows;
 use weights::{Backward, Forward};

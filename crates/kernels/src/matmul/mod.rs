@@ -136,6 +136,11 @@ impl Matrix {
         self.cols
     }
 
+    /// Bytes in memory, repacked: what one product reads of it.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
     fn is_quantized(&self) -> bool {
         self.ty.block_len() > 1
     }

@@ -1,0 +1,35 @@
+//! What a forward pass has to do at least: bytes to read and operations, for comparing a speed with
+//! what the machine could do.
+
+use kernels::matmul::Matrix;
+
+use crate::{Layer, Model};
+
+impl Layer {
+    fn matrices(&self) -> [&Matrix; 7] {
+        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]
+    }
+}
+
+impl Model {
+    /// Bytes of weights that one step reads, however many tokens it takes: the matrices of all
+    /// layers and of the output, as they lie in memory.
+    pub fn weight_bytes(&self) -> usize {
+        let layers = self.layers.iter().flat_map(Layer::matrices);
+        layers.chain([&self.output]).map(Matrix::bytes).sum()
+    }
+
+    /// Operations (a multiplication and an addition are two) for `tokens` tokens of one sequence,
+    /// the first at `position`, with `predictions` rows of logits: products with weights, and
+    /// attention to the positions each token sees.
+    pub fn operations(&self, position: usize, tokens: usize, predictions: usize) -> f64 {
+        let weights = |m: &Matrix| (m.rows() * m.cols()) as f64;
+        let layers: f64 = self.layers.iter().flat_map(Layer::matrices).map(weights).sum();
+        let c = &self.config;
+        // Scores and weighted sums.
+        let attention = (2 * c.layers * c.heads * c.head_dim) as f64;
+        let (position, tokens) = (position as f64, tokens as f64);
+        let seen = tokens * position + tokens * (tokens + 1.0) / 2.0;
+        2.0 * (layers * tokens + attention * seen + weights(&self.output) * predictions as f64)
+    }
+}
