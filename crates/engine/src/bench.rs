@@ -19,6 +19,8 @@ pub struct Plan {
     pub n_batch: Vec<usize>,
     /// Tokens that are in the cache before.
     pub n_depth: Vec<usize>,
+    /// How keys and values are stored.
+    pub kv_type: KvType,
     /// How often each is repeated.
     pub repetitions: usize,
     /// Whether there is a run before that isn't counted.
@@ -133,7 +135,7 @@ pub fn bench(
     let pages = cases.iter().map(|case| case.pages() + case.n_depth.div_ceil(PAGE)).max();
     let mut runner = Runner {
         model,
-        cache: KvCache::new(model.config(), KvType::F16, pages.unwrap_or(0) * PAGE),
+        cache: KvCache::new(model.config(), plan.kv_type, pages.unwrap_or(0) * PAGE),
         work: Workspace::default(),
         logits: Vec::new(),
     };

@@ -7,6 +7,9 @@ pub enum Error {
     /// The model could not be loaded or run.
     #[error(transparent)]
     Model(#[from] model::Error),
+    /// Its keys and values can't be stored as asked.
+    #[error("{0}; choose another --kv-cache-type")]
+    KvShape(#[from] kernels::attention::KvShapeError),
     /// Its tokenizer could not be made.
     #[error("{path}: tokenizer: {source}")]
     Tokenizer {

@@ -75,6 +75,7 @@ impl Engine {
         let (model, speech) = (model?, speech?);
         let context = options.ctx.unwrap_or(model.config().context_length);
         let cache = KvCache::new(model.config(), options.kv_type, context);
+        cache.shape().check()?;
         Ok(Engine {
             model,
             tokenizer: Arc::new(speech.tokenizer),

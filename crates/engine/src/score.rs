@@ -54,6 +54,7 @@ impl Engine {
         let model = self.model();
         let vocab = model.vocab();
         let mut cache = KvCache::new(model.config(), kv_type, context);
+        cache.shape().check().map_err(Error::from)?;
         let mut work = Workspace::default();
         let mut logits = vec![0.0; ROWS * vocab];
         let mut position = 0;

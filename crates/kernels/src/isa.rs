@@ -132,6 +132,26 @@ impl Isa {
             }
         }
     }
+
+    /// The same for kernels that have no use for bf16 or tiles: one copy of them less.
+    ///
+    /// # Safety
+    /// As for [`Isa::run`].
+    #[inline]
+    pub(crate) unsafe fn run_without_tiles<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the caller vouches for the instruction set and for the kernel.
+        unsafe {
+            match self {
+                Isa::Scalar => kernel.run::<Scalar>(),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => crate::simd::avx2::run(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => crate::simd::avx512::run(kernel),
+                #[cfg(not(target_arch = "x86_64"))]
+                _ => kernel.run::<Scalar>(),
+            }
+        }
+    }
 }
 
 impl Isa {

@@ -1,6 +1,8 @@
 //! Attention over pages, on every instruction set, against a plain softmax in f64.
 
-use kernels::attention::{AttentionSpan, KvShape, KvType, PAGE, attend, store_kv};
+use kernels::attention::{
+    AttentionSpan, KvShape, KvShapeError, KvType, PAGE, attend, read_kv, store_kv,
+};
 use kernels::{Isa, Pool};
 
 fn number(seed: usize) -> f32 {
@@ -9,16 +11,15 @@ fn number(seed: usize) -> f32 {
     ((x >> 40) as f32 / (1 << 23) as f32 - 1.0) * 2.0
 }
 
-fn stored(ty: KvType, x: f32) -> f64 {
-    match ty {
-        KvType::F16 => half::f16::from_f32(x).to_f64(),
-        KvType::F32 => f64::from(x),
-    }
-}
-
 /// A sequence of `len` positions, of which the last `tokens` ask.
 fn check(isa: Isa, threads: usize, shape: KvShape, spans: &[(usize, usize)]) {
     let KvShape { heads, kv_heads, head_dim, ty } = shape;
+    // What may be lost when a number is stored, as a share of the largest in its block.
+    let rounding = match ty {
+        KvType::F16 => 1.0 / 2048.0,
+        KvType::F32 => 0.0,
+        KvType::Q8_0 => 1.0 / 250.0,
+    };
     let pool = Pool::new(threads);
     let kv = kv_heads * head_dim;
     let row = heads * head_dim;
@@ -36,6 +37,18 @@ fn check(isa: Isa, threads: usize, shape: KvShape, spans: &[(usize, usize)]) {
             store_kv(isa, &shape, &mut pages[pos / PAGE], pos % PAGE, &key, &value);
         }
         all_pages.push(pages);
+    }
+    // What attention sees: close to what was stored.
+    let mut known: Vec<Vec<(Vec<f32>, Vec<f32>)>> = Vec::new();
+    for (s, &(len, _)) in spans.iter().enumerate() {
+        let seen = (0..len).map(|pos| read_kv(&shape, &all_pages[s][pos / PAGE], pos % PAGE));
+        known.push(seen.collect());
+        for (pos, (key, value)) in known[s].iter().enumerate() {
+            for i in 0..kv {
+                assert!((key[i] - k(s, pos, i)).abs() <= 2.0 * rounding, "{shape:?} {pos} {i}");
+                assert!((value[i] - v(s, pos, i)).abs() <= 2.0 * rounding, "{shape:?} {pos} {i}");
+            }
+        }
     }
     let borrowed: Vec<Vec<&[u8]>> =
         all_pages.iter().map(|p| p.iter().map(Vec::as_slice).collect()).collect();
@@ -64,7 +77,8 @@ fn check(isa: Isa, threads: usize, shape: KvShape, spans: &[(usize, usize)]) {
                     .map(|p| {
                         let dot: f64 = (0..head_dim)
                             .map(|d| {
-                                f64::from(q(s, pos, h * head_dim + d)) * stored(ty, k(s, p, g + d))
+                                f64::from(q(s, pos, h * head_dim + d))
+                                    * f64::from(known[s][p].0[g + d])
                             })
                             .sum();
                         dot * f64::from(scale)
@@ -74,8 +88,9 @@ fn check(isa: Isa, threads: usize, shape: KvShape, spans: &[(usize, usize)]) {
                 let weights: Vec<f64> = scores.iter().map(|x| (x - top).exp()).collect();
                 let total: f64 = weights.iter().sum();
                 for d in 0..head_dim {
-                    let want: f64 =
-                        (0..=pos).map(|p| weights[p] / total * stored(ty, v(s, p, g + d))).sum();
+                    let want: f64 = (0..=pos)
+                        .map(|p| weights[p] / total * f64::from(known[s][p].1[g + d]))
+                        .sum();
                     let got = f64::from(out[at + h * head_dim + d]);
                     assert!(
                         (got - want).abs() < 2e-5,
@@ -91,8 +106,11 @@ fn check(isa: Isa, threads: usize, shape: KvShape, spans: &[(usize, usize)]) {
 #[test]
 fn matches_plain_softmax() {
     for isa in Isa::available() {
-        for ty in [KvType::F16, KvType::F32] {
+        for ty in [KvType::F16, KvType::F32, KvType::Q8_0] {
             for (heads, kv_heads, head_dim) in [(14, 2, 64), (4, 4, 16), (5, 1, 32), (9, 3, 64)] {
+                if ty == KvType::Q8_0 && head_dim < 32 {
+                    continue;
+                }
                 let shape = KvShape { heads, kv_heads, head_dim, ty };
                 check(isa, 2, shape, &[(1, 1)]);
                 check(isa, 2, shape, &[(65, 1)]);
@@ -128,4 +146,51 @@ fn one_token_at_a_time_or_all_at_once_is_the_same() {
             assert_eq!(alone, together[mine], "{isa}, position {pos}");
         }
     }
+}
+
+#[test]
+fn the_number_of_threads_leaves_no_trace() {
+    for isa in Isa::available() {
+        for ty in [KvType::F16, KvType::Q8_0] {
+            // Long enough for several parts of 512 positions.
+            let shape = KvShape { heads: 7, kv_heads: 1, head_dim: 32, ty };
+            let (len, row) = (1300, 7 * 32);
+            let mut pages = vec![vec![0; shape.page_bytes()]; 21];
+            for pos in 0..len {
+                let key: Vec<f32> = (0..32).map(|i| number(pos * 100 + i)).collect();
+                let value: Vec<f32> = (0..32).map(|i| number(pos * 100 + i + 55_555)).collect();
+                store_kv(isa, &shape, &mut pages[pos / PAGE], pos % PAGE, &key, &value);
+            }
+            let pages: Vec<&[u8]> = pages.iter().map(Vec::as_slice).collect();
+            let run = |threads, tokens: usize| {
+                let q: Vec<f32> = (len - tokens..len)
+                    .flat_map(|pos| (0..row).map(move |i| number(pos * 1000 + i + 7)))
+                    .collect();
+                let mut out = vec![0.0; tokens * row];
+                let span = AttentionSpan { pages: &pages, position: len - tokens, tokens };
+                attend(isa, &Pool::new(threads), &shape, 0.2, &[span], &q, &mut out);
+                out
+            };
+            for tokens in [1, 3, 40] {
+                let one = run(1, tokens);
+                for threads in [2, 3, 8] {
+                    assert_eq!(run(threads, tokens), one, "{isa}, {ty}, {threads} threads");
+                }
+                assert_eq!(run(2, 1), one[(tokens - 1) * row..], "{isa}, {ty}: the last alone");
+            }
+        }
+    }
+}
+
+#[test]
+fn shapes_that_cannot_be_cached_say_so() {
+    let shape = KvShape { heads: 4, kv_heads: 2, head_dim: 48, ty: KvType::Q8_0 };
+    let error = shape.check().unwrap_err();
+    assert_eq!(error, KvShapeError::HeadDim { head_dim: 48, step: 32, ty: KvType::Q8_0 });
+    assert_eq!(
+        error.to_string(),
+        "a head of 48 elements can't be cached as q8_0: it must be a multiple of 32"
+    );
+    let shape = KvShape { heads: 5, ..shape };
+    assert!(matches!(shape.check(), Err(KvShapeError::Heads { heads: 5, kv_heads: 2 })));
 }

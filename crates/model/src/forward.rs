@@ -174,12 +174,17 @@ impl Model {
         }
 
         let shape = *cache.shape();
-        let mut rows = k.chunks_exact(kv_row).zip(v.chunks_exact(kv_row));
+        let mut row = 0;
         for span in spans {
-            let start = span.sequence.len();
-            for (position, (k, v)) in (start..start + span.tokens.len()).zip(&mut rows) {
+            let mut position = span.sequence.len();
+            let end = position + span.tokens.len();
+            while position < end {
+                let n = (PAGE - position % PAGE).min(end - position);
+                let some = row * kv_row..(row + n) * kv_row;
                 let page = cache.page_mut(span.sequence, index, position);
-                store_kv(isa, &shape, page, position % PAGE, k, v);
+                store_kv(isa, &shape, page, position % PAGE, &k[some.clone()], &v[some]);
+                position += n;
+                row += n;
             }
         }
         let pages: Vec<Vec<&[u8]>> = spans.iter().map(|s| cache.layer(s.sequence, index)).collect();

@@ -1,6 +1,7 @@
 //! How a model is run: threads, context, the type of the cache. Shared by the commands that do.
 
 use engine::{Engine, LoadOptions};
+use kernels::attention::KvType;
 use model::RopeScalingRequest;
 
 use crate::model_arg::ResolvedModel;
@@ -15,6 +16,10 @@ pub struct EngineArg {
     /// Stretch positions: `none`, `linear:FACTOR`, `yarn:FACTOR` or `yarn:FACTOR:ORIGINAL_CONTEXT`.
     #[arg(long, value_name = "SCALING")]
     pub rope_scaling: Option<RopeScalingRequest>,
+
+    /// How keys and values are stored: `f16`, `q8_0` (half the memory) or `f32` (for comparing).
+    #[arg(long, value_name = "TYPE", default_value_t = KvType::F16)]
+    pub kv_cache_type: KvType,
 }
 
 impl EngineArg {
@@ -24,7 +29,7 @@ impl EngineArg {
             threads: self.threads.map(usize::from),
             ctx,
             rope_scaling: self.rope_scaling,
-            ..LoadOptions::default()
+            kv_type: self.kv_cache_type,
         };
         Ok(Engine::load(&model.path, &options)?)
     }

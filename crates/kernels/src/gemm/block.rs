@@ -2,7 +2,7 @@
 
 use super::{STEP, TILE, TILE_LEN, amx};
 use crate::Isa;
-use crate::simd::{Kernel, LANES, Simd, store_first};
+use crate::simd::{Kernel, LANES, Simd, load_first, store_first};
 
 /// Two panels of tiles times two.
 #[derive(Clone, Copy)]
@@ -105,22 +105,5 @@ impl Block {
                 }
             }
         }
-    }
-}
-
-/// Loads `n` lanes, at most sixteen; the others are zero.
-///
-/// # Safety
-/// As for [`Simd`], with `p` valid for `n` elements.
-#[inline(always)]
-unsafe fn load_first<S: Simd>(p: *const f32, n: usize) -> S::F {
-    // SAFETY: as the caller vouches; `lanes` takes all sixteen.
-    unsafe {
-        if n == LANES {
-            return S::load(p);
-        }
-        let mut lanes = [0.0; LANES];
-        lanes.as_mut_ptr().copy_from_nonoverlapping(p, n);
-        S::load(lanes.as_ptr())
     }
 }

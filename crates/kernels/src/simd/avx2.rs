@@ -44,6 +44,7 @@ impl Simd for Avx2 {
     type P = [F; 2];
 
     const TOKENS: usize = 2;
+    const VECTORS: usize = 8;
     const SIGNED_IS_BIASED: bool = false;
 
     #[inline(always)]

@@ -64,6 +64,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     type P = __m512i;
 
     const TOKENS: usize = 8;
+    const VECTORS: usize = 32;
     const SIGNED_IS_BIASED: bool = true;
 
     #[inline(always)]

@@ -52,6 +52,8 @@ pub(crate) trait Simd: Copy {
 
     /// How many tokens the quantised matrix kernel handles at once: as many as the registers hold.
     const TOKENS: usize;
+    /// Vectors that the registers hold.
+    const VECTORS: usize;
     /// [`Simd::dot_signed`] works on bytes with 128 added (see there).
     const SIGNED_IS_BIASED: bool;
 
@@ -137,6 +139,45 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
         }
         let p = S::fma(p, S::mul(r, r), S::add(r, S::splat(1.0)));
         S::scale(p, n)
+    }
+}
+
+/// `2^x` to within 2 units in the last place, for `x` of at most 127; below -126 it is the smallest
+/// normal number.
+///
+/// The polynomial has the least relative error of degree 6 on ±1/2 with `2^0 = 1`: 2.6e-9.
+///
+/// # Safety
+/// As for [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn exp2<S: Simd>(x: S::F) -> S::F {
+    // SAFETY: the caller has S's instruction set; no memory is touched.
+    unsafe {
+        let x = S::max(x, S::splat(-126.0));
+        let n = S::round(x);
+        let r = S::sub(x, n);
+        let mut p = S::splat(1.559_467_8e-4);
+        for c in [1.340_664_3e-3, 9.617_693e-3, 5.550_310_4e-2, 0.240_226_52, 0.693_147_24, 1.0] {
+            p = S::fma(p, r, S::splat(c));
+        }
+        S::scale(p, n)
+    }
+}
+
+/// Loads `n` lanes, at most sixteen; the others are zero.
+///
+/// # Safety
+/// As for [`Simd`], with `p` valid for `n` elements.
+#[inline(always)]
+pub(crate) unsafe fn load_first<S: Simd>(p: *const f32, n: usize) -> S::F {
+    // SAFETY: as the caller vouches; `lanes` takes all sixteen.
+    unsafe {
+        if n == LANES {
+            return S::load(p);
+        }
+        let mut lanes = [0.0; LANES];
+        lanes.as_mut_ptr().copy_from_nonoverlapping(p, n);
+        S::load(lanes.as_ptr())
     }
 }
 

@@ -34,6 +34,7 @@ impl Simd for Scalar {
     type P = [[f32; 2]; LANES];
 
     const TOKENS: usize = 4;
+    const VECTORS: usize = 4;
     const SIGNED_IS_BIASED: bool = false;
 
     #[inline(always)]

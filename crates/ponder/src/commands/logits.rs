@@ -5,8 +5,6 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use clap::ValueEnum;
-use kernels::attention::KvType;
 use text::tokenizer::Special;
 
 use crate::engine_arg::EngineArg;
@@ -38,19 +36,9 @@ pub struct Args {
     #[arg(long, value_name = "TOKENS")]
     max_tokens: Option<usize>,
 
-    /// How keys and values are stored.
-    #[arg(long, value_enum, default_value_t = Kv::F16)]
-    kv_cache_type: Kv,
-
     /// Where the logits go.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Kv {
-    F16,
-    F32,
 }
 
 /// Reads the text and writes the file.
@@ -72,14 +60,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for n in [1, count(engine.model().vocab())?, count(tokens.len())?] {
         out.write_all(&n.to_le_bytes()).with_context(failed)?;
     }
-    let kv_type = match args.kv_cache_type {
-        Kv::F16 => KvType::F16,
-        Kv::F32 => KvType::F32,
-    };
-    engine.logits_of(&tokens, context, kv_type, |position, logits| -> anyhow::Result<()> {
-        out.write_all(&tokens[position].to_le_bytes()).with_context(failed)?;
-        let bytes: Vec<u8> = logits.iter().flat_map(|x| x.to_le_bytes()).collect();
-        out.write_all(&bytes).with_context(failed)
-    })?;
+    engine.logits_of(
+        &tokens,
+        context,
+        args.engine.kv_cache_type,
+        |position, logits| -> anyhow::Result<()> {
+            out.write_all(&tokens[position].to_le_bytes()).with_context(failed)?;
+            let bytes: Vec<u8> = logits.iter().flat_map(|x| x.to_le_bytes()).collect();
+            out.write_all(&bytes).with_context(failed)
+        },
+    )?;
     out.flush().with_context(failed)
 }

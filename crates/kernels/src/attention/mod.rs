@@ -1,0 +1,236 @@
+//! Attention over a paged cache of keys and values.
+//!
+//! A page holds [`PAGE`] positions of one layer. Keys lie so that sixteen *positions* are a vector
+//! (`[kv_head][group of 16][head_dim][16]`), values so that sixteen *elements* are
+//! (`[kv_head][position][head_dim]`): neither the scores nor the weighted sum ever add across a
+//! register. Softmax is computed online, page by page (Milakov and Gimelshein 2018,
+//! arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135), for all query heads that share a
+//! key-value head at once, so the cache is read once.
+//!
+//! Eight pages are a *part*. Parts are worked out one by one and joined in order, by whichever
+//! threads (Dao et al. 2023, "Flash-Decoding"): a single token with a long past keeps all cores
+//! busy, however few its heads are.
+//!
+//! A token's result depends on the pages it sees and on nothing else, neither its neighbours in
+//! the batch nor the number of threads, to the bit.
+
+mod page;
+mod part;
+mod softmax;
+mod tile;
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::pool::Pool;
+use crate::{Isa, SendPtr};
+
+pub use page::{
+    KvShape, KvShapeError, KvType, PAGE, SCALE_BLOCK, UnknownKvType, read_kv, store_kv,
+};
+
+use part::{Attend, Goal, Join, Line, Scratch, padded, room};
+use softmax::row_len;
+
+/// Pages of a part.
+const PART: usize = 8;
+
+/// Rows (query heads of tokens) that share the work of unpacking a page, at the most; they and
+/// what is known of them should fit the second-level cache.
+const MOST_ROWS: usize = 240;
+
+/// As [`MOST_ROWS`], where there is less to do than would keep all threads busy.
+const LEAST_ROWS: usize = 48;
+
+/// Jobs there should be for each thread, so that all finish at about the same time.
+const JOBS_PER_THREAD: usize = 4;
+
+/// Consecutive tokens of one sequence and the pages they see.
+pub struct AttentionSpan<'a> {
+    /// The sequence's pages of this layer, in order; they hold the span's own keys and values too.
+    pub pages: &'a [&'a [u8]],
+    /// Position of the span's first token.
+    pub position: usize,
+    /// Tokens of the span.
+    pub tokens: usize,
+}
+
+/// A few tokens of a span and one key-value head.
+struct Job {
+    span: usize,
+    tokens: Range<usize>,
+    kv_head: usize,
+    /// Where the queries start, and the results.
+    offset: usize,
+    /// Parts the last token sees.
+    parts: usize,
+    /// Where the parts are kept when several threads may work on them.
+    kept: Option<usize>,
+    /// Parts still to be done.
+    left: AtomicUsize,
+}
+
+thread_local! {
+    /// The pool's threads live long, so what they work in does, too.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// Parts of the calling thread's jobs.
+    static KEPT: RefCell<Vec<Line>> = RefCell::default();
+}
+
+/// Causal attention of all spans: each token sees its sequence up to and with itself.
+///
+/// `q` and `out` are `[tokens of all spans, heads, head_dim]`; scores are multiplied by `scale`.
+///
+/// # Panics
+/// If shapes don't agree or a span sees positions its pages don't hold.
+pub fn attend(
+    isa: Isa,
+    pool: &Pool,
+    shape: &KvShape,
+    scale: f32,
+    spans: &[AttentionSpan<'_>],
+    q: &[f32],
+    out: &mut [f32],
+) {
+    assert_eq!(shape.check(), Ok(()));
+    let row = shape.heads * shape.head_dim;
+    let tokens: usize = spans.iter().map(|s| s.tokens).sum();
+    assert_eq!(q.len(), tokens * row);
+    assert_eq!(out.len(), tokens * row);
+    for span in spans {
+        assert!(span.pages.len() * PAGE >= span.position + span.tokens);
+        assert!(span.pages.iter().all(|p| p.len() == shape.page_bytes()));
+    }
+
+    let mut jobs = jobs(shape, spans, pool.threads());
+    let (pieces, kept) = pieces(shape, spans, &mut jobs, pool.threads());
+    KEPT.with_borrow_mut(|lines| {
+        let kept = SendPtr(room(lines, kept));
+        let out = SendPtr(out.as_mut_ptr());
+        pool.for_each_chunk(pieces.len(), 1, |range| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                for (job, parts) in &pieces[range] {
+                    let job = &jobs[*job];
+                    // SAFETY: each job writes the columns of its own heads in the rows of its own
+                    // tokens, which lie within `out`, once; and its pieces keep their parts in
+                    // places of their own, for which `kept` has room.
+                    unsafe {
+                        let out = out.get().add(job.offset);
+                        let keep = job.kept.map(|at| kept.get().add(at));
+                        work(isa, shape, scale, spans, q, job, parts.clone(), keep, out, scratch);
+                    }
+                }
+            });
+        });
+    });
+}
+
+/// Cuts the batch into jobs.
+fn jobs(shape: &KvShape, spans: &[AttentionSpan<'_>], threads: usize) -> Vec<Job> {
+    let group = shape.heads / shape.kv_heads;
+    let rows: usize = spans.iter().map(|s| s.tokens * shape.heads).sum();
+    let tile = rows / (threads * JOBS_PER_THREAD);
+    let tile = (tile.clamp(LEAST_ROWS, MOST_ROWS) / group).max(1);
+    let mut jobs = Vec::new();
+    let mut first = 0;
+    for (s, span) in spans.iter().enumerate() {
+        for at in (0..span.tokens).step_by(tile) {
+            let tokens = at..span.tokens.min(at + tile);
+            let parts = (span.position + tokens.end).div_ceil(PART * PAGE);
+            for kv_head in 0..shape.kv_heads {
+                let head = (first + at) * shape.heads + kv_head * group;
+                jobs.push(Job {
+                    span: s,
+                    tokens: tokens.clone(),
+                    kv_head,
+                    offset: head * shape.head_dim,
+                    parts,
+                    kept: None,
+                    left: AtomicUsize::new(parts),
+                });
+            }
+        }
+        first += span.tokens;
+    }
+    jobs
+}
+
+/// Cuts jobs that would hold everybody up into parts. Returns what there is to do, the longest
+/// first, so that the threads finish together, and how many numbers all the parts to be kept take.
+fn pieces(
+    shape: &KvShape,
+    spans: &[AttentionSpan<'_>],
+    jobs: &mut [Job],
+    threads: usize,
+) -> (Vec<(usize, Range<usize>)>, usize) {
+    let cost = |job: &Job| (spans[job.span].position + job.tokens.end) * job.tokens.len();
+    let all: usize = jobs.iter().map(cost).sum();
+    let mut pieces = Vec::new();
+    let mut kept = 0;
+    for (j, job) in jobs.iter_mut().enumerate() {
+        let cost = cost(job);
+        if job.parts > 1 && threads > 1 && cost * threads * JOBS_PER_THREAD > all {
+            job.kept = Some(kept);
+            kept += job.parts * part_len(shape, job);
+            pieces.extend((0..job.parts).map(|p| (cost / job.parts, (j, p..p + 1))));
+        } else {
+            pieces.push((cost, (j, 0..job.parts)));
+        }
+    }
+    pieces.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+    (pieces.into_iter().map(|(_, piece)| piece).collect(), kept)
+}
+
+/// Numbers a part of a job takes.
+fn part_len(shape: &KvShape, job: &Job) -> usize {
+    let rows = job.tokens.len() * (shape.heads / shape.kv_heads);
+    padded(rows) * row_len(shape.head_dim)
+}
+
+/// Does some of a job's parts, and joins them all if these were the last.
+///
+/// # Safety
+/// `isa` is available, `out` is where the job's results start, `keep` is where its parts do if they
+/// are kept, and no other thread has these parts.
+#[allow(clippy::too_many_arguments)]
+unsafe fn work(
+    isa: Isa,
+    shape: &KvShape,
+    scale: f32,
+    spans: &[AttentionSpan<'_>],
+    q: &[f32],
+    job: &Job,
+    parts: Range<usize>,
+    keep: Option<*mut f32>,
+    out: *mut f32,
+    scratch: &mut Scratch,
+) {
+    let stride = part_len(shape, job);
+    let attend = Attend {
+        shape,
+        scale,
+        span: &spans[job.span],
+        tokens: job.tokens.clone(),
+        kv_head: job.kv_head,
+        q: &q[job.offset..],
+        goal: match keep {
+            None => Goal::Finish(out),
+            // SAFETY: within what the caller vouches for.
+            Some(keep) => Goal::Keep(unsafe { keep.add(parts.start * stride) }),
+        },
+        parts,
+        scratch,
+    };
+    // SAFETY: as the caller vouches.
+    unsafe { isa.run_without_tiles(attend) };
+    let Some(known) = keep else { return };
+    // Whoever finishes last sees what all the others wrote.
+    if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let (tokens, parts) = (job.tokens.len(), job.parts);
+        // SAFETY: as the caller vouches; all parts are there.
+        unsafe {
+            isa.run_without_tiles(Join { shape, tokens, known, stride, parts, out, scratch })
+        };
+    }
+}

@@ -1,0 +1,387 @@
+//! How a page lies in memory, and writing to it.
+//!
+//! A page is the keys of all heads, then the values of all heads, [`PAGE`] positions of one layer.
+//! A head's numbers are `[group of 16 positions][head_dim][16]` for keys and
+//! `[position][head_dim]` for values. In 8 bits, the scales of the head follow its numbers,
+//! `[block of 32 elements][position]` in half precision: a vector of scales is that of sixteen
+//! positions, as a vector of keys is.
+
+use std::marker::PhantomData;
+
+use half::f16;
+
+use crate::Isa;
+use crate::simd::{Kernel, LANES, Simd};
+
+/// Positions in a page.
+pub const PAGE: usize = 64;
+
+/// Elements of a head that share a scale in [`KvType::Q8_0`].
+pub const SCALE_BLOCK: usize = 32;
+
+/// How keys and values are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum KvType {
+    /// Half precision.
+    #[default]
+    F16,
+    /// Single precision: for comparing with references.
+    F32,
+    /// 8-bit integers and a half-precision scale for each [`SCALE_BLOCK`] elements of a head:
+    /// 8.5 bits a number.
+    Q8_0,
+}
+
+/// A name that is none of a [`KvType`]'s.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no type of a cache; choose one of f16, f32, q8_0")]
+pub struct UnknownKvType(String);
+
+impl std::str::FromStr for KvType {
+    type Err = UnknownKvType;
+
+    fn from_str(name: &str) -> Result<KvType, UnknownKvType> {
+        match name.to_ascii_lowercase().as_str() {
+            "f16" => Ok(KvType::F16),
+            "f32" => Ok(KvType::F32),
+            "q8_0" => Ok(KvType::Q8_0),
+            _ => Err(UnknownKvType(name.to_owned())),
+        }
+    }
+}
+
+impl std::fmt::Display for KvType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            KvType::F16 => "f16",
+            KvType::F32 => "f32",
+            KvType::Q8_0 => "q8_0",
+        })
+    }
+}
+
+/// Heads of a layer and how its cache is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KvShape {
+    /// Query heads; a multiple of `kv_heads`.
+    pub heads: usize,
+    /// Key-value heads (grouped-query attention, arXiv:2305.13245).
+    pub kv_heads: usize,
+    /// Elements of a head; a multiple of [`KvShape::head_dim_step`].
+    pub head_dim: usize,
+    /// Storage type.
+    pub ty: KvType,
+}
+
+/// A shape attention can't work with.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KvShapeError {
+    /// Query heads can't be shared out evenly.
+    #[error("{heads} query heads are no multiple of {kv_heads} key-value heads")]
+    Heads {
+        /// Query heads.
+        heads: usize,
+        /// Key-value heads.
+        kv_heads: usize,
+    },
+    /// The head has no whole number of vectors, or of blocks with a scale.
+    #[error(
+        "a head of {head_dim} elements can't be cached as {ty}: it must be a multiple of {step}"
+    )]
+    HeadDim {
+        /// Elements of a head.
+        head_dim: usize,
+        /// What it should be a multiple of.
+        step: usize,
+        /// Storage type.
+        ty: KvType,
+    },
+}
+
+impl KvShape {
+    /// Checks that attention can work with this shape.
+    ///
+    /// # Errors
+    /// It can't; the message says what is wrong.
+    pub fn check(&self) -> Result<(), KvShapeError> {
+        let KvShape { heads, kv_heads, head_dim, ty } = *self;
+        let step = self.head_dim_step();
+        if kv_heads == 0 || heads == 0 || !heads.is_multiple_of(kv_heads) {
+            return Err(KvShapeError::Heads { heads, kv_heads });
+        }
+        if head_dim == 0 || !head_dim.is_multiple_of(step) {
+            return Err(KvShapeError::HeadDim { head_dim, step, ty });
+        }
+        Ok(())
+    }
+
+    /// What `head_dim` must be a multiple of.
+    pub const fn head_dim_step(&self) -> usize {
+        match self.ty {
+            KvType::F16 | KvType::F32 => LANES,
+            KvType::Q8_0 => SCALE_BLOCK,
+        }
+    }
+
+    /// Bytes of a page: keys and values of [`PAGE`] positions of one layer.
+    pub const fn page_bytes(&self) -> usize {
+        2 * self.kv_heads * self.head_bytes()
+    }
+
+    /// Bytes of the keys (or the values) of one head in a page.
+    pub(super) const fn head_bytes(&self) -> usize {
+        let numbers = PAGE * self.head_dim;
+        match self.ty {
+            KvType::F16 => numbers * 2,
+            KvType::F32 => numbers * 4,
+            KvType::Q8_0 => numbers + numbers / SCALE_BLOCK * 2,
+        }
+    }
+
+    /// Where the keys of a head start in a page.
+    pub(super) const fn keys_at(&self, kv_head: usize) -> usize {
+        kv_head * self.head_bytes()
+    }
+
+    /// Where the values of a head start in a page.
+    pub(super) const fn values_at(&self, kv_head: usize) -> usize {
+        (self.kv_heads + kv_head) * self.head_bytes()
+    }
+}
+
+/// Writes the keys and values of consecutive positions into a page, from slot `slot` on.
+///
+/// `k` and `v` are `[positions, kv_heads, head_dim]`. Sixteen positions from a multiple of sixteen
+/// on are written fastest.
+///
+/// # Panics
+/// If the shape is none attention can work with, lengths don't agree or the page ends before the
+/// positions do.
+pub fn store_kv(isa: Isa, shape: &KvShape, page: &mut [u8], slot: usize, k: &[f32], v: &[f32]) {
+    assert_eq!(shape.check(), Ok(()));
+    let row = shape.kv_heads * shape.head_dim;
+    let positions = k.len() / row;
+    assert!(k.len() == positions * row && v.len() == k.len() && page.len() == shape.page_bytes());
+    assert!(slot + positions <= PAGE, "{positions} positions from slot {slot} on");
+    // SAFETY: `isa` is available, and the shapes were just checked.
+    unsafe {
+        match shape.ty {
+            KvType::F16 => {
+                isa.run_without_tiles(StoreKv::<u16> { shape, page, slot, k, v, of: PhantomData })
+            }
+            KvType::F32 => {
+                isa.run_without_tiles(StoreKv::<f32> { shape, page, slot, k, v, of: PhantomData })
+            }
+            KvType::Q8_0 => {
+                isa.run_without_tiles(StoreKv::<i8> { shape, page, slot, k, v, of: PhantomData })
+            }
+        }
+    }
+}
+
+/// The keys and the values of one position, `[kv_heads, head_dim]` each: what attention sees of
+/// them. Slow; for tests and for looking into a cache.
+///
+/// # Panics
+/// If the page or the slot don't fit the shape.
+pub fn read_kv(shape: &KvShape, page: &[u8], slot: usize) -> (Vec<f32>, Vec<f32>) {
+    assert!(slot < PAGE && page.len() == shape.page_bytes());
+    let dim = shape.head_dim;
+    let half = |at: usize| f16::from_le_bytes([page[at], page[at + 1]]).to_f32();
+    let number = |start: usize, i: usize, element: usize| match shape.ty {
+        KvType::F16 => half(start + 2 * i),
+        KvType::F32 => {
+            let at = start + 4 * i;
+            f32::from_le_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]])
+        }
+        KvType::Q8_0 => {
+            let scale = PAGE * dim + (element / SCALE_BLOCK * PAGE + slot) * 2;
+            f32::from(page[start + i] as i8) * half(start + scale)
+        }
+    };
+    let (mut k, mut v) = (Vec::new(), Vec::new());
+    for h in 0..shape.kv_heads {
+        for d in 0..dim {
+            let i = (slot / LANES * dim + d) * LANES + slot % LANES;
+            k.push(number(shape.keys_at(h), i, d));
+            v.push(number(shape.values_at(h), slot * dim + d, d));
+        }
+    }
+    (k, v)
+}
+
+/// The number as it lies in a page: `u16` for half precision, `f32`, `i8`.
+pub(super) trait Cell: Copy + Default {
+    /// Whether each [`SCALE_BLOCK`] numbers have a scale.
+    const SCALED: bool;
+
+    /// Sixteen numbers, still to be multiplied by their scale if they have one.
+    ///
+    /// # Safety
+    /// `p` is valid for sixteen, and the machine has the instructions of `S`.
+    unsafe fn load<S: Simd>(p: *const Self) -> S::F;
+
+    /// Rounds `n` numbers (a block, or sixteen where there are no scales), and says their scale.
+    ///
+    /// # Safety
+    /// `x` and `out` are valid for `n` numbers, and the machine has the instructions of `S`.
+    unsafe fn round<S: Simd>(x: *const f32, n: usize, out: *mut Self) -> u16;
+}
+
+impl Cell for u16 {
+    const SCALED: bool = false;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u16) -> S::F {
+        // SAFETY: as the caller vouches.
+        unsafe { S::load_f16(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn round<S: Simd>(x: *const f32, n: usize, out: *mut u16) -> u16 {
+        for i in (0..n).step_by(LANES) {
+            // SAFETY: as the caller vouches.
+            unsafe { S::store_f16(out.add(i), S::load(x.add(i))) };
+        }
+        0
+    }
+}
+
+impl Cell for f32 {
+    const SCALED: bool = false;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const f32) -> S::F {
+        // SAFETY: as the caller vouches.
+        unsafe { S::load(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn round<S: Simd>(x: *const f32, n: usize, out: *mut f32) -> u16 {
+        // SAFETY: as the caller vouches.
+        unsafe { out.copy_from_nonoverlapping(x, n) };
+        0
+    }
+}
+
+impl Cell for i8 {
+    const SCALED: bool = true;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const i8) -> S::F {
+        // SAFETY: as the caller vouches.
+        unsafe { S::load_i8(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn round<S: Simd>(x: *const f32, n: usize, out: *mut i8) -> u16 {
+        debug_assert_eq!(n, SCALE_BLOCK);
+        // SAFETY: as the caller vouches: two vectors.
+        unsafe {
+            let (a, b) = (S::load(x), S::load(x.add(LANES)));
+            let largest = S::largest(S::max(S::abs(a), S::abs(b)));
+            let scale = f16::from_f32(largest / 127.0);
+            // The rounded scale divides, so that only one rounding is left. It may be too small by
+            // much where it is close to zero.
+            let d = scale.to_f32();
+            let inverse = S::splat(if d > 0.0 { 1.0 / d } else { 0.0 });
+            for (i, x) in [a, b].into_iter().enumerate() {
+                let q = S::min(S::max(S::mul(x, inverse), S::splat(-127.0)), S::splat(127.0));
+                S::store_i8(out.add(i * LANES), q);
+            }
+            scale.to_bits()
+        }
+    }
+}
+
+struct StoreKv<'a, C> {
+    shape: &'a KvShape,
+    page: &'a mut [u8],
+    slot: usize,
+    k: &'a [f32],
+    v: &'a [f32],
+    of: PhantomData<C>,
+}
+
+impl<C: Cell> Kernel for StoreKv<'_, C> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let StoreKv { shape, page, slot, k, v, of: _ } = self;
+        let dim = shape.head_dim;
+        let row = shape.kv_heads * dim;
+        let positions = k.len() / row;
+        let step = shape.head_dim_step();
+        let mut tile = [[C::default(); SCALE_BLOCK]; LANES];
+        for h in 0..shape.kv_heads {
+            let keys = page[shape.keys_at(h)..].as_mut_ptr();
+            let values = page[shape.values_at(h)..].as_mut_ptr();
+            let mut first = slot;
+            while first < slot + positions {
+                let n = (LANES - first % LANES).min(slot + positions - first);
+                for d in (0..dim).step_by(step) {
+                    let from = (first - slot) * row + h * dim + d;
+                    let scale = PAGE * dim + (d / SCALE_BLOCK * PAGE + first) * 2;
+                    // SAFETY: `k` and `v` hold these positions and elements; numbers and scales
+                    // of each lie within the head's part of the page, which has PAGE positions.
+                    unsafe {
+                        let out = values.cast::<C>();
+                        for i in 0..n {
+                            let x = from_at(v, from + i * row, step);
+                            let bits = C::round::<S>(x, step, out.add((first + i) * dim + d));
+                            if C::SCALED {
+                                values
+                                    .add(scale)
+                                    .cast::<u16>()
+                                    .add(i)
+                                    .write_unaligned(bits.to_le());
+                            }
+                        }
+                        for i in 0..n {
+                            let x = from_at(k, from + i * row, step);
+                            let bits = C::round::<S>(x, step, tile[i].as_mut_ptr());
+                            if C::SCALED {
+                                keys.add(scale).cast::<u16>().add(i).write_unaligned(bits.to_le());
+                            }
+                        }
+                        let at = (first / LANES * dim + d) * LANES + first % LANES;
+                        let out = keys.cast::<C>().add(at);
+                        // A constant number of lanes is what the compiler makes vectors of.
+                        if n == LANES {
+                            across(&tile, LANES, step, out);
+                        } else {
+                            across(&tile, n, step, out);
+                        }
+                    }
+                }
+                first += n;
+            }
+        }
+    }
+}
+
+/// Where `n` numbers from the `at`-th on start.
+#[inline(always)]
+fn from_at(x: &[f32], at: usize, n: usize) -> *const f32 {
+    x[at..at + n].as_ptr()
+}
+
+/// Writes `n` positions of `elements` numbers each so that positions are side by side.
+///
+/// # Safety
+/// `out` is valid for `n` numbers at each of the first `elements` multiples of [`LANES`].
+#[inline(always)]
+unsafe fn across<C: Copy>(
+    tile: &[[C; SCALE_BLOCK]; LANES],
+    n: usize,
+    elements: usize,
+    out: *mut C,
+) {
+    for d in 0..elements {
+        for i in 0..n {
+            // SAFETY: as the caller vouches. A page may start anywhere.
+            unsafe { out.add(d * LANES + i).write_unaligned(tile[i][d]) };
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The work of one thread at a time: a few tokens' heads that share a key-value head, against the
+//! pages of one or more parts.
+
+use std::ops::Range;
+
+use crate::simd::{Kernel, LANES, Simd};
+
+use super::page::{Cell, KvShape, KvType, PAGE, SCALE_BLOCK};
+use super::softmax::{begin, finish, merge, row_len, soften};
+use super::tile::{Numbers, score, unpack, weigh};
+use super::{AttentionSpan, PART};
+
+/// Rows in a register tile when there are more than a tile's worth.
+const TILE: usize = 6;
+
+/// The most rows that are multiplied with keys and values right out of the page. More of them are
+/// worth unpacking the page for.
+const fn few<S: Simd>() -> usize {
+    match S::VECTORS {
+        32.. => 8,
+        8.. => 4,
+        _ => 0,
+    }
+}
+
+/// Rows, rounded up to whole register tiles of any instruction set.
+pub(super) const fn padded(rows: usize) -> usize {
+    rows + TILE + 1
+}
+
+/// Sixteen numbers that start on a cache line, so that no vector lies on two.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Line(#[allow(dead_code)] [f32; LANES]);
+
+/// Memory for at least `n` numbers; what they are doesn't matter.
+pub(super) fn room(lines: &mut Vec<Line>, n: usize) -> *mut f32 {
+    let needed = n.div_ceil(LANES);
+    if lines.len() < needed {
+        lines.resize(needed, Line([0.0; LANES]));
+    }
+    lines.as_mut_ptr().cast()
+}
+
+/// What a thread works in, kept from one call to the next.
+#[derive(Default)]
+pub(super) struct Scratch {
+    rows: Vec<Row>,
+    /// `[rows, PAGE]` scores, then weights.
+    scores: Vec<Line>,
+    /// A page's keys and values of one head, unpacked.
+    keys: Vec<Line>,
+    values: Vec<Line>,
+    /// `[block of 32 elements][PAGE]`: a page's scales of the values of one head.
+    scales: Vec<Line>,
+    /// `[rows, row_len]`: what is known after the parts so far, and from the present one.
+    total: Vec<Line>,
+    part: Vec<Line>,
+}
+
+/// A query head of a token.
+#[derive(Clone, Copy)]
+struct Row {
+    query: *const f32,
+    /// Positions it sees.
+    seen: usize,
+}
+
+/// A few tokens' heads of one group against parts of what they see.
+pub(super) struct Attend<'a> {
+    pub(super) shape: &'a KvShape,
+    pub(super) scale: f32,
+    pub(super) span: &'a AttentionSpan<'a>,
+    /// Tokens of the span.
+    pub(super) tokens: Range<usize>,
+    pub(super) kv_head: usize,
+    /// The first of these tokens' queries of this group, in `[token, heads, head_dim]`.
+    pub(super) q: &'a [f32],
+    pub(super) parts: Range<usize>,
+    pub(super) goal: Goal,
+    pub(super) scratch: &'a mut Scratch,
+}
+
+/// What becomes of the parts.
+#[derive(Clone, Copy)]
+pub(super) enum Goal {
+    /// They are all there are: the result goes here, laid out as the queries.
+    Finish(*mut f32),
+    /// There is one, and what it knows is put down here, `[rows, row_len]`.
+    Keep(*mut f32),
+}
+
+impl Kernel for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(mut self) {
+        let KvShape { heads, kv_heads, head_dim, .. } = *self.shape;
+        let group = heads / kv_heads;
+        let n = self.tokens.len() * group;
+        let in_row = |r: usize| (r / group) * heads * head_dim + (r % group) * head_dim;
+
+        let Scratch { rows, scores, scales, total, part, .. } = &mut *self.scratch;
+        rows.clear();
+        rows.extend((0..n).map(|r| Row {
+            query: self.q[in_row(r)..][..head_dim].as_ptr(),
+            seen: self.span.position + self.tokens.start + r / group + 1,
+        }));
+        // The last tile is filled up with copies of the last row, which nobody reads. There are
+        // few sizes of tiles, since each is a lot of code.
+        let direct = n <= few::<S>() && self.shape.ty != KvType::F32;
+        let tile = match n {
+            _ if !direct => TILE,
+            1 => 1,
+            2..=4 => 4,
+            _ => 8,
+        };
+        rows.resize(n.next_multiple_of(tile), rows[n - 1]);
+
+        let len = row_len(head_dim);
+        let rows = rows.len();
+        room(scores, rows * PAGE);
+        room(scales, head_dim.div_ceil(SCALE_BLOCK) * PAGE);
+        let total = room(total, rows * len);
+        let part = match self.goal {
+            Goal::Finish(_) => room(part, rows * len),
+            Goal::Keep(part) => part,
+        };
+        // SAFETY: the caller vouches for `q` and the goal; there are `rows` rows in either place,
+        // `n` of them wanted.
+        unsafe {
+            (0..n).for_each(|r| begin(total.add(r * len), head_dim));
+            for p in self.parts.clone() {
+                (0..rows).for_each(|r| begin(part.add(r * len), head_dim));
+                if direct {
+                    match self.shape.ty {
+                        KvType::Q8_0 => self.few_rows::<S, i8>(p, part),
+                        _ => self.few_rows::<S, u16>(p, part),
+                    }
+                } else {
+                    self.many_rows::<S>(p, part);
+                }
+                if let Goal::Finish(_) = self.goal {
+                    for r in 0..n {
+                        merge::<S>(total.add(r * len), part.add(r * len), head_dim);
+                    }
+                }
+            }
+            if let Goal::Finish(out) = self.goal {
+                for r in 0..n {
+                    finish::<S>(total.add(r * len), out.add(in_row(r)), head_dim);
+                }
+            }
+        }
+    }
+}
+
+/// The pages of a part.
+fn pages(part: usize, seen: usize) -> Range<usize> {
+    part * PART..seen.div_ceil(PAGE).min((part + 1) * PART)
+}
+
+impl Row {
+    /// How many positions of page `p` it sees.
+    #[inline(always)]
+    fn seen_in(&self, p: usize) -> usize {
+        self.seen.saturating_sub(p * PAGE).min(PAGE)
+    }
+}
+
+impl Attend<'_> {
+    /// One part of what the rows see, which are as many as one tile has.
+    ///
+    /// # Safety
+    /// As for [`Kernel::run`]; `known` has [`row_len`] numbers for each row.
+    #[inline(always)]
+    unsafe fn few_rows<S: Simd, C: Cell>(&mut self, part: usize, known: *mut f32) {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            match self.scratch.rows.len() {
+                1 => self.one_tile::<S, C, 1>(part, known),
+                4 => self.one_tile::<S, C, 4>(part, known),
+                8 if few::<S>() == 8 => self.one_tile::<S, C, 8>(part, known),
+                rows => unreachable!("{rows} rows are more than a few"),
+            }
+        }
+    }
+
+    /// One part of what `R` rows see, with numbers right out of the pages.
+    ///
+    /// # Safety
+    /// As for [`Self::few_rows`].
+    #[inline(always)]
+    unsafe fn one_tile<S: Simd, C: Cell, const R: usize>(&mut self, part: usize, known: *mut f32) {
+        let Attend { shape, span, kv_head, scale, .. } = *self;
+        let dim = shape.head_dim;
+        let Scratch { rows, scores, scales, .. } = &mut *self.scratch;
+        let scores: *mut f32 = scores.as_mut_ptr().cast();
+        let scales: *mut f32 = scales.as_mut_ptr().cast();
+        let pages = pages(part, rows[R - 1].seen);
+        for p in pages.clone() {
+            let page = span.pages[p];
+            let values = page[shape.values_at(kv_head)..].as_ptr();
+            // Values are fetched while the scores are worked out, the next page's keys while the
+            // values are summed.
+            let next = span.pages[if p + 1 < pages.end { p + 1 } else { p }];
+            let next = next[shape.keys_at(kv_head)..].as_ptr();
+            let k = Numbers::<C>::new(page[shape.keys_at(kv_head)..].as_ptr(), dim, values);
+            let v = Numbers::<C>::new(values, dim, next);
+            // SAFETY: the page holds what the rows see of it, in whole groups of sixteen;
+            // scratch was sized for the rows and a page.
+            unsafe {
+                v.unpack_scales::<S>(dim, scales);
+                scored::<S, C, R>(&rows[..R], p, k, dim, scale, scores, known);
+                let seen = rows[R - 1].seen_in(p);
+                weigh::<S, C, R>(scores, v, scales, dim, seen, known, row_len(dim));
+            }
+        }
+    }
+
+    /// One part of what the rows see, with each page unpacked once for all of them.
+    ///
+    /// # Safety
+    /// As for [`Self::few_rows`]; the rows are a whole number of tiles.
+    #[inline(always)]
+    unsafe fn many_rows<S: Simd>(&mut self, part: usize, known: *mut f32) {
+        let Attend { shape, span, kv_head, scale, .. } = *self;
+        let dim = shape.head_dim;
+        let Scratch { rows, scores, keys, values, scales, .. } = &mut *self.scratch;
+        let scores: *mut f32 = scores.as_mut_ptr().cast();
+        let scales: *mut f32 = scales.as_mut_ptr().cast();
+        let last = rows[rows.len() - 1];
+        for p in pages(part, last.seen) {
+            let page = span.pages[p];
+            let k = page[shape.keys_at(kv_head)..].as_ptr();
+            let v = page[shape.values_at(kv_head)..].as_ptr();
+            let (kk, vv) = (room(keys, PAGE * dim), room(values, PAGE * dim));
+            let seen = last.seen_in(p);
+            // SAFETY: as for `one_tile`; keys and values have room for a page's.
+            unsafe {
+                match shape.ty {
+                    KvType::F16 => unpack::<S, u16>(k, v, scales, dim, seen, kk, vv),
+                    KvType::Q8_0 => unpack::<S, i8>(k, v, scales, dim, seen, kk, vv),
+                    KvType::F32 => unpack::<S, f32>(k, v, scales, dim, seen, kk, vv),
+                }
+                tiles::<S, TILE>(rows, p, kk, vv, dim, scale, scores, known);
+            }
+        }
+    }
+}
+
+/// All tiles of `R` rows against page `p`: with all its keys first, then with all its values, so
+/// that either stays in the first-level cache.
+///
+/// # Safety
+/// As for [`Attend::few_rows`]; keys and values are a page's, unpacked.
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+unsafe fn tiles<S: Simd, const R: usize>(
+    rows: &[Row],
+    p: usize,
+    keys: *const f32,
+    values: *const f32,
+    dim: usize,
+    scale: f32,
+    scores: *mut f32,
+    known: *mut f32,
+) {
+    let k = Numbers::<f32>::new(keys.cast(), dim, std::ptr::null());
+    let v = Numbers::<f32>::new(values.cast(), dim, std::ptr::null());
+    let len = row_len(dim);
+    // SAFETY: as the caller vouches.
+    unsafe {
+        for (t, tile) in rows.chunks_exact(R).enumerate() {
+            let (scores, known) = (scores.add(t * R * PAGE), known.add(t * R * len));
+            scored::<S, f32, R>(tile, p, k, dim, scale, scores, known);
+        }
+        for (t, tile) in rows.chunks_exact(R).enumerate() {
+            let (scores, known) = (scores.add(t * R * PAGE), known.add(t * R * len));
+            let seen = tile[R - 1].seen_in(p);
+            weigh::<S, f32, R>(scores, v, std::ptr::null(), dim, seen, known, len);
+        }
+    }
+}
+
+/// Scores of `R` rows against page `p`, made weights.
+///
+/// # Safety
+/// As for [`Attend::few_rows`].
+#[inline(always)]
+unsafe fn scored<S: Simd, C: Cell, const R: usize>(
+    tile: &[Row],
+    p: usize,
+    keys: Numbers<C>,
+    dim: usize,
+    scale: f32,
+    scores: *mut f32,
+    known: *mut f32,
+) {
+    let groups = tile[R - 1].seen_in(p).div_ceil(LANES);
+    let queries: [_; R] = std::array::from_fn(|r| tile[r].query);
+    // SAFETY: as the caller vouches.
+    unsafe {
+        // Scores are logarithms to base 2.
+        let scale = scale * std::f32::consts::LOG2_E;
+        score::<S, C, R>(&queries, keys, dim, groups, scale, scores);
+        for (r, row) in tile.iter().enumerate() {
+            let known = known.add(r * row_len(dim));
+            soften::<S>(scores.add(r * PAGE), row.seen_in(p), groups, known, dim);
+        }
+    }
+}
+
+/// Joins the parts of one group of rows, each `[padded rows, row_len]`, in order.
+pub(super) struct Join<'a> {
+    pub(super) shape: &'a KvShape,
+    pub(super) tokens: usize,
+    /// The parts, one after the other, `stride` numbers apart.
+    pub(super) known: *mut f32,
+    pub(super) stride: usize,
+    pub(super) parts: usize,
+    /// Where the result goes, laid out as the queries.
+    pub(super) out: *mut f32,
+    pub(super) scratch: &'a mut Scratch,
+}
+
+impl Kernel for Join<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let KvShape { heads, kv_heads, head_dim, .. } = *self.shape;
+        let group = heads / kv_heads;
+        let len = row_len(head_dim);
+        let total = room(&mut self.scratch.total, len);
+        for r in 0..self.tokens * group {
+            // SAFETY: the caller vouches for the parts and for `out`.
+            unsafe {
+                begin(total, head_dim);
+                for p in 0..self.parts {
+                    merge::<S>(total, self.known.add(p * self.stride + r * len), head_dim);
+                }
+                let at = (r / group) * heads * head_dim + (r % group) * head_dim;
+                finish::<S>(total, self.out.add(at), head_dim);
+            }
+        }
+    }
+}
