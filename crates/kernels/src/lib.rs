@@ -11,6 +11,7 @@
 pub mod attention;
 pub mod blocks;
 pub mod gemm;
+pub mod grad;
 mod isa;
 pub mod matmul;
 mod memory;
