@@ -85,7 +85,7 @@ fn the_machine_can_be_measured_without_a_model() {
     assert!(machine["read_gbs_one"].as_f64().unwrap() > 0.1);
     let peaks = machine["peaks"].as_array().unwrap();
     for isa in kernels::Isa::available() {
-        let found = peaks.iter().any(|p| p["isa"] == isa.to_string() && p["type"] == "f32");
+        let found = peaks.iter().any(|p| p["isa"] == isa.to_string());
         assert!(found, "{isa}: {machine}");
     }
     let csv = run("csv");
