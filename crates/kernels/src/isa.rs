@@ -12,6 +12,8 @@ use crate::simd::{Kernel, scalar::Scalar};
 pub enum Isa {
     /// Plain Rust: the reference every other is tested against.
     Scalar,
+    /// NEON with 8-bit dot products (Armv8.2 `dotprod`).
+    Neon,
     /// AVX2 with FMA and F16C (x86-64-v3).
     Avx2,
     /// AVX-512 F, BW, DQ, VL and VNNI.
@@ -23,7 +25,7 @@ pub enum Isa {
 }
 
 /// An instruction set this program or this machine doesn't have.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IsaError {
     /// The name is none of ours.
     #[error("PONDER_ISA={name}: unknown instruction set; choose one of {all}", name = .0, all = names(&Isa::ALL))]
@@ -45,31 +47,32 @@ impl Isa {
     /// # Errors
     /// `PONDER_ISA` names a set that doesn't exist, or that this machine lacks.
     pub fn detect() -> Result<Isa, IsaError> {
-        static DETECTED: OnceLock<Result<Isa, (String, Option<Isa>)>> = OnceLock::new();
-        let best = Isa::best();
-        let found = DETECTED.get_or_init(|| match std::env::var("PONDER_ISA") {
-            Err(_) => Ok(best),
-            Ok(name) if name.is_empty() => Ok(best),
-            Ok(name) => match name.parse::<Isa>() {
-                Ok(isa) if isa.is_available() => Ok(isa),
-                Ok(isa) => Err((name, Some(isa))),
-                Err(_) => Err((name, None)),
+        static DETECTED: OnceLock<Result<Isa, IsaError>> = OnceLock::new();
+        let asked = || std::env::var("PONDER_ISA").ok();
+        DETECTED.get_or_init(|| Isa::choose(asked().as_deref())).clone()
+    }
+
+    /// The set of that name, or the best.
+    fn choose(name: Option<&str>) -> Result<Isa, IsaError> {
+        match name {
+            None | Some("") => Ok(Isa::best()),
+            Some(name) => match name.parse::<Isa>()? {
+                isa if isa.is_available() => Ok(isa),
+                wanted => Err(IsaError::Unavailable { wanted, best: Isa::best() }),
             },
-        });
-        match found {
-            Ok(isa) => Ok(*isa),
-            Err((_, Some(wanted))) => Err(IsaError::Unavailable { wanted: *wanted, best }),
-            Err((name, None)) => Err(IsaError::Unknown(name.clone())),
         }
     }
 
-    /// Every instruction set there is, from the plainest to the most capable.
-    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
+    /// Every instruction set there is. Those of one architecture stand together, the plainest
+    /// first; what a machine has is asked of each (no set stands for those before it).
+    pub const ALL: [Isa; 6] =
+        [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
 
     /// Whether a machine with this set has `other`, too.
     pub fn includes(self, other: Isa) -> bool {
         let place = |isa| Isa::ALL.iter().position(|one| *one == isa);
-        place(other) <= place(self)
+        let same = (self == Isa::Neon) == (other == Isa::Neon);
+        other == Isa::Scalar || same && place(other) <= place(self)
     }
 
     /// Every instruction set this machine can run, the scalar one first, the best one last.
@@ -82,15 +85,21 @@ impl Isa {
     }
 
     /// Whether this machine, and its operating system, can run it.
-    #[cfg(target_arch = "x86_64")]
     pub fn is_available(self) -> bool {
         match self {
             Isa::Scalar => true,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => {
+                std::arch::is_aarch64_feature_detected!("neon")
+                    && std::arch::is_aarch64_feature_detected!("dotprod")
+            }
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => {
                 is_x86_feature_detected!("avx2")
                     && is_x86_feature_detected!("fma")
                     && is_x86_feature_detected!("f16c")
             }
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => {
                 Isa::Avx2.is_available()
                     && is_x86_feature_detected!("avx512f")
@@ -99,15 +108,13 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512Bf16 => Isa::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
+            #[cfg(target_arch = "x86_64")]
             Isa::Amx => Isa::Avx512Bf16.is_available() && crate::gemm::amx_works(),
+            // The other architectures' sets.
+            _ => false,
         }
-    }
-
-    /// Whether this machine, and its operating system, can run it.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub fn is_available(self) -> bool {
-        self == Isa::Scalar
     }
 
     /// Runs a kernel compiled for this instruction set.
@@ -120,14 +127,15 @@ impl Isa {
         // SAFETY: the caller vouches for the instruction set and for the kernel.
         unsafe {
             match self {
-                Isa::Scalar => kernel.run::<Scalar>(),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => crate::simd::neon::run(kernel),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => crate::simd::avx2::run(kernel),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => crate::simd::avx512::run(kernel),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512Bf16 | Isa::Amx => crate::simd::avx512::run_bf16(kernel),
-                #[cfg(not(target_arch = "x86_64"))]
+                // The scalar set: this machine has none of the other architectures'.
                 _ => kernel.run::<Scalar>(),
             }
         }
@@ -159,6 +167,7 @@ impl Isa {
     pub const fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
+            Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Avx512Bf16 => "avx512_bf16",
@@ -203,5 +212,35 @@ mod tests {
     #[test]
     fn the_scalar_set_is_everywhere() {
         assert_eq!(Isa::available()[0], Isa::Scalar);
+        assert_eq!(Isa::choose(Some("scalar")), Ok(Isa::Scalar));
+    }
+
+    #[test]
+    fn no_machine_has_another_architectures_sets() {
+        let x86 = [Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
+        let arm = [Isa::Neon];
+        let mut strange = Vec::new();
+        if !cfg!(target_arch = "x86_64") {
+            strange.extend(x86);
+        }
+        if !cfg!(target_arch = "aarch64") {
+            strange.extend(arm);
+        }
+        for wanted in strange {
+            assert!(!wanted.is_available());
+            let refused = Err(IsaError::Unavailable { wanted, best: Isa::best() });
+            assert_eq!(Isa::choose(Some(wanted.name())), refused);
+        }
+    }
+
+    #[test]
+    fn the_best_set_is_chosen_unless_one_is_named() {
+        let best = *Isa::available().last().unwrap();
+        assert_eq!(Isa::choose(None), Ok(best));
+        assert_eq!(Isa::choose(Some("")), Ok(best));
+        for isa in Isa::available() {
+            assert_eq!(Isa::choose(Some(isa.name())), Ok(isa));
+        }
+        assert_eq!(Isa::choose(Some("mmx")), Err(IsaError::Unknown("mmx".to_owned())));
     }
 }

@@ -238,7 +238,7 @@ pub fn matmul(
 /// worked out, not measured.
 pub const fn tile_tokens(isa: Isa) -> Option<usize> {
     match isa {
-        Isa::Scalar | Isa::Avx2 | Isa::Avx512 => None,
+        Isa::Scalar | Isa::Neon | Isa::Avx2 | Isa::Avx512 => None,
         Isa::Avx512Bf16 => Some(64),
         Isa::Amx => Some(16),
     }
