@@ -150,12 +150,12 @@ impl Isa {
         // SAFETY: the caller vouches for the instruction set and for the kernel.
         unsafe {
             match self {
-                Isa::Scalar => kernel.run::<Scalar>(),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => crate::simd::avx2::run(kernel),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => crate::simd::avx512::run(kernel),
-                #[cfg(not(target_arch = "x86_64"))]
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => crate::simd::neon::run(kernel),
                 _ => kernel.run::<Scalar>(),
             }
         }
