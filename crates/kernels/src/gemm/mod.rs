@@ -128,10 +128,7 @@ pub fn gemm(
     (out, sum): (&mut [f32], Sum),
     tiles: &mut Tiles,
 ) {
-    let ((m, k), (n, same)) = (a.shape(), b.shape());
-    assert!(k == same && out.len() == m * n, "{m} × {k} times {n} × {same} into {}", out.len());
-    pack_rows(isa, pool, a, &mut tiles.0);
-    product(isa, pool, &tiles.0, (m, k), &mut [(&b, SendPtr(out.as_mut_ptr()))], sum);
+    one_product(isa, pool, a, (&b, b.shape().1), (out, sum), tiles);
 }
 
 /// `out (+)= x · weightᵀ` in bf16: the weights are rounded to bf16 tile by tile. `x` is
@@ -147,11 +144,7 @@ pub fn gemm_weight(
     (out, sum): (&mut [f32], Sum),
     tiles: &mut Tiles,
 ) {
-    let (tokens, k) = x.shape();
-    assert!(k == weight.cols() && out.len() == tokens * weight.rows(), "shapes don't agree");
-    pack_rows(isa, pool, x, &mut tiles.0);
-    let columns = Forward(weight);
-    product(isa, pool, &tiles.0, (tokens, k), &mut [(&columns, SendPtr(out.as_mut_ptr()))], sum);
+    one_product(isa, pool, x, (&Forward(weight), weight.cols()), (out, sum), tiles);
 }
 
 /// `out (+)= dy · weight` in bf16: the gradient of [`gemm_weight`] with respect to `x`, for weights
@@ -167,11 +160,22 @@ pub fn gemm_weight_backward(
     (out, sum): (&mut [f32], Sum),
     tiles: &mut Tiles,
 ) {
-    let (tokens, k) = dy.shape();
-    assert!(k == weight.rows() && out.len() == tokens * weight.cols(), "shapes don't agree");
-    pack_rows(isa, pool, dy, &mut tiles.0);
-    let columns = Backward(weight);
-    product(isa, pool, &tiles.0, (tokens, k), &mut [(&columns, SendPtr(out.as_mut_ptr()))], sum);
+    one_product(isa, pool, dy, (&Backward(weight), weight.rows()), (out, sum), tiles);
+}
+
+/// `out (+)= a · bᵀ` for a `b` whose columns have `depth` numbers along k.
+fn one_product(
+    isa: Isa,
+    pool: &Pool,
+    a: View<'_>,
+    (b, depth): (&dyn Columns, usize),
+    (out, sum): (&mut [f32], Sum),
+    tiles: &mut Tiles,
+) {
+    let ((m, k), n) = (a.shape(), b.columns());
+    assert!(k == depth && out.len() == m * n, "{m} × {k} times {n} × {depth} into {}", out.len());
+    pack_rows(isa, pool, a, &mut tiles.0);
+    product(isa, pool, &tiles.0, (m, k), &[(b, SendPtr(out.as_mut_ptr()))], sum);
 }
 
 /// Several products with the same `x`, in one parallel step, each overwriting its `out`.
@@ -187,9 +191,9 @@ pub(crate) unsafe fn gemm_weights(
 ) {
     pack_rows(isa, pool, x, &mut tiles.0);
     let forward: Vec<Forward<'_>> = products.iter().map(|(weight, _)| Forward(weight)).collect();
-    let mut all: Vec<(&dyn Columns, SendPtr<f32>)> =
+    let all: Vec<(&dyn Columns, SendPtr<f32>)> =
         forward.iter().zip(products).map(|(f, (_, out))| (f as &dyn Columns, *out)).collect();
-    product(isa, pool, &tiles.0, x.shape(), &mut all, Sum::Write);
+    product(isa, pool, &tiles.0, x.shape(), &all, Sum::Write);
 }
 
 /// Panels of `b` with room for [`STEPS`] steps.
@@ -202,7 +206,7 @@ fn product(
     pool: &Pool,
     a: &[u16],
     (m, k): (usize, usize),
-    products: &mut [(&dyn Columns, SendPtr<f32>)],
+    products: &[(&dyn Columns, SendPtr<f32>)],
     sum: Sum,
 ) {
     if m == 0 {
@@ -214,7 +218,6 @@ fn product(
     let parts = (4 * pool.threads()).div_ceil(total.max(1)).min(m.div_ceil(4 * TILE));
     let part = m.div_ceil(parts).next_multiple_of(2 * TILE);
     let parts = m.div_ceil(part);
-    let products = &*products;
     pool.for_each_guided(total * parts, PAIRS, |items| {
         let mut panels = Panels([0; 2 * STEPS * TILE_LEN]);
         let _tiles = (isa == Isa::Amx).then(amx::Configured::new);
