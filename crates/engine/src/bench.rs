@@ -6,7 +6,7 @@ use kernels::attention::{KvType, PAGE};
 use model::{KvCache, Model, Sequence, Span, Want, Workspace};
 
 use crate::Error;
-use crate::generate::PREFILL_TOKENS;
+use crate::scheduler::STEP_TOKENS;
 
 /// What is to be measured: every combination that makes sense. Zeros are left out, but for depths.
 #[derive(Clone, Debug)]
@@ -199,7 +199,7 @@ impl Runner<'_> {
     /// Appends `n` tokens to a sequence and predicts the next one.
     fn read(&mut self, sequence: &mut Sequence, n: usize) -> Result<(), Error> {
         let tokens: Vec<u32> = (0..n).map(|i| self.token(i)).collect();
-        let mut pieces = tokens.chunks(PREFILL_TOKENS).peekable();
+        let mut pieces = tokens.chunks(STEP_TOKENS).peekable();
         while let Some(tokens) = pieces.next() {
             let want = if pieces.peek().is_some() { Want::Nothing } else { Want::Last };
             let span = Span { sequence, tokens, want };

@@ -51,6 +51,39 @@ pub enum Error {
         /// Tokens of a piece.
         context: usize,
     },
+    /// A grammar that can't be understood, or can't be followed any further.
+    #[error("grammar: {0}")]
+    Grammar(String),
+    /// A cache in which not even one text of full length fits.
+    #[error(
+        "the key-value cache would hold {tokens} tokens, less than the context of {context}; give \
+         it more memory, or a smaller --ctx"
+    )]
+    CacheTooSmall {
+        /// Tokens the cache would hold.
+        tokens: usize,
+        /// Tokens of the context.
+        context: usize,
+    },
+    /// A draft model that speaks another language.
+    #[error(
+        "{draft} can't guess for {target}: token {token} is not the same in both vocabularies; \
+         choose a smaller model of the same family"
+    )]
+    DraftVocabulary {
+        /// The model that is guessed for.
+        target: String,
+        /// The model that guesses.
+        draft: String,
+        /// The first token in which they differ.
+        token: u32,
+    },
+    /// Requests are no longer taken in.
+    #[error("the engine is shutting down; try again in a moment")]
+    ShuttingDown,
+    /// The model failed while it ran.
+    #[error("the model can't be run: {0}")]
+    Broken(String),
     /// A context nothing can be done with.
     #[error("a context of {0} tokens is too small; give at least 2")]
     Context(usize),

@@ -1,9 +1,13 @@
 //! What is asked of the engine and what it gives back.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 
 use text::splitter::{Start, Tags};
 
+use crate::constraint::Constraint;
 use crate::sampler::Sampling;
 
 /// One prompt to be continued.
@@ -28,6 +32,24 @@ pub struct Request {
     pub stop: Vec<String>,
     /// How many alternatives to report with each token's log-probability; `None`: report nothing.
     pub logprobs: Option<usize>,
+    /// How many answers are wanted, each with a seed of its own: the first with the seed of
+    /// [`Request::sampling`], the others with those that follow it. The prompt is read once. 0
+    /// counts as 1.
+    pub n: usize,
+    /// Fewest tokens to generate: what ends the turn is not drawn before.
+    pub min_tokens: usize,
+    /// What ends the turn is never drawn: generation goes on to [`Request::max_tokens`].
+    pub ignore_eos: bool,
+    /// What the text must look like.
+    pub constraint: Option<Constraint>,
+    /// Requests of higher priority go first.
+    pub priority: i32,
+    /// Who asks: those of one priority get equal shares, however much each of them asks for.
+    pub tenant: Arc<str>,
+    /// Generation ends here, with [`FinishReason::Deadline`], however far it has come.
+    pub deadline: Option<Instant>,
+    /// Whether what follows may be guessed ahead, where the scheduler can; never changes the text.
+    pub no_speculation: bool,
 }
 
 /// A piece of output, as soon as it is known.
@@ -75,6 +97,8 @@ pub enum FinishReason {
     Length,
     /// The receiver asked to stop.
     Cancelled,
+    /// [`Request::deadline`] passed.
+    Deadline,
 }
 
 /// Token counts of one completion.
@@ -88,11 +112,20 @@ pub struct Usage {
     pub completion_tokens: usize,
     /// Tokens generated inside the thinking block.
     pub reasoning_tokens: usize,
+    /// Tokens that were guessed ahead.
+    #[serde(default)]
+    pub drafted_tokens: usize,
+    /// Those of them that came true.
+    #[serde(default)]
+    pub accepted_tokens: usize,
 }
 
 /// Where the time of one completion went, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
+    /// Waiting for its turn.
+    #[serde(default)]
+    pub queue_s: f64,
     /// Reading the prompt.
     pub prefill_s: f64,
     /// Generating, thinking included.
@@ -102,7 +135,7 @@ pub struct Timings {
 }
 
 /// A token that was drawn, with its log-probability before sampling changed the distribution.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenLogprob {
     /// The token's id.
     pub token: u32,

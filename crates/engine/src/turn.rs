@@ -3,39 +3,39 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use text::splitter::{Event, Splitter};
+use text::splitter::{Event, Splitter, Start};
 use text::tokenizer::{StreamDecoder, Tokenizer};
 
 use crate::stop::StopWatch;
-use crate::{Completion, Delta, FinishReason, Flow, Request};
+use crate::{Completion, Delta, FinishReason, Request};
 
 /// Turns tokens into deltas, and keeps the account.
-pub(crate) struct Turn<'a> {
+pub(crate) struct Turn {
     decoder: StreamDecoder,
     splitter: Splitter,
     stop: StopWatch,
-    on_delta: &'a mut dyn FnMut(Delta) -> Flow,
+    /// What the caller hasn't been told yet.
+    deltas: Vec<Delta>,
     started: Instant,
     /// The caller has been told that the thinking is over.
     told: bool,
     pub(crate) completion: Completion,
+    /// The prompt has left it open whether the model thinks.
+    may_open: bool,
     /// Why the turn is over, once it is.
     pub(crate) ended: Option<FinishReason>,
 }
 
-impl<'a> Turn<'a> {
-    pub(crate) fn new(
-        tokenizer: Arc<Tokenizer>,
-        request: &Request,
-        on_delta: &'a mut dyn FnMut(Delta) -> Flow,
-    ) -> Turn<'a> {
+impl Turn {
+    pub(crate) fn new(tokenizer: Arc<Tokenizer>, request: &Request) -> Turn {
         Turn {
             decoder: StreamDecoder::new(tokenizer),
             splitter: Splitter::new(request.tags.clone(), request.start),
             stop: StopWatch::new(&request.stop),
-            on_delta,
+            deltas: Vec::new(),
             started: Instant::now(),
             told: false,
+            may_open: request.start == Start::Undecided,
             completion: Completion::default(),
             ended: None,
         }
@@ -49,6 +49,24 @@ impl<'a> Turn<'a> {
     /// Tells the caller how far the reading of the prompt is.
     pub(crate) fn prefill(&mut self, done: usize, total: usize) {
         self.send(Delta::Prefill { done, total });
+    }
+
+    /// The request has waited long enough: its prompt is going to be read.
+    pub(crate) fn begin(&mut self, arrived: Instant) {
+        self.completion.timings.queue_s = arrived.elapsed().as_secs_f64();
+        self.started = Instant::now();
+    }
+
+    /// Another answer to the same prompt, which is read: it begins now.
+    pub(crate) fn branch_from(&mut self, other: &Turn) {
+        self.completion.usage = other.completion.usage;
+        self.completion.timings = other.completion.timings;
+        self.started = other.started;
+    }
+
+    /// Whether the model might still open its thinking.
+    pub(crate) fn may_open_thinking(&self) -> bool {
+        self.may_open && self.completion.tokens.is_empty()
     }
 
     /// The prompt is read: generation begins.
@@ -75,8 +93,13 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Ends the turn and gives the account.
-    pub(crate) fn finish(mut self, reason: FinishReason) -> Completion {
+    /// What the caller hasn't been told yet.
+    pub(crate) fn take_deltas(&mut self) -> Vec<Delta> {
+        std::mem::take(&mut self.deltas)
+    }
+
+    /// Ends the turn: what was held back goes out, and the account is closed.
+    pub(crate) fn finish(&mut self, reason: FinishReason) {
         let still_thinking = self.splitter.in_reasoning();
         let rest = self.decoder.finish();
         let mut events = self.splitter.push(&rest);
@@ -98,7 +121,6 @@ impl<'a> Turn<'a> {
             timings.thinking_s = timings.decode_s;
         }
         self.completion.finish_reason = reason;
-        self.completion
     }
 
     fn pass_on(&mut self, events: Vec<Event>) {
@@ -156,8 +178,6 @@ impl<'a> Turn<'a> {
     }
 
     fn send(&mut self, delta: Delta) {
-        if (self.on_delta)(delta) == Flow::Stop && self.ended.is_none() {
-            self.ended = Some(FinishReason::Cancelled);
-        }
+        self.deltas.push(delta);
     }
 }

@@ -32,6 +32,10 @@ pub struct Sequence {
     len: usize,
 }
 
+/// A page held outside any sequence; see [`KvCache::hold`].
+#[derive(Debug)]
+pub struct HeldPage(usize);
+
 impl Sequence {
     /// Tokens whose keys and values are there.
     #[allow(clippy::len_without_is_empty)]
@@ -67,30 +71,45 @@ impl KvCache {
         self.layers * self.shape.page_bytes() / PAGE
     }
 
+    /// Pages there may be, all in all.
+    pub fn limit_pages(&self) -> usize {
+        self.limit
+    }
+
     /// Pages that could still be handed out.
     pub fn free_pages(&self) -> usize {
         self.free.len() + (self.limit - self.pages.len())
     }
 
-    /// Makes room for `tokens` more positions of a sequence: new pages at its end, and a copy of
-    /// its last one if that is shared.
+    /// Pages that [`Model::forward`](crate::Model::forward) will take to append `tokens` tokens to
+    /// a sequence: new ones at its end, and a copy of its last one if that is shared.
+    pub fn pages_needed(&self, sequence: &Sequence, tokens: usize) -> usize {
+        if tokens == 0 {
+            return 0;
+        }
+        let new = (sequence.len + tokens).div_ceil(PAGE).saturating_sub(sequence.pages.len());
+        new + self.shared(sequence).count()
+    }
+
+    /// Indices, in the sequence, of the pages that are shared and would be written to next.
+    fn shared<'a>(&'a self, sequence: &'a Sequence) -> impl Iterator<Item = usize> + 'a {
+        let first_written = sequence.len / PAGE;
+        (first_written..sequence.pages.len()).filter(|i| self.pages[sequence.pages[*i]].owners > 1)
+    }
+
+    /// Makes room for `tokens` more positions of a sequence.
     ///
     /// # Errors
     /// There aren't enough pages; nothing has changed then.
     pub(crate) fn reserve(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), Error> {
-        if tokens == 0 {
-            return Ok(());
-        }
-        let held = sequence.pages.len();
-        let new = (sequence.len + tokens).div_ceil(PAGE).saturating_sub(held);
-        let first_written = sequence.len / PAGE;
-        let shared: Vec<usize> =
-            (first_written..held).filter(|i| self.pages[sequence.pages[*i]].owners > 1).collect();
-        let needed = new + shared.len();
+        let needed = self.pages_needed(sequence, tokens);
         if needed > self.free_pages() {
             return Err(Error::CacheFull { needed, free: self.free_pages(), limit: self.limit });
         }
-        for i in shared {
+        if tokens == 0 {
+            return Ok(());
+        }
+        for i in self.shared(sequence).collect::<Vec<_>>() {
             let old = sequence.pages[i];
             let copy = self.take_page();
             let [from, to] = self.pages.get_disjoint_mut([old, copy]).unwrap_or_else(|_| {
@@ -100,7 +119,7 @@ impl KvCache {
             from.owners -= 1;
             sequence.pages[i] = copy;
         }
-        for _ in 0..new {
+        while sequence.pages.len() * PAGE < sequence.len + tokens {
             let page = self.take_page();
             sequence.pages.push(page);
         }
@@ -151,12 +170,54 @@ impl KvCache {
         sequence.len = sequence.len.min(len);
         let keep = sequence.len.div_ceil(PAGE);
         for page in sequence.pages.drain(keep..) {
-            let owners = &mut self.pages[page].owners;
-            *owners -= 1;
-            if *owners == 0 {
-                self.free.push(page);
-            }
+            self.drop_owner(page);
         }
+    }
+
+    fn drop_owner(&mut self, page: usize) {
+        let owners = &mut self.pages[page].owners;
+        *owners -= 1;
+        if *owners == 0 {
+            self.free.push(page);
+        }
+    }
+
+    /// Holds page number `index` of a sequence for its own sake: its contents stay as they are,
+    /// whatever becomes of the sequence, until [`KvCache::let_go`].
+    ///
+    /// # Panics
+    /// If the sequence has fewer pages.
+    pub fn hold(&mut self, sequence: &Sequence, index: usize) -> HeldPage {
+        let page = sequence.pages[index];
+        self.pages[page].owners += 1;
+        HeldPage(page)
+    }
+
+    /// Gives a held page back.
+    pub fn let_go(&mut self, page: HeldPage) {
+        self.drop_owner(page.0);
+    }
+
+    /// Whether some sequence, or somebody else, has a held page too.
+    pub fn is_shared(&self, page: &HeldPage) -> bool {
+        self.pages[page.0].owners > 1
+    }
+
+    /// A sequence of `len` tokens that begins with held pages; nothing is copied.
+    ///
+    /// # Panics
+    /// If it takes more, or fewer, pages to hold so many tokens.
+    pub fn join<'a>(
+        &mut self,
+        pages: impl IntoIterator<Item = &'a HeldPage>,
+        len: usize,
+    ) -> Sequence {
+        let pages: Vec<usize> = pages.into_iter().map(|page| page.0).collect();
+        assert_eq!(pages.len(), len.div_ceil(PAGE), "{len} tokens take other pages");
+        for page in &pages {
+            self.pages[*page].owners += 1;
+        }
+        Sequence { pages, len }
     }
 
     /// Gives a sequence's pages back.
@@ -258,6 +319,32 @@ mod tests {
         cache.release(a);
         cache.release(b);
         assert_eq!(cache.free_pages(), 8);
+    }
+
+    #[test]
+    fn held_pages_outlive_their_sequence() {
+        let mut cache = cache(4 * PAGE);
+        let mut a = Sequence::default();
+        grow(&mut cache, &mut a, PAGE + 10);
+        cache.page_mut(&a, 0, 0)[0] = 1;
+        cache.page_mut(&a, 0, PAGE)[0] = 2;
+        let held = [cache.hold(&a, 0), cache.hold(&a, 1)];
+        assert!(cache.is_shared(&held[0]));
+        cache.release(a);
+        assert!(!cache.is_shared(&held[0]));
+        assert_eq!(cache.free_pages(), 2);
+        let mut b = cache.join(&held, PAGE + 5);
+        assert_eq!((b.len(), cache.free_pages()), (PAGE + 5, 2));
+        assert_eq!(cache.pages_needed(&b, 1), 1, "the half-full page will be copied");
+        grow(&mut cache, &mut b, 1);
+        cache.page_mut(&b, 0, PAGE)[0] = 3;
+        assert_eq!((cache.layer(&b, 0)[0][0], cache.layer(&b, 0)[1][0]), (1, 3));
+        let c = cache.join(&held, 2 * PAGE);
+        assert_eq!(cache.layer(&c, 0)[1][0], 2, "what is held has not changed");
+        cache.release(b);
+        cache.release(c);
+        held.into_iter().for_each(|page| cache.let_go(page));
+        assert_eq!(cache.free_pages(), 4);
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod rope;
 pub use config::Config;
 pub use error::Error;
 pub use forward::{Span, Want, Workspace};
-pub use kv_cache::{KvCache, Sequence};
+/// Positions that one page of the cache holds.
+pub use kernels::attention::PAGE;
+pub use kv_cache::{HeldPage, KvCache, Sequence};
 pub use load::{Layer, Model};
 pub use rope::{RopeConfig, RopeScaling, RopeScalingRequest};

@@ -1,6 +1,6 @@
 //! How a model is run: threads, context, the type of the cache. Shared by the commands that do.
 
-use engine::{Engine, LoadOptions};
+use engine::{Engine, LoadOptions, SchedulerOptions};
 use kernels::attention::KvType;
 use model::RopeScalingRequest;
 
@@ -29,8 +29,12 @@ impl EngineArg {
             threads: self.threads.map(usize::from),
             ctx,
             rope_scaling: self.rope_scaling,
-            kv_type: self.kv_cache_type,
         };
         Ok(Engine::load(&model.path, &options)?)
+    }
+
+    /// How a scheduler for the model keeps its cache.
+    pub fn scheduling(&self) -> SchedulerOptions {
+        SchedulerOptions { kv_type: self.kv_cache_type, ..SchedulerOptions::default() }
     }
 }

@@ -45,12 +45,7 @@ impl Sampler {
     /// # Errors
     /// A setting outside its range, or a bias for a token that the vocabulary does not have.
     pub fn new(sampling: Sampling, vocab_size: usize) -> Result<Self, SamplingError> {
-        sampling.validate()?;
-        if let Some(&(token, _)) =
-            sampling.logit_bias.iter().find(|(token, _)| *token as usize >= vocab_size)
-        {
-            return Err(SamplingError::UnknownToken { token, vocab_size });
-        }
+        sampling.check(vocab_size)?;
         Ok(Self {
             history: History::new(&sampling),
             draws: Draws::new(sampling.seed),
@@ -63,6 +58,24 @@ impl Sampler {
     /// The seed in use: the one asked for, or the one that was made up.
     pub fn seed(&self) -> u64 {
         self.draws.seed()
+    }
+
+    /// A sampler that draws with the random numbers this one is going to use, for guessing what it
+    /// will draw. It knows nothing of the text so far, so penalties don't move it.
+    pub fn ahead(&self) -> Sampler {
+        let sampling = Sampling {
+            logit_bias: Vec::new(),
+            dry_multiplier: 0.0,
+            dry_sequence_breakers: Vec::new(),
+            ..self.sampling.clone()
+        };
+        Sampler {
+            history: History::new(&sampling),
+            draws: self.draws.clone(),
+            candidates: Vec::new(),
+            sampling,
+            vocab_size: self.vocab_size,
+        }
     }
 
     /// Records the prompt. Repetition penalty and DRY look at it; presence and frequency

@@ -99,6 +99,19 @@ impl Sampling {
         self.temperature < 1e-3
     }
 
+    /// Checks every number against its range, and every token against a vocabulary of
+    /// `vocab_size`.
+    ///
+    /// # Errors
+    /// As [`Sampling::validate`], or a bias is for a token that there isn't.
+    pub fn check(&self, vocab_size: usize) -> Result<(), SamplingError> {
+        self.validate()?;
+        match self.logit_bias.iter().find(|(token, _)| *token as usize >= vocab_size) {
+            Some(&(token, _)) => Err(SamplingError::UnknownToken { token, vocab_size }),
+            None => Ok(()),
+        }
+    }
+
     /// Checks every number against its range.
     ///
     /// # Errors

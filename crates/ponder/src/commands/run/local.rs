@@ -1,8 +1,10 @@
 //! The model in this process: from a conversation to a request.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use engine::sampler::Sampling;
-use engine::{Completion, Delta, Engine, Flow, Request};
+use engine::{Completion, Delta, Engine, Flow, Request, Scheduler};
 use serde_json::Map;
 use text::template::Message;
 
@@ -26,7 +28,8 @@ pub struct Settings {
 
 /// A loaded model that answers conversations.
 pub struct Local {
-    engine: Engine,
+    engine: Arc<Engine>,
+    scheduler: Scheduler,
     name: String,
     sampling: Sampling,
     seed: u64,
@@ -37,13 +40,13 @@ impl Local {
     /// Loads a model. Warns where greedy sampling is asked of one that thinks.
     pub fn load(
         model: &ResolvedModel,
-        engine: &EngineArg,
+        engine_arg: &EngineArg,
         ctx: Option<usize>,
         flags: &SamplingArgs,
         settings: Settings,
     ) -> Result<Self> {
         let engine =
-            engine.load(model, ctx).with_context(|| format!("cannot load {}", model.name))?;
+            engine_arg.load(model, ctx).with_context(|| format!("cannot load {}", model.name))?;
         if !engine.has_template() {
             eprintln!(
                 "warning: {} has no chat template; it is asked in ChatML, which it may not know",
@@ -65,7 +68,9 @@ impl Local {
         }
         // Chosen here so that it can be reported, and counted on from for another attempt.
         let seed = sampling.seed.take().unwrap_or_else(engine::sampler::random_seed);
-        Ok(Self { engine, name: model.name.clone(), sampling, seed, settings })
+        let engine = Arc::new(engine);
+        let scheduler = Scheduler::new(Arc::clone(&engine), engine_arg.scheduling())?;
+        Ok(Self { engine, scheduler, name: model.name.clone(), sampling, seed, settings })
     }
 
     /// The seed of the first attempt at an answer.
@@ -123,6 +128,6 @@ impl Answer for Local {
         receive: &mut dyn FnMut(Delta) -> Flow,
     ) -> Result<Completion> {
         let request = self.request(conversation, attempt)?;
-        Ok(self.engine.complete(&request, receive)?)
+        Ok(self.scheduler.complete(&request, receive)?)
     }
 }

@@ -1,25 +1,19 @@
-//! The engine: a loaded model, its text side, and the loop that answers one request.
+//! The engine: a loaded model and its text side.
 
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kernels::Pool;
-use kernels::attention::KvType;
-use model::{KvCache, Model, RopeScalingRequest, Sequence, Span, Want, Workspace};
+use model::{Model, RopeScalingRequest};
 use text::splitter::{Start, Tags};
 use text::template::{ChatTemplate, Message, Render, drop_thinking};
 use text::tokenizer::{Special, Tokenizer};
 use weights::Checkpoint;
 
-use crate::sampler::{Sampler, Sampling, log_prob, top_logprobs};
+use crate::constraint::{Compiler, Constraint, Grammar, Scope};
+use crate::sampler::Sampling;
 use crate::speech::Speech;
-use crate::turn::Turn;
-use crate::{Completion, Delta, Error, FinishReason, Flow, Request, TokenLogprob};
-
-/// Prompt tokens in one forward pass: enough to keep the matrix kernels busy, few enough that
-/// progress is seen and a stop is heard.
-pub(crate) const PREFILL_TOKENS: usize = 512;
+use crate::{Error, Request};
 
 /// How a model is loaded.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,13 +22,12 @@ pub struct LoadOptions {
     pub threads: Option<usize>,
     /// Positions the context holds; what the model was made for if none.
     pub ctx: Option<usize>,
-    /// How keys and values are stored.
-    pub kv_type: KvType,
     /// Overrides what the file says about stretching positions.
     pub rope_scaling: Option<RopeScalingRequest>,
 }
 
-/// A model that can be talked to.
+/// A loaded model and its text side. It never changes, and is shared by all who use it; what is
+/// under way lives in a [`Scheduler`](crate::Scheduler).
 pub struct Engine {
     model: Model,
     tokenizer: Arc<Tokenizer>,
@@ -43,11 +36,8 @@ pub struct Engine {
     defaults: Sampling,
     name: String,
     context: usize,
-    cache: KvCache,
-    work: Workspace,
-    /// The last conversation: its place in the cache and the tokens that are there.
-    sequence: Sequence,
-    cached: Vec<u32>,
+    /// Made when the first grammar comes.
+    compiler: OnceLock<Result<Compiler, String>>,
 }
 
 impl Engine {
@@ -74,8 +64,6 @@ impl Engine {
         // A file of another architecture is no model at all, whatever its tokenizer.
         let (model, speech) = (model?, speech?);
         let context = options.ctx.unwrap_or(model.config().context_length);
-        let cache = KvCache::new(model.config(), options.kv_type, context);
-        cache.shape().check()?;
         Ok(Engine {
             model,
             tokenizer: Arc::new(speech.tokenizer),
@@ -84,10 +72,7 @@ impl Engine {
             defaults: speech.defaults,
             name: speech.name,
             context,
-            cache,
-            work: Workspace::default(),
-            sequence: Sequence::default(),
-            cached: Vec::new(),
+            compiler: OnceLock::new(),
         })
     }
 
@@ -188,17 +173,35 @@ impl Engine {
         tokens
     }
 
-    /// Answers a request, telling `on_delta` of every piece. What the prompt shares with the last
-    /// conversation isn't computed again.
+    /// Compiles a grammar for this model's vocabulary.
     ///
     /// # Errors
-    /// The prompt is empty or doesn't fit the context, or a sampling setting is out of range.
-    pub fn complete(
-        &mut self,
-        request: &Request,
-        on_delta: &mut dyn FnMut(Delta) -> Flow,
-    ) -> Result<Completion, Error> {
-        let prompt = &request.prompt;
+    /// The grammar can't be understood; the message says where.
+    pub fn constrain(&self, grammar: &Grammar, scope: Scope) -> Result<Constraint, Error> {
+        let compiler = self.compiler.get_or_init(|| {
+            Compiler::new(&self.tokenizer, self.drawable()).map_err(|error| error.to_string())
+        });
+        match compiler {
+            Ok(compiler) => compiler.compile(grammar, scope),
+            Err(problem) => Err(Error::Grammar(problem.clone())),
+        }
+    }
+
+    /// Whether a request can be answered at all.
+    ///
+    /// # Errors
+    /// As [`Engine::check_prompt`], or a sampling setting is out of range.
+    pub fn check(&self, request: &Request) -> Result<(), Error> {
+        self.check_prompt(&request.prompt)?;
+        request.sampling.check(self.drawable())?;
+        Ok(())
+    }
+
+    /// Whether a prompt can be continued at all.
+    ///
+    /// # Errors
+    /// It is empty, doesn't fit the context, or has tokens that aren't in the vocabulary.
+    pub fn check_prompt(&self, prompt: &[u32]) -> Result<(), Error> {
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
         }
@@ -209,89 +212,25 @@ impl Engine {
                 model_context: self.model.config().context_length,
             });
         }
-        let vocab = self.tokenizer.vocab_size().min(self.model.vocab());
-        let mut sampler = Sampler::new(request.sampling.clone(), vocab)?;
-        sampler.accept_prompt(prompt);
-        let mut turn = Turn::new(Arc::clone(&self.tokenizer), request, on_delta);
-        self.read_prompt(prompt, &mut turn)?;
-        turn.start();
-        if turn.ended.is_some() {
-            return Ok(turn.finish(FinishReason::Cancelled));
+        let vocab = self.model.vocab();
+        match prompt.iter().find(|token| **token as usize >= vocab) {
+            Some(&token) => Err(model::Error::Token { token, vocab }.into()),
+            None => Ok(()),
         }
-
-        let limit = self.context - prompt.len();
-        let limit = limit.min(request.max_tokens.unwrap_or(limit));
-        let mut closing: VecDeque<u32> = VecDeque::new();
-        let mut budget = request.max_thinking;
-        let mut logits = vec![0.0; self.model.vocab()];
-        for generated in 0..limit {
-            self.model.logits(&mut self.work, 0..1, &mut logits);
-            if budget
-                .is_some_and(|b| turn.in_reasoning() && turn.completion.usage.reasoning_tokens >= b)
-            {
-                budget = None;
-                closing.extend(self.tokenizer.encode(&request.thinking_close, Special::Parse));
-            }
-            let plain = request.logprobs.map(|n| (n, logits.clone()));
-            // The sampler draws for a forced token too, so that the seed's numbers stay in step.
-            let drawn = sampler.sample(&mut logits, None);
-            let token = closing.pop_front().unwrap_or(drawn);
-            sampler.accept(token);
-            if let Some((n, logits)) = plain {
-                turn.completion.logprobs.push(TokenLogprob {
-                    token,
-                    logprob: log_prob(&logits[..vocab], token),
-                    top: top_logprobs(&logits[..vocab], n),
-                });
-            }
-            let end = self.tokenizer.is_end_of_generation(token);
-            turn.token(token, !end);
-            if end {
-                return Ok(turn.finish(FinishReason::Stop));
-            }
-            if turn.ended.is_some() {
-                break;
-            }
-            if generated + 1 < limit {
-                self.append(&[token], Want::Last)?;
-            }
-        }
-        Ok(turn.finish(FinishReason::Length))
     }
 
-    /// Brings the cache to the state after the prompt, with the prediction of what follows ready.
-    fn read_prompt(&mut self, prompt: &[u32], turn: &mut Turn<'_>) -> Result<(), Error> {
-        let common = self.cached.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        // The last token is always read: its prediction is what is asked for.
-        let kept = common.min(prompt.len() - 1);
-        self.cache.truncate(&mut self.sequence, kept);
-        self.cached.truncate(kept);
-        turn.completion.usage.prompt_tokens = prompt.len();
-        turn.completion.usage.cached_tokens = kept;
-        let mut done = kept;
-        for tokens in prompt[kept..].chunks(PREFILL_TOKENS) {
-            turn.prefill(done, prompt.len());
-            if turn.ended.is_some() {
-                return Ok(());
-            }
-            done += tokens.len();
-            let want = if done == prompt.len() { Want::Last } else { Want::Nothing };
-            self.append(tokens, want)?;
-        }
-        turn.prefill(done, prompt.len());
-        Ok(())
+    /// Tokens from 0 on that may be drawn; those after them are padding.
+    pub(crate) fn drawable(&self) -> usize {
+        self.tokenizer.vocab_size().min(self.model.vocab())
     }
 
-    fn append(&mut self, tokens: &[u32], want: Want) -> Result<(), Error> {
-        let span = Span { sequence: &mut self.sequence, tokens, want };
-        self.model.forward(&mut self.cache, &mut [span], &mut self.work)?;
-        self.cached.extend_from_slice(tokens);
-        Ok(())
+    /// Tokens of a text that may hold special ones.
+    pub(crate) fn encode_special(&self, text: &str) -> Vec<u32> {
+        self.tokenizer.encode(text, Special::Parse)
     }
 
-    /// Forgets the last conversation.
-    pub fn clear(&mut self) {
-        self.cache.truncate(&mut self.sequence, 0);
-        self.cached.clear();
+    /// The token that opens the thinking, if the model thinks and it is a single one.
+    pub(crate) fn opens_thinking_with(&self) -> Option<u32> {
+        self.tokenizer.token_id(self.template.thinking_tags()?.0)
     }
 }

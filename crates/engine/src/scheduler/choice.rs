@@ -1,0 +1,187 @@
+//! One answer in the making.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use model::Sequence;
+
+use super::RequestId;
+use crate::constraint::Guard;
+use crate::sampler::{Sampler, log_prob, top_logprobs};
+use crate::speculate::{Guesses, Place};
+use crate::turn::Turn;
+use crate::{Engine, Error, FinishReason, Request, TokenLogprob};
+
+/// A request that was let in, shared by its choices.
+pub(super) struct Job {
+    pub(super) id: RequestId,
+    pub(super) request: Request,
+    pub(super) arrived: Instant,
+}
+
+/// One of a request's answers: the text so far and all that decides how it goes on.
+pub(super) struct Choice {
+    pub(super) job: Arc<Job>,
+    pub(super) index: usize,
+    /// Prompt and answer. All but the last are, or will be, in the cache before the next is drawn.
+    pub(super) tokens: Vec<u32>,
+    pub(super) kv: Sequence,
+    pub(super) turn: Turn,
+    pub(super) guesses: Guesses,
+    sampler: Sampler,
+    guard: Option<Guard>,
+    /// Tokens that are forced on the model: the end of its thinking.
+    closing: VecDeque<u32>,
+    thinking_left: Option<usize>,
+    /// Why this answer is over, once it is.
+    pub(super) over: Option<FinishReason>,
+    /// Why it could not be finished.
+    pub(super) failed: Option<Error>,
+    /// Log-probabilities the caller hasn't been told yet.
+    pub(super) logprobs: Vec<TokenLogprob>,
+}
+
+impl Choice {
+    pub(super) fn new(engine: &Engine, job: Arc<Job>, index: usize) -> Result<Choice, Error> {
+        let request = &job.request;
+        let mut sampling = request.sampling.clone();
+        sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(index as u64));
+        let mut sampler = Sampler::new(sampling, engine.drawable())?;
+        sampler.accept_prompt(&request.prompt);
+        let mut turn = Turn::new(Arc::clone(engine.tokenizer()), request);
+        turn.completion.usage.prompt_tokens = request.prompt.len();
+        Ok(Choice {
+            index,
+            tokens: request.prompt.clone(),
+            kv: Sequence::default(),
+            turn,
+            guesses: Guesses::new(!request.no_speculation),
+            sampler,
+            guard: request.constraint.as_ref().map(Guard::new),
+            closing: VecDeque::new(),
+            thinking_left: request.max_thinking,
+            over: None,
+            failed: None,
+            logprobs: Vec::new(),
+            job,
+        })
+    }
+
+    /// Tokens that are not in the cache yet.
+    pub(super) fn pending(&self) -> usize {
+        self.tokens.len() - self.kv.len()
+    }
+
+    /// Whether the prompt is (still, or again) being read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.pending() > 1 || self.generated() == 0
+    }
+
+    pub(super) fn generated(&self) -> usize {
+        self.tokens.len() - self.job.request.prompt.len()
+    }
+
+    /// Another answer to the same prompt, which has been read.
+    pub(super) fn twin(&self, engine: &Engine, index: usize) -> Result<Choice, Error> {
+        let mut twin = Choice::new(engine, Arc::clone(&self.job), index)?;
+        twin.turn.branch_from(&self.turn);
+        Ok(twin)
+    }
+
+    /// Gives up.
+    pub(super) fn fail(&mut self, error: Error) {
+        self.over = Some(FinishReason::Stop);
+        self.failed = Some(error);
+    }
+
+    /// Whether it makes sense to guess what comes next.
+    pub(super) fn may_guess(&mut self) -> bool {
+        !self.is_reading() && self.guesses.are_on() && self.guard().is_none()
+    }
+
+    /// What the draft model needs to know to guess `n` tokens.
+    pub(super) fn place(&mut self, n: usize) -> Place<'_> {
+        let sampler = self.sampler.ahead();
+        Place { tokens: &self.tokens, guesses: &mut self.guesses, sampler, n }
+    }
+
+    pub(super) fn guard(&mut self) -> Option<&mut Guard> {
+        let in_reasoning = self.turn.in_reasoning();
+        self.guard.as_mut().filter(|guard| guard.applies(in_reasoning))
+    }
+
+    /// Draws the next token from `logits`, `[vocab]`, which are overwritten, and takes it.
+    pub(super) fn draw(&mut self, engine: &Engine, logits: &mut [f32]) -> Result<u32, Error> {
+        let job = Arc::clone(&self.job);
+        let request = &job.request;
+        if self.thinking_left.is_some_and(|most| {
+            self.turn.in_reasoning() && self.turn.completion.usage.reasoning_tokens >= most
+        }) {
+            self.thinking_left = None;
+            self.closing.extend(engine.encode_special(&request.thinking_close));
+        }
+        let plain = request.logprobs.map(|_| logits.to_vec());
+        if request.ignore_eos || self.generated() < request.min_tokens {
+            for end in engine.tokenizer().ends_of_generation() {
+                if let Some(logit) = logits.get_mut(end as usize) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
+        let forced = self.closing.pop_front();
+        let in_reasoning = self.turn.in_reasoning();
+        let guard = self.guard.as_mut().filter(|g| forced.is_none() && g.applies(in_reasoning));
+        let opens = engine.opens_thinking_with().filter(|_| self.turn.may_open_thinking());
+        // The sampler draws for a forced token too, so that the seed's numbers stay in step.
+        let (token, follows) = match guard {
+            Some(guard) => {
+                let mask = guard.mask().map_err(Error::Grammar)?;
+                let token = match opens {
+                    // Before an answer, the model may choose to think.
+                    Some(open) => self.sampler.sample(logits, Some(&with_bit(mask, open))),
+                    None => self.sampler.sample(logits, Some(mask)),
+                };
+                (token, opens != Some(token))
+            }
+            None => (self.sampler.sample(logits, None), false),
+        };
+        let token = forced.unwrap_or(token);
+        let mut complete = false;
+        let end = engine.tokenizer().is_end_of_generation(token);
+        if let Some(guard) = self.guard.as_mut().filter(|_| follows && !end) {
+            complete = guard.accept(token).map_err(Error::Grammar)?;
+        }
+        self.sampler.accept(token);
+        if let (Some(plain), Some(n)) = (plain, request.logprobs) {
+            let plain = &plain[..engine.drawable()];
+            let logprob = TokenLogprob {
+                token,
+                logprob: log_prob(plain, token),
+                top: top_logprobs(plain, n),
+            };
+            self.turn.completion.logprobs.push(logprob.clone());
+            self.logprobs.push(logprob);
+        }
+        self.tokens.push(token);
+        self.turn.token(token, !end);
+        self.over = self.turn.ended.or_else(|| {
+            if end || complete {
+                return Some(FinishReason::Stop);
+            }
+            let most = request.max_tokens.unwrap_or(usize::MAX);
+            let full = self.tokens.len() >= engine.context_length();
+            (self.generated() >= most || full).then_some(FinishReason::Length)
+        });
+        Ok(token)
+    }
+}
+
+/// The mask with one more bit set.
+fn with_bit(mask: &[u32], bit: u32) -> Vec<u32> {
+    let mut mask = mask.to_vec();
+    if let Some(word) = mask.get_mut(bit as usize / 32) {
+        *word |= 1 << (bit % 32);
+    }
+    mask
+}

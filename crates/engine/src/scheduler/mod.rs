@@ -1,0 +1,647 @@
+//! Many requests, one batch.
+//!
+//! [`Scheduler::step`] is one forward pass: *retire* what was cancelled or is late, *plan* which
+//! tokens go into the batch (one of each answer under way and what was guessed to follow it; the
+//! rest of the budget for prompts, read in chunks), *run* the model, *draw* from its logits. Each
+//! step returns what there is to tell ([`Update`]); nobody is called back.
+//!
+//! Memory is the cache's pages. A choice is let in when its prompt fits beside those that are
+//! there; when pages run short, forgotten beginnings go first, then the youngest choice of the
+//! lowest priority gives its pages up and reads its text again later. Nothing is lost by that.
+
+mod choice;
+mod prefix;
+mod queue;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use kernels::attention::KvType;
+use model::{KvCache, PAGE, Span, Want, Workspace};
+
+use crate::constraint::MaskThread;
+use crate::speculate::{Draft, StepCost};
+use crate::{Completion, Delta, Engine, Error, FinishReason, Flow, Request, TokenLogprob};
+use choice::{Choice, Job};
+pub(crate) use prefix::PrefixTree;
+use queue::Queue;
+
+/// Tokens of one forward pass: enough to keep the matrix kernels busy, few enough that progress is
+/// seen and a stop is heard.
+pub(crate) const STEP_TOKENS: usize = 512;
+/// Prompt tokens beside answers under way: these wait for the pass to end.
+const MIXED_TOKENS: usize = 128;
+/// Rows of logits worked out together: 16 rows of a 152k vocabulary are 10 MB.
+const ROWS: usize = 16;
+
+/// Names a request in a scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What there is to tell of a request.
+#[derive(Debug)]
+pub struct Update {
+    /// Whose it is.
+    pub request: RequestId,
+    /// Which of its answers, from 0.
+    pub choice: usize,
+    /// What has happened.
+    pub event: Event,
+}
+
+/// What has happened to one answer.
+#[derive(Debug)]
+pub enum Event {
+    /// It has gone on.
+    Delta(Delta),
+    /// A token was drawn; only where [`Request::logprobs`] are asked for.
+    Logprob(TokenLogprob),
+    /// It is finished: nothing more comes.
+    Finished(Box<Completion>),
+    /// It could not be finished: nothing more comes.
+    Failed(Error),
+}
+
+/// How a scheduler works.
+#[derive(Clone, Copy, Debug)]
+pub struct SchedulerOptions {
+    /// How keys and values are stored.
+    pub kv_type: KvType,
+    /// Positions the cache holds, all texts together; as many as the context if none.
+    pub kv_tokens: Option<usize>,
+    /// Most answers under way at a time.
+    pub parallel: usize,
+    /// Guess ahead from what the text has said before.
+    pub ngram: bool,
+}
+
+impl Default for SchedulerOptions {
+    fn default() -> Self {
+        Self { kv_type: KvType::default(), kv_tokens: None, parallel: 256, ngram: true }
+    }
+}
+
+/// What a scheduler holds at the moment, and has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Load {
+    /// Answers under way.
+    pub running: usize,
+    /// Answers that wait.
+    pub waiting: usize,
+    /// Pages of the cache.
+    pub kv_pages: usize,
+    /// Pages that no answer under way needs.
+    pub kv_pages_free: usize,
+    /// Prompt tokens read.
+    pub prompt_tokens: u64,
+    /// Prompt tokens that were found in the cache.
+    pub cached_tokens: u64,
+    /// Tokens generated.
+    pub generated_tokens: u64,
+    /// Tokens guessed ahead, and those that came true.
+    pub drafted_tokens: u64,
+    /// Those of the guessed tokens that came true.
+    pub accepted_tokens: u64,
+    /// Answers that had to give up their pages for a while.
+    pub preempted: u64,
+    /// Forward passes.
+    pub steps: u64,
+}
+
+/// Part of a step: tokens of one running choice.
+struct Feed {
+    /// Its place in [`Scheduler::running`].
+    at: usize,
+    /// How many of its pending tokens.
+    tokens: usize,
+    /// What was guessed to follow.
+    draft: Vec<u32>,
+}
+
+/// Turns requests into tokens; see the module.
+pub struct Scheduler {
+    engine: Arc<Engine>,
+    options: SchedulerOptions,
+    cache: KvCache,
+    work: Workspace,
+    prefixes: PrefixTree,
+    queue: Queue,
+    /// In the order in which they were let in.
+    running: Vec<Choice>,
+    cancelled: HashSet<RequestId>,
+    masks: Option<MaskThread>,
+    draft: Option<Draft>,
+    cost: StepCost,
+    next_id: u64,
+    load: Load,
+    logits: Vec<f32>,
+}
+
+impl Scheduler {
+    /// A scheduler with an empty cache.
+    ///
+    /// # Errors
+    /// The model's keys and values can't be stored as asked, or the cache is smaller than the
+    /// context.
+    pub fn new(engine: Arc<Engine>, options: SchedulerOptions) -> Result<Scheduler, Error> {
+        let context = engine.context_length();
+        let tokens = options.kv_tokens.unwrap_or(context);
+        if tokens < context {
+            return Err(Error::CacheTooSmall { tokens, context });
+        }
+        // One page more than the context: a text whose last page is shared has to copy it.
+        let cache = KvCache::new(engine.model().config(), options.kv_type, tokens + PAGE);
+        cache.shape().check()?;
+        Ok(Scheduler {
+            engine,
+            options,
+            cache,
+            work: Workspace::default(),
+            prefixes: PrefixTree::default(),
+            queue: Queue::default(),
+            running: Vec::new(),
+            cancelled: HashSet::new(),
+            masks: None,
+            draft: None,
+            cost: StepCost::default(),
+            next_id: 0,
+            load: Load::default(),
+            logits: Vec::new(),
+        })
+    }
+
+    /// Lets a smaller model guess ahead.
+    ///
+    /// # Errors
+    /// It has another vocabulary.
+    pub fn set_draft(&mut self, draft: Arc<Engine>) -> Result<(), Error> {
+        let tokens = self.cache.limit_pages() * PAGE;
+        self.draft = Some(Draft::new(&self.engine, draft, self.options.kv_type, tokens)?);
+        Ok(())
+    }
+
+    /// The model.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Takes a request in; its updates come from [`Scheduler::step`].
+    ///
+    /// # Errors
+    /// The prompt is empty or can never fit the context, or a setting is out of range.
+    pub fn submit(&mut self, mut request: Request) -> Result<RequestId, Error> {
+        let engine = &self.engine;
+        engine.check_prompt(&request.prompt)?;
+        request.n = request.n.max(1);
+        let id = RequestId(self.next_id);
+        if request.constraint.is_some() && self.masks.is_none() {
+            self.masks = Some(MaskThread::start());
+        }
+        let job = Arc::new(Job { id, request, arrived: Instant::now() });
+        let choice = Choice::new(engine, job, 0)?;
+        self.next_id += 1;
+        self.queue.push(choice);
+        Ok(id)
+    }
+
+    /// Stops a request: its answers so far come with the next step, as
+    /// [`FinishReason::Cancelled`].
+    pub fn cancel(&mut self, id: RequestId) {
+        self.cancelled.insert(id);
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.queue.len() == 0
+    }
+
+    /// What is there at the moment.
+    pub fn load(&self) -> Load {
+        Load {
+            running: self.running.len(),
+            waiting: self.queue.len(),
+            kv_pages: self.cache.limit_pages(),
+            kv_pages_free: self.cache.free_pages() + self.prefixes.idle_pages(&self.cache),
+            ..self.load
+        }
+    }
+
+    /// Forgets all texts that are not under way.
+    pub fn forget(&mut self) {
+        while self.prefixes.forget_one(&mut self.cache) {}
+        if let Some(draft) = &mut self.draft {
+            draft.forget();
+        }
+    }
+
+    /// Drops all requests, and tells nobody.
+    pub fn abandon(&mut self) {
+        let waiting = self.queue.remove(|_| true);
+        for mut choice in self.running.drain(..).chain(waiting) {
+            self.cache.release(std::mem::take(&mut choice.kv));
+            if let Some(draft) = &mut self.draft {
+                draft.release(&mut choice.guesses);
+            }
+        }
+        self.queue = Queue::default();
+        self.cancelled.clear();
+    }
+
+    /// One forward pass, and what came of it. Nothing if there is nothing to do.
+    ///
+    /// # Errors
+    /// The model can't be run. [`Scheduler::abandon`] is all that makes sense then.
+    pub fn step(&mut self) -> Result<Vec<Update>, Error> {
+        let mut updates = Vec::new();
+        self.retire(&mut updates);
+        let feeds = self.plan()?;
+        if !feeds.is_empty() {
+            let started = Instant::now();
+            let reading = feeds.iter().any(|feed| self.running[feed.at].is_reading());
+            let rows: usize = feeds.iter().map(|feed| feed.tokens + feed.draft.len()).sum();
+            self.run(&feeds)?;
+            self.draw(feeds, &mut updates)?;
+            if !reading {
+                self.cost.saw(rows, started.elapsed().as_secs_f64());
+            }
+            self.load.steps += 1;
+        }
+        self.settle(&mut updates);
+        Ok(updates)
+    }
+
+    /// Answers one request, telling `on_delta` of every piece. For a scheduler that has no other
+    /// requests: their updates would be lost.
+    ///
+    /// # Errors
+    /// As [`Scheduler::submit`] and [`Scheduler::step`].
+    pub fn complete(
+        &mut self,
+        request: &Request,
+        on_delta: &mut dyn FnMut(Delta) -> Flow,
+    ) -> Result<Completion, Error> {
+        let id = self.submit(Request { n: 1, ..request.clone() })?;
+        let mut flow = Flow::Continue;
+        loop {
+            for update in self.step()? {
+                match update.event {
+                    _ if update.request != id => {}
+                    Event::Delta(delta) if flow == Flow::Continue => {
+                        flow = on_delta(delta);
+                        if flow == Flow::Stop {
+                            self.cancel(id);
+                        }
+                    }
+                    Event::Delta(_) | Event::Logprob(_) => {}
+                    Event::Finished(mut completion) => {
+                        // It may have come to its end in the very step of the stop.
+                        if flow == Flow::Stop {
+                            completion.finish_reason = FinishReason::Cancelled;
+                        }
+                        return Ok(*completion);
+                    }
+                    Event::Failed(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    /// Ends what was cancelled or is late.
+    fn retire(&mut self, updates: &mut Vec<Update>) {
+        let now = Instant::now();
+        let cancelled = std::mem::take(&mut self.cancelled);
+        let reason = |choice: &Choice| {
+            if cancelled.contains(&choice.job.id) {
+                return Some(FinishReason::Cancelled);
+            }
+            let late = choice.job.request.deadline.is_some_and(|deadline| deadline <= now);
+            late.then_some(FinishReason::Deadline)
+        };
+        for choice in &mut self.running {
+            choice.over = choice.over.or_else(|| reason(choice));
+        }
+        let mut waiting = self.queue.remove(|choice| reason(choice).is_some());
+        waiting.sort_by_key(|choice| (choice.job.id, choice.index));
+        for mut choice in waiting {
+            choice.over = reason(&choice);
+            self.finish(choice, updates);
+        }
+        self.settle(updates);
+    }
+
+    /// Takes what is over out of the batch.
+    fn settle(&mut self, updates: &mut Vec<Update>) {
+        while let Some(at) = self.running.iter().position(|choice| choice.over.is_some()) {
+            let choice = self.running.remove(at);
+            self.queue.left(&choice.job.request.tenant);
+            self.finish(choice, updates);
+        }
+    }
+
+    /// Tells the end of a choice; its text stays in the cache while there is room.
+    fn finish(&mut self, mut choice: Choice, updates: &mut Vec<Update>) {
+        let reason = choice.over.unwrap_or_default();
+        let siblings =
+            if choice.generated() == 0 { choice.job.request.n } else { choice.index + 1 };
+        choice.turn.finish(reason);
+        tell(&mut choice, updates);
+        let known = &choice.tokens[..choice.kv.len()];
+        self.prefixes.insert(&mut self.cache, 0, &choice.kv, known);
+        self.cache.release(std::mem::take(&mut choice.kv));
+        if let Some(draft) = &mut self.draft {
+            draft.finish(&choice.tokens, &mut choice.guesses);
+        }
+        if let Some(error) = choice.failed {
+            updates.push(Update {
+                request: choice.job.id,
+                choice: choice.index,
+                event: Event::Failed(error),
+            });
+            return;
+        }
+        // Answers that were to branch off once the prompt was read end with it.
+        for index in choice.index..siblings {
+            updates.push(Update {
+                request: choice.job.id,
+                choice: index,
+                event: Event::Finished(Box::new(choice.turn.completion.clone())),
+            });
+        }
+    }
+
+    /// Decides what goes into the next batch, and makes room for it.
+    fn plan(&mut self) -> Result<Vec<Feed>, Error> {
+        self.admit();
+        let drafts = self.guess()?;
+        let mut feeds = Vec::new();
+        let mut order: Vec<usize> = (0..self.running.len()).collect();
+        order.sort_by_key(|at| {
+            let choice = &self.running[*at];
+            (choice.is_reading(), std::cmp::Reverse(choice.job.request.priority))
+        });
+        let mut budget = STEP_TOKENS;
+        let mut first_prompt = true;
+        for at in order {
+            let choice = &self.running[at];
+            if choice.is_reading() && std::mem::take(&mut first_prompt) && !feeds.is_empty() {
+                budget = budget.min(MIXED_TOKENS);
+            }
+            let tokens = choice.pending().min(budget);
+            if tokens == 0 {
+                continue;
+            }
+            budget -= tokens;
+            let draft = drafts.get(at).cloned().unwrap_or_default();
+            feeds.push(Feed { at, tokens, draft });
+        }
+        self.make_room(&mut feeds);
+        Ok(feeds)
+    }
+
+    /// Lets waiting choices in while their texts fit.
+    fn admit(&mut self) {
+        while self.running.len() < self.options.parallel {
+            let Some(next) = self.queue.peek() else { return };
+            let text = &next.tokens[..next.tokens.len() - 1];
+            let shared = self.prefixes.len_of(0, text) / PAGE;
+            // What another is reading just now will be there for this one when it is done.
+            let soon = |other: &Choice| {
+                other.is_reading() && prefix::common(&other.tokens, text) / PAGE > shared
+            };
+            if self.running.iter().any(soon) {
+                return;
+            }
+            // Room for the text and a little of what follows, so that it isn't thrown out at once.
+            let needed = (next.tokens.len() + PAGE).div_ceil(PAGE) - shared;
+            let promised: usize = self
+                .running
+                .iter()
+                .map(|choice| self.cache.pages_needed(&choice.kv, choice.pending()))
+                .sum();
+            let free = self.cache.free_pages() + self.prefixes.idle_pages(&self.cache);
+            if !self.running.is_empty() && needed + promised > free {
+                return;
+            }
+            let Some(mut choice) = self.queue.pop() else { return };
+            let text = &choice.tokens[..choice.tokens.len() - 1];
+            choice.kv = self.prefixes.start(&mut self.cache, 0, text);
+            if choice.generated() == 0 {
+                let usage = &mut choice.turn.completion.usage;
+                usage.cached_tokens = choice.kv.len();
+                self.load.cached_tokens += choice.kv.len() as u64;
+                choice.turn.begin(choice.job.arrived);
+                choice.turn.prefill(choice.kv.len(), choice.tokens.len());
+            }
+            self.queue.served(&choice.job.request.tenant, choice.pending());
+            self.running.push(choice);
+        }
+    }
+
+    /// What may follow each running choice's last token.
+    fn guess(&mut self) -> Result<Vec<Vec<u32>>, Error> {
+        let decoding = self.running.iter().filter(|choice| !choice.is_reading()).count();
+        if decoding == 0 {
+            return Ok(Vec::new());
+        }
+        let context = self.engine.context_length();
+        let extra = self.draft.as_ref().map_or(0.0, Draft::token_seconds);
+        let mut drafts: Vec<Vec<u32>> = vec![Vec::new(); self.running.len()];
+        let mut places = Vec::new();
+        for (at, choice) in self.running.iter_mut().enumerate() {
+            if !choice.may_guess() {
+                continue;
+            }
+            let most = choice.job.request.max_tokens.unwrap_or(usize::MAX);
+            let room = (context - choice.tokens.len()).min(most - choice.generated());
+            let n = choice.guesses.length(&self.cost, decoding, extra).min(room.saturating_sub(1));
+            if self.draft.is_some() {
+                places.push((at, choice.place(n)));
+            } else if self.options.ngram {
+                drafts[at] = choice.guesses.after_text(&choice.tokens, n);
+            }
+        }
+        if let Some(model) = &mut self.draft {
+            let (at, places): (Vec<usize>, Vec<_>) = places.into_iter().unzip();
+            for (at, draft) in at.into_iter().zip(model.guess(places)?) {
+                drafts[at] = draft;
+            }
+        }
+        Ok(drafts)
+    }
+
+    /// Makes sure that the pages for the batch are there: first guesses and forgotten texts go,
+    /// then the youngest choice of the lowest priority.
+    fn make_room(&mut self, feeds: &mut Vec<Feed>) {
+        let need = |feeds: &[Feed], running: &[Choice], cache: &KvCache| -> usize {
+            feeds
+                .iter()
+                .map(|f| cache.pages_needed(&running[f.at].kv, f.tokens + f.draft.len()))
+                .sum()
+        };
+        while need(feeds, &self.running, &self.cache) > self.cache.free_pages() {
+            if self.prefixes.forget_one(&mut self.cache) {
+                continue;
+            }
+            if feeds.iter().any(|feed| !feed.draft.is_empty()) {
+                feeds.iter_mut().for_each(|feed| feed.draft.clear());
+                continue;
+            }
+            let youngest = (0..self.running.len()).min_by_key(|at| {
+                let choice = &self.running[*at];
+                let age = std::cmp::Reverse((choice.job.id, choice.index));
+                (choice.job.request.priority, age)
+            });
+            // One text alone always fits: the cache holds a whole context.
+            let Some(at) = youngest.filter(|_| self.running.len() > 1) else { return };
+            let mut choice = self.running.remove(at);
+            tracing::debug!(request = choice.job.id.0, tokens = choice.tokens.len(), "preempted");
+            self.cache.release(std::mem::take(&mut choice.kv));
+            if let Some(draft) = &mut self.draft {
+                draft.release(&mut choice.guesses);
+            }
+            self.queue.push_back(choice);
+            self.load.preempted += 1;
+            feeds.retain(|feed| feed.at != at);
+            feeds.iter_mut().filter(|feed| feed.at > at).for_each(|feed| feed.at -= 1);
+        }
+    }
+
+    /// The forward pass.
+    fn run(&mut self, feeds: &[Feed]) -> Result<(), Error> {
+        let mut inputs: Vec<Option<Vec<u32>>> = vec![None; self.running.len()];
+        for feed in feeds {
+            let choice = &self.running[feed.at];
+            let from = choice.kv.len();
+            let mut tokens = choice.tokens[from..from + feed.tokens].to_vec();
+            tokens.extend(&feed.draft);
+            inputs[feed.at] = Some(tokens);
+        }
+        // In the order of the feeds, which is the order of the logits.
+        let mut spans: Vec<Option<Span<'_>>> = self
+            .running
+            .iter_mut()
+            .zip(&inputs)
+            .map(|(choice, tokens)| {
+                let tokens = tokens.as_deref()?;
+                let whole = tokens.len() >= choice.pending();
+                let drafted = tokens.len() - choice.pending().min(tokens.len());
+                let want = match (whole, drafted) {
+                    (false, _) => Want::Nothing,
+                    (true, 0) => Want::Last,
+                    (true, _) => Want::All,
+                };
+                Some(Span { sequence: &mut choice.kv, tokens, want })
+            })
+            .collect();
+        let mut spans: Vec<Span<'_>> =
+            feeds.iter().filter_map(|feed| spans[feed.at].take()).collect();
+        self.engine.model().forward(&mut self.cache, &mut spans, &mut self.work)?;
+        Ok(())
+    }
+
+    /// Draws the next tokens of all choices that have read what was pending.
+    fn draw(&mut self, feeds: Vec<Feed>, updates: &mut Vec<Update>) -> Result<(), Error> {
+        let engine = Arc::clone(&self.engine);
+        let vocab = engine.model().vocab();
+        // (place, row among the rows of its feed, draft) of each row of logits.
+        let mut rows: Vec<(usize, usize)> = Vec::new();
+        for (i, feed) in feeds.iter().enumerate() {
+            let choice = &mut self.running[feed.at];
+            self.queue.served(&choice.job.request.tenant, 1);
+            let kv = choice.kv.len() - feed.draft.len();
+            let reading = choice.generated() == 0;
+            if reading {
+                self.load.prompt_tokens += feed.tokens as u64;
+                choice.turn.prefill(kv, choice.tokens.len());
+            }
+            if kv < choice.tokens.len() {
+                tell(choice, updates);
+                continue;
+            }
+            if reading {
+                choice.turn.start();
+                // Whole pages are there for others from now on.
+                let whole = choice.tokens.len() / PAGE * PAGE;
+                self.prefixes.insert(&mut self.cache, 0, &choice.kv, &choice.tokens[..whole]);
+            }
+            rows.extend((0..=feed.draft.len()).map(|row| (i, row)));
+        }
+        self.logits.resize(ROWS.min(rows.len()) * vocab, 0.0);
+        let mut newborn = Vec::new();
+        let mut matched = vec![0; feeds.len()];
+        for (chunk_index, chunk) in rows.chunks(ROWS).enumerate() {
+            let first = chunk_index * ROWS;
+            let out = &mut self.logits[..chunk.len() * vocab];
+            engine.model().logits(&mut self.work, first..first + chunk.len(), out);
+            for (&(i, row), logits) in chunk.iter().zip(out.chunks_exact_mut(vocab)) {
+                let feed = &feeds[i];
+                let choice = &mut self.running[feed.at];
+                if row != matched[i] || choice.over.is_some() {
+                    continue;
+                }
+                if choice.generated() == 0 && choice.job.request.max_tokens == Some(0) {
+                    choice.over = Some(FinishReason::Length);
+                    continue;
+                }
+                if choice.generated() == 0 {
+                    for index in 1..choice.job.request.n {
+                        let mut twin = choice.twin(&engine, index)?;
+                        twin.kv = self.cache.fork(&choice.kv);
+                        self.queue.joined(&twin.job.request.tenant);
+                        if let Err(error) = twin.draw(&engine, &mut logits.to_vec()) {
+                            twin.fail(error);
+                        }
+                        self.load.generated_tokens += 1;
+                        newborn.push(twin);
+                    }
+                }
+                match choice.draw(&engine, logits) {
+                    Ok(token) if feed.draft.get(row) == Some(&token) => matched[i] += 1,
+                    Ok(_) => {}
+                    Err(error) => choice.fail(error),
+                }
+                self.load.generated_tokens += 1;
+            }
+        }
+        for (feed, matched) in feeds.iter().zip(matched) {
+            let choice = &mut self.running[feed.at];
+            let drafted = feed.draft.len();
+            // What was guessed wrong leaves no trace.
+            let known = choice.kv.len().min(choice.tokens.len() - 1);
+            if drafted > 0 {
+                self.cache.truncate(&mut choice.kv, known);
+                choice.guesses.learn(drafted, matched);
+                choice.turn.completion.usage.drafted_tokens += drafted;
+                choice.turn.completion.usage.accepted_tokens += matched;
+                self.load.drafted_tokens += drafted as u64;
+                self.load.accepted_tokens += matched as u64;
+            }
+        }
+        self.running.extend(newborn);
+        for choice in &mut self.running {
+            if let Some(draft) = &mut self.draft {
+                draft.settle(&choice.tokens, &mut choice.guesses);
+            }
+            tell(choice, updates);
+            if let (Some(masks), None) = (&self.masks, choice.over)
+                && let Some(guard) = choice.guard()
+            {
+                guard.prepare(masks);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Moves what a choice has to tell into the list.
+fn tell(choice: &mut Choice, updates: &mut Vec<Update>) {
+    let (request, index) = (choice.job.id, choice.index);
+    let mut push = |event| updates.push(Update { request, choice: index, event });
+    for delta in choice.turn.take_deltas() {
+        push(Event::Delta(delta));
+    }
+    for logprob in std::mem::take(&mut choice.logprobs) {
+        push(Event::Logprob(logprob));
+    }
+}
