@@ -1,0 +1,82 @@
+/** The parts of the server's answers that this page reads. Every field may be missing. */
+
+export interface ToolCallDelta {
+  index?: number
+  id?: string
+  function?: { name?: string; arguments?: string }
+}
+
+export interface TokenLogprob {
+  token: string
+  logprob: number
+  top_logprobs?: { token: string; logprob: number }[]
+}
+
+export interface ChunkChoice {
+  index?: number
+  delta?: {
+    role?: string
+    content?: string | null
+    reasoning_content?: string | null
+    tool_calls?: ToolCallDelta[]
+  }
+  logprobs?: { content?: TokenLogprob[] | null } | null
+  finish_reason?: string | null
+}
+
+export interface Usage {
+  prompt_tokens?: number
+  completion_tokens?: number
+  total_tokens?: number
+  completion_tokens_details?: { reasoning_tokens?: number } | null
+}
+
+export interface Timings {
+  prompt_n?: number
+  prompt_ms?: number
+  prompt_per_second?: number
+  predicted_n?: number
+  predicted_ms?: number
+  predicted_per_second?: number
+  cache_n?: number
+}
+
+export interface ErrorBody {
+  message?: string
+  type?: string
+  code?: string | number | null
+  param?: string | null
+}
+
+export interface Chunk {
+  model?: string
+  choices?: ChunkChoice[]
+  usage?: Usage | null
+  timings?: Timings | null
+  error?: ErrorBody
+}
+
+export interface ChatMessage {
+  role: 'system' | 'user' | 'assistant'
+  content: string
+}
+
+/** The body of `POST /v1/chat/completions`. */
+export interface ChatRequest {
+  model?: string
+  messages: ChatMessage[]
+  stream: true
+  stream_options: { include_usage: true }
+  n?: number
+  temperature?: number
+  top_p?: number
+  top_k?: number
+  min_p?: number
+  repetition_penalty?: number
+  max_tokens?: number
+  seed?: number
+  thinking_budget?: number
+  chat_template_kwargs?: { enable_thinking: boolean }
+  logprobs?: true
+  top_logprobs?: number
+}

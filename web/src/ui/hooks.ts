@@ -1,0 +1,46 @@
+import { useEffect, useState } from 'preact/hooks'
+
+/** The time, while something waits for it. */
+export function useNow(active: boolean): number {
+  const [now, setNow] = useState(Date.now)
+  useEffect(() => {
+    if (!active) return
+    setNow(Date.now())
+    const timer = setInterval(() => setNow(Date.now()), 200)
+    return () => clearInterval(timer)
+  }, [active])
+  return now
+}
+
+export function useMedia(query: string): boolean {
+  const [matches, setMatches] = useState(() => matchMedia(query).matches)
+  useEffect(() => {
+    const media = matchMedia(query)
+    const listen = () => setMatches(media.matches)
+    listen()
+    media.addEventListener('change', listen)
+    return () => media.removeEventListener('change', listen)
+  }, [query])
+  return matches
+}
+
+/** Puts text on the clipboard; without https the old way is the only one. */
+export async function copyText(text: string): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(text)
+  } catch {
+    const area = document.createElement('textarea')
+    area.value = text
+    area.style.position = 'fixed'
+    area.style.opacity = '0'
+    const host = document.querySelector('dialog[open]') ?? document.body
+    const focused = document.activeElement
+    host.append(area)
+    area.select()
+    document.execCommand('copy')
+    area.remove()
+    if (focused instanceof HTMLElement) focused.focus()
+  }
+}
+
+export const onMac = /mac|iphone|ipad/i.test(navigator.platform)

@@ -1,0 +1,53 @@
+import { readFileSync } from 'node:fs'
+import { defineConfig, type Plugin } from 'vite'
+import { handle } from './mock/server.mjs'
+
+/** What the page may do; the server sends the same as a header. */
+const CSP =
+  "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+
+/** The built page carries its policy with it, whoever serves it. */
+const csp: Plugin = {
+  name: 'csp',
+  apply: 'build',
+  transformIndexHtml: () => [
+    { tag: 'meta', attrs: { 'http-equiv': 'Content-Security-Policy', content: CSP }, injectTo: 'head-prepend' },
+  ],
+}
+
+/** KaTeX names every font in three formats; all browsers that run this page read woff2. */
+const woff2Only: Plugin = {
+  name: 'woff2-only',
+  enforce: 'pre',
+  load(id) {
+    const path = id.split('?')[0]!
+    if (!path.endsWith('katex.min.css')) return
+    return readFileSync(path, 'utf8').replace(/,url\([^)]*\.(?:woff|ttf)\) format\("[a-z]+"\)/g, '')
+  },
+}
+
+/** `npm run dev` talks to the mock, or to the server named by PONDER_URL. */
+const target = process.env.PONDER_URL
+const mock: Plugin = {
+  name: 'mock',
+  apply: 'serve',
+  configureServer(server) {
+    if (target || process.env.VITEST) return
+    server.middlewares.use((request, response, next) => {
+      handle(request, response).then((done) => done || next(), next)
+    })
+  },
+}
+
+export default defineConfig({
+  base: './',
+  plugins: [csp, woff2Only, mock],
+  server: { proxy: target ? { '/v1': target, '/health': target } : {} },
+  build: {
+    target: ['chrome123', 'firefox120', 'safari17.5'], // the first with light-dark()
+    assetsInlineLimit: 0, // the policy allows no data: fonts
+    modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 700,
+  },
+  test: { include: ['test/**/*.test.{ts,tsx}'], environment: 'jsdom' },
+} as Parameters<typeof defineConfig>[0])
