@@ -113,7 +113,7 @@ const en = {
   top_k: 'Top-k',
   min_p: 'Min-p',
   repetition_penalty: 'Repetition penalty',
-  max_tokens: 'Most tokens',
+  max_tokens: 'Max tokens',
   seed: 'Seed',
   logprobs: 'Ask for token probabilities',
   logprobsHint: 'Shows how sure the model was of each token, and what else it could have written.',

@@ -53,7 +53,8 @@ export function renderBlock(block: Block, labels: RenderLabels): DocumentFragmen
   })
   for (const link of fragment.querySelectorAll('a')) {
     const href = link.getAttribute('href')
-    if (href) link.href = restore(href)
+    // The marks are percent-encoded by now; what comes back stands behind the scheme that was checked.
+    if (href) link.setAttribute('href', restore(href.replace(/%EE%80%8([01])/g, (_, end) => (end === '0' ? '\uE000' : '\uE001'))))
     link.target = '_blank'
     link.rel = 'noopener noreferrer nofollow'
   }
@@ -120,8 +121,9 @@ function formulas(root: DocumentFragment): void {
   }
   for (const text of texts) {
     text.replaceWith(
-      ...unprotect(text.data).map((piece) => {
-        if (typeof piece === 'string') return piece
+      ...unprotect(text.data).map((piece, at) => {
+        // No line starts with the comma after a formula.
+        if (typeof piece === 'string') return at > 0 && /^[,.;:!?)\]%]/.test(piece) ? `\u2060${piece}` : piece
         if (!katex) return piece.source
         const span = document.createElement('span')
         span.className = piece.display ? 'formula display' : 'formula'

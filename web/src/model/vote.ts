@@ -33,6 +33,7 @@ export function normalize(answer: string): string {
     .replace(/\\text(?:bf|rm|it)?\s*\{([^{}]*)\}/g, '$1')
     .replace(/\\left|\\right|\\[,;:! ]/g, '')
     .replace(/\\d?frac/g, '\\frac')
+    .replace(/\{,\}/g, ',')
     .replace(/[*_`$]|\\[()[\]]/g, '')
     .replace(/(\d),(?=\d{3}\b)/g, '$1')
     .replace(/\s+/g, '')

@@ -29,8 +29,7 @@ export function Answers({ conversation, node, branches, busy, onRegenerate }: An
   const agreeing = many && !running ? (node.vote ?? majority(node.answers))?.members : undefined
   return (
     <article class={`turn answer ${many ? 'many' : ''}`} aria-label={t('answer')} aria-busy={running} data-status={node.status}>
-      {many && <VoteBar node={node} />}
-      <div class={many ? 'side-by-side' : ''}>
+      <div class={many ? 'side-by-side' : ''} data-n={many ? node.answers.length : undefined}>
         {node.answers.map((answer, at) => (
           <AnswerView
             key={at}
@@ -42,6 +41,7 @@ export function Answers({ conversation, node, branches, busy, onRegenerate }: An
           />
         ))}
       </div>
+      {many && <VoteBar node={node} />}
       {node.failure && <FailureView node={node} busy={busy} onRetry={() => retry(conversation, node)} />}
       {!running && (
         <footer class="turn-foot">
@@ -149,8 +149,8 @@ function Rate({ answer, live, shown }: { answer: Answer; live: boolean; shown: b
   const seconds = ((live ? now : (answer.lastAt ?? now)) - answer.firstAt) / 1000
   return (
     <span class="rate">
-      {seconds > 0.2 && tokens > 1 && `${t('perSecond', { n: t.number((tokens - 1) / seconds, 1) })} · `}
-      {t('tokens', { n: tokens })}
+      {seconds > 0.2 && tokens > 1 && t('perSecond', { n: t.number((tokens - 1) / seconds, 1) })}
+      {!live && ` · ${t('tokens', { n: tokens })}`}
     </span>
   )
 }

@@ -58,8 +58,8 @@ export function Tokens({ tokens }: { tokens: TokenProb[] }) {
     <div class="tokens">
       <p class="legend" aria-hidden="true">
         <span>{t('legend')}</span>
-        {['≥ 90', '70', '50', '25', '0'].map((text, at) => (
-          <span key={text} class={`token p${at}`}>{`${text} %`}</span>
+        {[...LIMITS, 0].map((limit, at) => (
+          <span key={limit} class={`token p${at}`}>{`≥ ${t.percent(limit)}`}</span>
         ))}
       </p>
       <div

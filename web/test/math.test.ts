@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest'
+import { protect, restore, split, unprotect } from '../src/markdown/math'
+
+/** Formulas in `<…>` (`<<…>>` for display), the rest as it is. */
+const marked = (text: string): string =>
+  split(text)
+    .map((piece) => (typeof piece === 'string' ? piece : piece.display ? `<<${piece.tex}>>` : `<${piece.tex}>`))
+    .join('')
+
+describe('split', () => {
+  it.each([
+    ['one $x$ two $y_1$', 'one <x> two <y_1>'],
+    ['$$\\sum_k k$$', '<<\\sum_k k>>'],
+    ['\\(a\\) and \\[b\\]', '<a> and <<b>>'],
+    ['over\n$$\na\n\nb\n$$\nlines', 'over\n<<\na\n\nb\n>>\nlines'],
+    ['a $x\ny$ b', 'a <x\ny> b'],
+    ['\\frac in $\\frac{1}{2}$', '\\frac in <\\frac{1}{2}>'],
+    ['$\\$5$', '<\\$5>'],
+    ['$\\text{a \\(b\\)}$', '<\\text{a \\(b\\)}>'],
+    ['**$x$**', '**<x>**'],
+  ])('finds formulas: %j', (text, expected) => expect(marked(text)).toBe(expected))
+
+  it.each([
+    'It costs $5 and then $10.',
+    'From $5 to 6$7',
+    'escaped \\$x$',
+    '`$x$` and ``a ` $y$ b``',
+    '```\n$x$\n```',
+    '~~~tex\n$$x$$\n~~~',
+    '- item\n  ```sh\n  echo $HOME $PATH\n  ```',
+    '```\nnot closed $x$',
+    '$x without end',
+    '$a\n\nb$',
+    '$$ without end',
+    '\\( without end',
+    '$ x $',
+    '$$$$',
+    'a\\\\(b\\\\)',
+    '$HOME/`x`/$PATH',
+  ])('leaves alone: %j', (text) => expect(marked(text)).toBe(text))
+
+  it('goes on after code', () => {
+    expect(marked('```\n$x$\n```\nthen $y$ and `$z$`')).toBe('```\n$x$\n```\nthen <y> and `$z$`')
+    expect(marked('a lone ` tick and $x$')).toBe('a lone ` tick and <x>')
+    expect(marked('```js``` is inline, $x$')).toBe('```js``` is inline, <x>')
+  })
+
+  it('loses nothing', () => {
+    const texts = ['$x$', 'a $$b$$ c', '`$`$', '\\[x', '$$x$ y$$', '\\(a\\]b\\)', '$1$2$3$', '\\', '$', '`', '\n$\n']
+    for (const text of texts) expect(restore(protect(text))).toBe(text)
+  })
+})
+
+describe('protect', () => {
+  it('hides what Markdown would read as its own', () => {
+    expect(protect('$a_b * c|d \\\\ e_f$')).not.toMatch(/[_*|\\$]/)
+  })
+
+  it('takes marks out that a model writes itself', () => {
+    expect(unprotect(protect('\uE0000\uE001'))).toEqual(['0'])
+  })
+})
