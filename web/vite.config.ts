@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
-import { defineConfig, type Plugin } from 'vite'
+import type { Plugin } from 'vite'
+import { defineConfig } from 'vitest/config'
 import { handle } from './mock/server.mjs'
 
 /** What the page may do; the server sends the same as a header. */
@@ -13,6 +14,32 @@ const csp: Plugin = {
   transformIndexHtml: () => [
     { tag: 'meta', attrs: { 'http-equiv': 'Content-Security-Policy', content: CSP }, injectTo: 'head-prepend' },
   ],
+}
+
+/**
+ * The script that must run before the first paint, as a file of its own: it can be neither a module,
+ * which waits for the document, nor inline, which the policy forbids.
+ */
+function theme(): Plugin {
+  const source = readFileSync(new URL('./src/theme.js', import.meta.url), 'utf8')
+  let building = false
+  let file = ''
+  return {
+    name: 'theme',
+    configResolved(config) {
+      building = config.command === 'build'
+    },
+    buildStart() {
+      if (building) file = this.emitFile({ type: 'asset', name: 'theme.js', source })
+    },
+    generateBundle() {
+      file = this.getFileName(file)
+    },
+    transformIndexHtml: {
+      order: 'post',
+      handler: () => [{ tag: 'script', injectTo: 'head', ...(building ? { attrs: { src: `./${file}` } } : { children: source }) }],
+    },
+  }
 }
 
 /** KaTeX names every font in three formats; all browsers that run this page read woff2. */
@@ -41,7 +68,7 @@ const mock: Plugin = {
 
 export default defineConfig({
   base: './',
-  plugins: [csp, woff2Only, mock],
+  plugins: [csp, theme(), woff2Only, mock],
   server: { proxy: target ? { '/v1': target, '/health': target } : {} },
   build: {
     target: ['chrome123', 'firefox120', 'safari17.5'], // the first with light-dark()
@@ -50,4 +77,4 @@ export default defineConfig({
     chunkSizeWarningLimit: 700,
   },
   test: { include: ['test/**/*.test.{ts,tsx}'], environment: 'jsdom' },
-} as Parameters<typeof defineConfig>[0])
+})

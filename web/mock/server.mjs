@@ -12,7 +12,8 @@ import { fileURLToPath } from 'node:url'
 const DIST = fileURLToPath(new URL('../dist', import.meta.url))
 const MODEL = 'mock-reasoner-1b'
 const CSP =
-  "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+  "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; " +
+  "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 const THINKING = `The question asks for the sum of the first $n$ odd numbers. Let me write a few of them down: $1$, $1+3=4$, $1+3+5=9$.
 
@@ -137,10 +138,25 @@ async function chat(request, response, options) {
   response.on('close', () => (open = false))
   for (const { index } of lanes) send({ choices: [{ index, delta: { role: 'assistant', content: '' }, finish_reason: null }] })
 
+  const prompt = tokens(JSON.stringify(ask.messages)).length
+  const prefill = options.delay * 5
+  const timings = (lane) => {
+    const ms = performance.now() - started - prefill
+    return {
+      prompt_n: prompt - Math.floor(prompt / 2),
+      prompt_ms: prefill,
+      prompt_per_second: (prompt / Math.max(1, prefill)) * 1000,
+      predicted_n: lane.queue.length,
+      predicted_ms: ms,
+      predicted_per_second: (lane.queue.length / ms) * 1000,
+      cache_n: Math.floor(prompt / 2),
+    }
+  }
+
   let reasoning = 0
   let total = 0
   let sent = 0
-  await sleep(options.delay * 5)
+  await sleep(prefill)
   while (open && lanes.some((lane) => !lane.done)) {
     for (const lane of lanes) {
       if (lane.done || lane.skip-- > 0) continue
@@ -151,15 +167,19 @@ async function chat(request, response, options) {
           const call = { name: 'calculator', arguments: '{"expression":"1+3+5"}' }
           send({ choices: [{ index: lane.index, delta: { tool_calls: [{ index: 0, id: 'call_0', type: 'function', function: call }] }, finish_reason: null }] })
         }
-        send({ choices: [{ index: lane.index, delta: {}, finish_reason: lane.cut ? 'length' : 'stop' }] })
+        const choice = { index: lane.index, delta: {}, finish_reason: lane.cut ? 'length' : 'stop' }
+        send({ choices: [choice], timings: timings(lane) })
         continue
       }
       const [field, text] = next
       total++
       if (field === 'reasoning_content') reasoning++
-      const choice = { index: lane.index, delta: { [field]: text }, finish_reason: null }
-      if (ask.logprobs) choice.logprobs = { content: [logprob(text, lane.draw, ask.top_logprobs ?? 0)] }
-      send({ choices: [choice] })
+      send({ choices: [{ index: lane.index, delta: { [field]: text }, finish_reason: null, logprobs: null }] })
+      if (ask.logprobs) {
+        // As the server does: after the text, in a chunk of its own.
+        const content = [logprob(text, lane.draw, ask.top_logprobs ?? 0)]
+        send({ choices: [{ index: lane.index, delta: {}, finish_reason: null, logprobs: { content } }] })
+      }
       if (++sent > 40 && /\berror\b/.test(question)) {
         send(problem('the model ran out of memory', 'server_error', 'out_of_memory'))
         return response.end()
@@ -168,8 +188,6 @@ async function chat(request, response, options) {
     }
     await sleep(options.delay)
   }
-  const ms = performance.now() - started
-  const prompt = tokens(JSON.stringify(ask.messages)).length
   if (ask.stream_options?.include_usage) {
     send({
       choices: [],
@@ -179,15 +197,7 @@ async function chat(request, response, options) {
         total_tokens: prompt + total,
         completion_tokens_details: { reasoning_tokens: reasoning },
       },
-      timings: {
-        prompt_n: prompt,
-        prompt_ms: options.delay * 5,
-        prompt_per_second: (prompt / Math.max(1, options.delay * 5)) * 1000,
-        predicted_n: total,
-        predicted_ms: ms,
-        predicted_per_second: (total / ms) * 1000,
-        cache_n: Math.floor(prompt / 2),
-      },
+      timings: timings(lanes[0]),
     })
   }
   response.end('data: [DONE]\n\n')

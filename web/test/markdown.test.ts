@@ -48,6 +48,11 @@ describe('renderBlock', () => {
     expect(render('| a | b |\n|---|---|\n| $|x|$ | 2 |').querySelectorAll('tbody td')).toHaveLength(2)
   })
 
+  it('keeps the alignment of columns and the number a list starts with', () => {
+    expect(render('| a |\n|--:|\n| 1 |').querySelector('td')?.getAttribute('align')).toBe('right')
+    expect(render('3. x').querySelector('ol')?.getAttribute('start')).toBe('3')
+  })
+
   it('leaves dollars in code', () => {
     const box = render('`$x$`\n\n```sh\necho $HOME $PATH\n```')
     expect(box.querySelectorAll('.katex')).toHaveLength(0)

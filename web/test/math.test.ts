@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { protect, restore, split, unprotect } from '../src/markdown/math'
+import { GrowingProtection, protect, restore, split, unprotect } from '../src/markdown/math'
 
 /** Formulas in `<…>` (`<<…>>` for display), the rest as it is. */
 const marked = (text: string): string =>
@@ -48,6 +48,26 @@ describe('split', () => {
   it('loses nothing', () => {
     const texts = ['$x$', 'a $$b$$ c', '`$`$', '\\[x', '$$x$ y$$', '\\(a\\]b\\)', '$1$2$3$', '\\', '$', '`', '\n$\n']
     for (const text of texts) expect(restore(protect(text))).toBe(text)
+  })
+})
+
+describe('GrowingProtection', () => {
+  const texts = [
+    'a $x$\n\nb $$y\n\nz$$ c\n\n`$q$`\n\n```\n$x$\n\n$y$\n```\n\nend $e$\n\n',
+    '$$ never closed\n\nthen $x$\n\nand $y$\n\nuntil here $$ $z$\n\n$w$\n\n',
+    '\\[ open\n\n$a$\n\n\\]\n\n$b$\n\n\uE000 and $c$\n\n$d$\n\nline\\\n```\n$e$\n```\n\n$f$',
+    '\n\n\n  \n\t\n$x$\n\n',
+  ]
+  it('is the same in pieces as at once', () => {
+    for (const text of texts) {
+      for (const size of [1, 2, 5, 11]) {
+        const growing = new GrowingProtection()
+        for (let end = 0; end < text.length; end += size) {
+          expect(growing.update(text.slice(0, end))).toBe(protect(text.slice(0, end)))
+        }
+        expect(growing.update(text)).toBe(protect(text))
+      }
+    }
   })
 })
 

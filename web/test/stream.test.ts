@@ -55,6 +55,29 @@ describe('applyChunk', () => {
     expect(answer!.contentProbs.map(([token]) => token)).toEqual(['b', 'c'])
   })
 
+  it('knows where probabilities belong that come in chunks of their own', () => {
+    const only = (token: string) => delta({}, 0, { logprobs: { content: [{ token, logprob: -1 }] } })
+    const [answer] = run([
+      only('<think>'),
+      delta({ reasoning_content: 'a' }),
+      only('a'),
+      only('</think>'),
+      delta({ content: 'b' }),
+      only('b'),
+    ]).answers
+    expect(answer!.reasoningProbs.map(([token]) => token)).toEqual(['<think>', 'a', '</think>'])
+    expect(answer!.contentProbs.map(([token]) => token)).toEqual(['b'])
+  })
+
+  it('takes the figures of each of several answers', () => {
+    const { answers } = run([
+      delta({ content: 'a' }, 1),
+      { ...delta({}, 1, { finish_reason: 'stop' }), timings: { predicted_n: 5, predicted_per_second: 3 } },
+    ], 2)
+    expect(answers[1]).toMatchObject({ contentTokens: 5, timings: { predicted_per_second: 3 } })
+    expect(answers[0]!.timings).toBeNull()
+  })
+
   it('takes the counts from the server', () => {
     const usage = { prompt_tokens: 3, completion_tokens: 10, completion_tokens_details: { reasoning_tokens: 7 } }
     const done = run([delta({ content: 'a' }), { choices: [], usage, timings: { predicted_per_second: 5 } }])

@@ -1,5 +1,5 @@
 import { Marked, type Token, type TokensList } from 'marked'
-import { protect } from './math'
+import { GrowingProtection } from './math'
 
 /** Tags without attributes that models write and that can do no harm; other HTML is shown as text. */
 const PLAIN_TAG = /^<(?:br\s*\/?|\/?(?:sub|sup|kbd|mark|u|b|i|em|strong|s))>$/i
@@ -34,11 +34,12 @@ const UNSETTLED = 3
  * Markdown that grows at its end: each update lexes only what may have changed.
  */
 export class GrowingMarkdown {
+  private protection = new GrowingProtection()
   private settled = ''
   private blocks: Block[] = []
 
   update(source: string): Block[] {
-    const text = protect(source).replace(/\r\n?/g, '\n')
+    const text = this.protection.update(source).replace(/\r\n?/g, '\n')
     if (!text.startsWith(this.settled)) {
       this.settled = ''
       this.blocks = []

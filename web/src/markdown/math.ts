@@ -25,10 +25,44 @@ export interface Formula {
 export type Piece = string | Formula
 
 /** Text with every formula outside code replaced by its mark. */
-export function protect(text: string): string {
-  return split(text)
-    .map((piece) => (typeof piece === 'string' ? piece : mark(piece)))
-    .join('')
+export const protect = (text: string): string => joined(split(text))
+
+const joined = (pieces: Piece[]): string =>
+  pieces.map((piece) => (typeof piece === 'string' ? piece : mark(piece))).join('')
+
+/** `protect` for text that grows at its end: reads again only what more text may change. */
+export class GrowingProtection {
+  private source = ''
+  private settled = ''
+
+  update(source: string): string {
+    if (!source.startsWith(this.source)) {
+      this.source = ''
+      this.settled = ''
+    }
+    const tail = source.slice(this.source.length)
+    const clean = tail.replace(MARKS, '')
+    const { pieces, settled } = scan(clean)
+    if (settled === 0 || clean !== tail) return this.settled + joined(pieces)
+
+    const before: Piece[] = []
+    let length = 0
+    while (length < settled) {
+      const piece = pieces.shift()!
+      const size = typeof piece === 'string' ? piece.length : piece.source.length
+      if (typeof piece === 'string' && length + size > settled) {
+        // The boundary lies within text, never within a formula.
+        before.push(piece.slice(0, settled - length))
+        pieces.unshift(piece.slice(settled - length))
+        break
+      }
+      before.push(piece)
+      length += size
+    }
+    this.source += tail.slice(0, settled)
+    this.settled += joined(before)
+    return this.settled + joined(pieces)
+  }
 }
 
 /** Text that may hold marks, cut into text and formulas. */
@@ -63,19 +97,28 @@ const toHex = (text: string): string =>
 const fromHex = (hex: string): string =>
   (hex.match(/.{4}/g) ?? []).map((unit) => String.fromCharCode(parseInt(unit, 16))).join('')
 
+/** What only `protect` may write. */
+const MARKS = /[\uE000\uE001]/g
+
 const FENCE = /^[ \t]*(?:(?:>|[-*+]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})/
+const BLANK_LINE = /^[ \t]*\n/
 const INTERESTING = /[`\\$]/g
 
 /** Markdown cut into text (code included) and formulas. */
-export function split(source: string): Piece[] {
-  // A model that writes our marks gets them taken out.
-  const text = source.replace(/[\uE000\uE001]/g, '')
+export const split = (source: string): Piece[] => scan(source.replace(MARKS, '')).pieces
+
+/** The pieces, and where the last paragraph begins before which all is decided. */
+function scan(text: string): { pieces: Piece[]; settled: number } {
   const pieces: Piece[] = []
   let from = 0
   let at = 0
   let lineStart = true
+  let settled = 0
+  let open = false // a delimiter that what comes may still close
   while (at < text.length) {
     if (lineStart) {
+      const blank = BLANK_LINE.test(text.slice(at, at + 80))
+      if (blank && !open) settled = text.indexOf('\n', at) + 1
       const end = fenceEnd(text, at)
       if (end > at) {
         at = end
@@ -103,14 +146,15 @@ export function split(source: string): Piece[] {
       pieces.push(formula)
       at += formula.source.length
       from = at
-    } else if (text.startsWith('$$', at) || text[at] === '\\') {
+    } else if (text.startsWith('$$', at) || (text[at] === '\\' && text[at + 1] !== '\n')) {
+      open ||= text[at] === '$' || text[at + 1] === '['
       at += 2 // an escaped character, or a delimiter that nothing closes
     } else {
       at += 1
     }
   }
   if (from < text.length) pieces.push(text.slice(from))
-  return pieces
+  return { pieces, settled }
 }
 
 /** Where the fenced code that starts at `at` ends; `at` if there is none. */

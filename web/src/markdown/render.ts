@@ -47,6 +47,7 @@ export function renderBlock(block: Block, labels: RenderLabels): DocumentFragmen
     ALLOWED_TAGS,
     ALLOWED_ATTR: ['href', 'title', 'align', 'start', 'class'],
     ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
+    ADD_URI_SAFE_ATTR: ['align', 'start'], // no addresses, so not held against the expression
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
     RETURN_DOM_FRAGMENT: true,

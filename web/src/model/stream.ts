@@ -1,4 +1,4 @@
-import type { Chunk, ChunkChoice, TokenLogprob } from '../api/types'
+import type { Chunk, ChunkChoice, Timings, TokenLogprob } from '../api/types'
 import { emptyAnswer } from './tree'
 import type { Answer, AssistantNode, TokenProb, ToolCall } from './types'
 import { majority } from './vote'
@@ -13,7 +13,9 @@ export function applyChunk(node: AssistantNode, chunk: Chunk, now: number): Assi
     const index = choice.index ?? 0
     if (!Number.isInteger(index) || index < 0 || index >= MOST_ANSWERS) continue
     while (answers.length <= index) answers.push(emptyAnswer())
-    answers[index] = applyChoice(answers[index]!, choice, now)
+    let answer = applyChoice(answers[index]!, choice, now)
+    if (choice.finish_reason && chunk.timings) answer = measured(answer, chunk.timings)
+    answers[index] = answer
   }
   let next: AssistantNode = {
     ...node,
@@ -24,6 +26,12 @@ export function applyChunk(node: AssistantNode, chunk: Chunk, now: number): Assi
   }
   if (chunk.usage && answers.length === 1) next = { ...next, answers: [counted(answers[0]!, chunk)] }
   return next
+}
+
+/** What the server measured for one of several answers. */
+function measured(answer: Answer, timings: Timings): Answer {
+  const total = timings.predicted_n ?? answer.reasoningTokens + answer.contentTokens
+  return { ...answer, timings, contentTokens: Math.max(0, total - answer.reasoningTokens) }
 }
 
 /** The counts of a single answer, as the server has them. */
@@ -38,18 +46,25 @@ function counted(answer: Answer, chunk: Chunk): Answer {
 function applyChoice(answer: Answer, choice: ChunkChoice, now: number): Answer {
   const next = { ...answer }
   const delta = choice.delta ?? {}
-  const probs = choice.logprobs?.content
   if (delta.reasoning_content) {
+    if (!next.reasoning && !next.content) {
+      // What came before any text was the tag that opens the thinking.
+      next.reasoningProbs = next.contentProbs
+      next.contentProbs = []
+    }
     next.reasoning += delta.reasoning_content
     next.reasoningTokens += 1
-    if (probs && !delta.content) next.reasoningProbs = next.reasoningProbs.concat(probs.map(prob))
   }
   if (delta.content) {
     next.content += delta.content
     next.contentTokens += 1
   }
-  if (probs && (delta.content || !delta.reasoning_content)) {
-    next.contentProbs = next.contentProbs.concat(probs.map(prob))
+  const probs = choice.logprobs?.content?.map(prob)
+  if (probs?.length) {
+    // They may come in a chunk of their own, after the text.
+    const thinking = next.reasoning !== '' && next.answerAt === null && !delta.content
+    if (thinking) next.reasoningProbs = next.reasoningProbs.concat(probs)
+    else next.contentProbs = next.contentProbs.concat(probs)
   }
   if (delta.tool_calls) {
     const calls: ToolCall[] = next.toolCalls.slice()

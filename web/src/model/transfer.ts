@@ -121,6 +121,7 @@ function answer(value: unknown): Answer {
     firstAt: time(from.firstAt),
     answerAt: time(from.answerAt),
     lastAt: time(from.lastAt),
+    timings: counts(from.timings),
     reasoningProbs: array(from.reasoningProbs).map(tokenProb),
     contentProbs: array(from.contentProbs).map(tokenProb),
   }

@@ -1,5 +1,5 @@
 import { newId } from './id'
-import type { AssistantNode, Conversation, Node, UserNode } from './types'
+import type { Answer, AssistantNode, Conversation, Node, UserNode } from './types'
 
 /**
  * The tree of a conversation. Nothing here changes what it is given: a new conversation comes
@@ -132,7 +132,7 @@ export function assistantNode(
   }
 }
 
-export const emptyAnswer = () => ({
+export const emptyAnswer = (): Answer => ({
   reasoning: '',
   content: '',
   toolCalls: [],
@@ -142,6 +142,7 @@ export const emptyAnswer = () => ({
   firstAt: null,
   answerAt: null,
   lastAt: null,
+  timings: null,
   reasoningProbs: [],
   contentProbs: [],
 })

@@ -28,6 +28,8 @@ export interface Answer {
   firstAt: number | null
   answerAt: number | null
   lastAt: number | null
+  /** What the server measured for this answer. */
+  timings: Timings | null
   reasoningProbs: TokenProb[]
   contentProbs: TokenProb[]
 }

@@ -13,7 +13,7 @@ export type Theme = 'auto' | 'light' | 'dark'
 export type Dialog =
   | { kind: 'settings' }
   | { kind: 'help' }
-  | { kind: 'key'; wrong: boolean }
+  | { kind: 'key'; why: 'wanted' | 'wrong' | null }
   | { kind: 'rename'; id: string }
   | { kind: 'remove'; id: string }
 
@@ -240,7 +240,7 @@ export async function connect(): Promise<void> {
   } catch (error) {
     if (error instanceof ApiError && error.fault === 'unauthorized') {
       store.set({ server: 'up' })
-      openDialog({ kind: 'key', wrong: key !== '' })
+      openDialog({ kind: 'key', why: key ? 'wrong' : 'wanted' })
     } else if (error instanceof ApiError && error.fault === 'network') serverLost()
   }
 }

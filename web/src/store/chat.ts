@@ -97,7 +97,7 @@ function failed(node: AssistantNode, error: unknown): AssistantNode {
       ? { fault: error.fault, message: error.message }
       : { fault: 'server', message: String(error) }
   if (failure.fault === 'network' || failure.fault === 'cut') serverLost()
-  if (failure.fault === 'unauthorized') openDialog({ kind: 'key', wrong: store.get().key !== '' })
+  if (failure.fault === 'unauthorized') openDialog({ kind: 'key', why: store.get().key ? 'wrong' : 'wanted' })
   return finish(node, 'failed', failure)
 }
 

@@ -140,16 +140,18 @@ function Waiting({ since }: { since: number }) {
   )
 }
 
-/** Tokens per second of one answer, by the page's own clock. */
+/** Tokens per second of one answer, by the page's own clock until the server tells. */
 function Rate({ answer, live, shown }: { answer: Answer; live: boolean; shown: boolean }) {
   const t = useT()
   const now = useNow(live)
   const tokens = answer.reasoningTokens + answer.contentTokens
   if (!shown || answer.firstAt === null) return null
   const seconds = ((live ? now : (answer.lastAt ?? now)) - answer.firstAt) / 1000
+  const measured = answer.timings?.predicted_per_second
+  const perSecond = measured ?? (seconds > 0.2 && tokens > 1 ? (tokens - 1) / seconds : undefined)
   return (
     <span class="rate">
-      {seconds > 0.2 && tokens > 1 && t('perSecond', { n: t.number((tokens - 1) / seconds, 1) })}
+      {perSecond !== undefined && t('perSecond', { n: t.number(perSecond, 1) })}
       {!live && ` · ${t('tokens', { n: tokens })}`}
     </span>
   )
@@ -158,7 +160,9 @@ function Rate({ answer, live, shown }: { answer: Answer; live: boolean; shown: b
 /** What the server measured. */
 function Stats({ node }: { node: AssistantNode }) {
   const t = useT()
-  const { usage, timings } = node
+  const { usage } = node
+  // The server's figures are those of one answer; several are clocked here.
+  const timings = node.answers.length === 1 ? node.timings : null
   const parts: string[] = []
   const own = ownCount(node)
   const total = usage?.completion_tokens ?? timings?.predicted_n ?? own.tokens
@@ -169,9 +173,9 @@ function Stats({ node }: { node: AssistantNode }) {
   if (perSecond !== undefined) parts.push(t('perSecond', { n: t.number(perSecond, 1) }))
   parts.push(thinking ? t('tokensThinking', { n: total, thinking }) : t('tokens', { n: total }))
   if (ms) parts.push(t('seconds', { n: t.number(ms / 1000, 1) }))
-  const prompt = usage?.prompt_tokens ?? timings?.prompt_n
-  if (prompt !== undefined) {
-    const cached = timings?.cache_n
+  const cached = node.timings?.cache_n
+  const prompt = usage?.prompt_tokens ?? (node.timings?.prompt_n ?? 0) + (cached ?? 0)
+  if (prompt) {
     parts.push(cached ? t('promptCached', { n: prompt, cached }) : t('promptTokens', { n: prompt }))
   }
   return (

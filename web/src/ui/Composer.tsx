@@ -6,6 +6,7 @@ import type { Attachment } from '../model/types'
 import { notify, setSettings, store, useApp, useT } from '../store/app'
 import { send, stop } from '../store/chat'
 import { Attachments } from './Attachments'
+import { useGrowing } from './hooks'
 import { Icon, IconButton } from './icons'
 
 interface Draft {
@@ -25,9 +26,12 @@ export function Composer() {
   const [drafts, setDrafts] = useState<Record<string, Draft>>({})
   const [dropping, setDropping] = useState(false)
   const picker = useRef<HTMLInputElement>(null)
+  const area = useRef<HTMLTextAreaElement>(null)
   const draft = drafts[current ?? ''] ?? EMPTY
   const setDraft = (change: (draft: Draft) => Draft): void =>
     setDrafts((all) => ({ ...all, [current ?? '']: change(all[current ?? ''] ?? EMPTY) }))
+
+  useGrowing(area, draft.text)
 
   const attach = async (files: Iterable<File>): Promise<void> => {
     for (const file of [...files]) {
@@ -90,6 +94,7 @@ export function Composer() {
         />
         <textarea
           id={MESSAGE_FIELD}
+          ref={area}
           class="growing"
           rows={1}
           dir="auto"

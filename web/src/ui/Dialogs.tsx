@@ -15,7 +15,7 @@ export function Dialogs() {
     case 'help':
       return <HelpDialog />
     case 'key':
-      return <KeyDialog wrong={dialog.wrong} />
+      return <KeyDialog why={dialog.why} />
     case 'rename':
       return <RenameDialog key={dialog.id} id={dialog.id} />
     case 'remove':
@@ -53,7 +53,7 @@ function HelpDialog() {
   )
 }
 
-function KeyDialog({ wrong }: { wrong: boolean }) {
+function KeyDialog({ why }: { why: 'wanted' | 'wrong' | null }) {
   const t = useT()
   const id = useId()
   const [key, change] = useState(store.get().key)
@@ -69,7 +69,7 @@ function KeyDialog({ wrong }: { wrong: boolean }) {
     <Dialog title={t('apiKey')} onClose={close}>
       <form onSubmit={submit}>
         <div class="field">
-          <label for={id}>{t('errorUnauthorized')}</label>
+          <label for={id}>{t('apiKey')}</label>
           <input
             id={id}
             type="password"
@@ -77,11 +77,12 @@ function KeyDialog({ wrong }: { wrong: boolean }) {
             data-autofocus
             value={key}
             aria-describedby={`${id}-hint`}
-            aria-invalid={wrong}
+            aria-invalid={why === 'wrong'}
             onInput={(event) => change(event.currentTarget.value)}
           />
           <p class="hint" id={`${id}-hint`}>
-            {wrong && <strong class="wrong">{t('apiKeyWrong')} </strong>}
+            {why === 'wrong' && <strong class="wrong">{t('apiKeyWrong')} </strong>}
+            {why === 'wanted' && `${t('errorUnauthorized')} `}
             {t('apiKeyHint')}
           </p>
         </div>

@@ -5,6 +5,7 @@ import { useT } from '../store/app'
 import { Attachments } from './Attachments'
 import { Branches } from './Branches'
 import { CopyButton } from './CopyButton'
+import { useGrowing } from './hooks'
 import { IconButton } from './icons'
 
 interface Props {
@@ -45,6 +46,7 @@ function Editor({ conversation, node, busy, onDone }: Omit<Props, 'branches'> & 
   const [text, setText] = useState(node.text)
   const [files, setFiles] = useState<Attachment[]>(node.attachments)
   const area = useRef<HTMLTextAreaElement>(null)
+  useGrowing(area, text)
   useLayoutEffect(() => {
     area.current?.focus()
     area.current?.setSelectionRange(text.length, text.length)

@@ -58,7 +58,7 @@ export function SettingsDialog() {
         </div>
       </fieldset>
       <div class="row end">
-        <button type="button" class="button quiet" onClick={() => openDialog({ kind: 'key', wrong: false })}>
+        <button type="button" class="button quiet" onClick={() => openDialog({ kind: 'key', why: null })}>
           {t('apiKey')} …
         </button>
         <button type="button" class="button quiet" onClick={() => setSettings(DEFAULTS)}>

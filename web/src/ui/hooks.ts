@@ -1,4 +1,5 @@
-import { useEffect, useState } from 'preact/hooks'
+import { type RefObject } from 'preact'
+import { useEffect, useLayoutEffect, useState } from 'preact/hooks'
 
 /** The time, while something waits for it. */
 export function useNow(active: boolean): number {
@@ -22,6 +23,18 @@ export function useMedia(query: string): boolean {
     return () => media.removeEventListener('change', listen)
   }, [query])
   return matches
+}
+
+const sizesItself = CSS.supports('field-sizing', 'content')
+
+/** A text field as high as its text, in browsers that do not know how by themselves. */
+export function useGrowing(field: RefObject<HTMLTextAreaElement | null>, text: string): void {
+  useLayoutEffect(() => {
+    const area = field.current
+    if (sizesItself || !area) return
+    area.style.height = 'auto'
+    area.style.height = `${area.scrollHeight + area.offsetHeight - area.clientHeight}px`
+  }, [text])
 }
 
 /** Puts text on the clipboard; without https the old way is the only one. */
