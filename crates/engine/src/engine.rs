@@ -127,10 +127,38 @@ impl Engine {
         tools: Option<&serde_json::Value>,
         extra: serde_json::Map<String, serde_json::Value>,
     ) -> Result<Request, Error> {
+        let prompt = self.render(messages, tools, extra)?;
+        let tags = self.tags();
+        Ok(Request {
+            start: self.template.start_after(&prompt),
+            thinking_close: format!("\n{}\n\n", tags.thinking.1),
+            tags,
+            prompt: self.encode_prompt(&prompt, Special::Parse),
+            sampling: self.defaults.clone(),
+            ..Request::default()
+        })
+    }
+
+    /// The tags that set off thinking and tool calls.
+    pub fn tags(&self) -> Tags {
         let mut tags = Tags::default();
         if let Some((open, close)) = self.template.thinking_tags() {
             tags.thinking = (open.to_owned(), close.to_owned());
         }
+        tags
+    }
+
+    /// The prompt of a conversation, as text.
+    ///
+    /// # Errors
+    /// The template refuses the conversation.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        tools: Option<&serde_json::Value>,
+        extra: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<String, Error> {
+        let tags = self.tags();
         let mut messages = messages.to_vec();
         drop_thinking(&mut messages, &tags.thinking.0, &tags.thinking.1);
         let conversation = Render {
@@ -140,15 +168,7 @@ impl Engine {
             extra,
             ..Render::default()
         };
-        let prompt = self.template.render(&conversation)?;
-        Ok(Request {
-            start: self.template.start_after(&prompt),
-            thinking_close: format!("\n{}\n\n", tags.thinking.1),
-            tags,
-            prompt: self.encode_prompt(&prompt, Special::Parse),
-            sampling: self.defaults.clone(),
-            ..Request::default()
-        })
+        Ok(self.template.render(&conversation)?)
     }
 
     /// A request that continues plain text, without a template.
@@ -162,7 +182,7 @@ impl Engine {
     }
 
     /// Tokens of a prompt, with the token every text of this model begins with, if there is one.
-    fn encode_prompt(&self, prompt: &str, special: Special) -> Vec<u32> {
+    pub fn encode_prompt(&self, prompt: &str, special: Special) -> Vec<u32> {
         let mut tokens = self.tokenizer.encode(prompt, special);
         if let Some(bos) = self.tokenizer.bos()
             && self.tokenizer.add_bos()
@@ -222,6 +242,15 @@ impl Engine {
     /// Tokens from 0 on that may be drawn; those after them are padding.
     pub(crate) fn drawable(&self) -> usize {
         self.tokenizer.vocab_size().min(self.model.vocab())
+    }
+
+    /// Makes what ends a turn impossible.
+    pub(crate) fn forbid_end(&self, logits: &mut [f32]) {
+        for end in self.tokenizer.ends_of_generation() {
+            if let Some(logit) = logits.get_mut(end as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
     }
 
     /// Tokens of a text that may hold special ones.

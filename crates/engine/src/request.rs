@@ -165,4 +165,7 @@ pub struct Completion {
     pub timings: Timings,
     /// Why generation ended.
     pub finish_reason: FinishReason,
+    /// The stop string that ended it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<String>,
 }

@@ -15,17 +15,21 @@ impl StopWatch {
         StopWatch { strings, held: String::new() }
     }
 
-    /// The text that is safe to pass on, and whether a stop string has ended it.
-    pub(crate) fn push(&mut self, text: &str) -> (String, bool) {
+    /// The text that is safe to pass on, and the stop string that has ended it, if one has.
+    pub(crate) fn push(&mut self, text: &str) -> (String, Option<&str>) {
         self.held.push_str(text);
-        let found = self.strings.iter().filter_map(|s| self.held.find(s.as_str())).min();
-        if let Some(at) = found {
+        let found = self
+            .strings
+            .iter()
+            .filter_map(|stop| Some((self.held.find(stop.as_str())?, stop.as_str())))
+            .min_by_key(|(at, _)| *at);
+        if let Some((at, stop)) = found {
             self.held.truncate(at);
-            return (std::mem::take(&mut self.held), true);
+            return (std::mem::take(&mut self.held), Some(stop));
         }
         let safe = self.held.len() - self.longest_beginning();
         let rest = self.held.split_off(safe);
-        (std::mem::replace(&mut self.held, rest), false)
+        (std::mem::replace(&mut self.held, rest), None)
     }
 
     /// What was held back when the text ends otherwise.
@@ -50,16 +54,16 @@ mod tests {
     #[test]
     fn a_stop_string_may_span_pieces() {
         let mut watch = StopWatch::new(&["STOP".to_owned(), "\n\n".to_owned()]);
-        assert_eq!(watch.push("go S"), ("go ".to_owned(), false));
-        assert_eq!(watch.push("T"), (String::new(), false));
-        assert_eq!(watch.push("AY\n"), ("STAY".to_owned(), false));
-        assert_eq!(watch.push("\nmore"), (String::new(), true));
+        assert_eq!(watch.push("go S"), ("go ".to_owned(), None));
+        assert_eq!(watch.push("T"), (String::new(), None));
+        assert_eq!(watch.push("AY\n"), ("STAY".to_owned(), None));
+        assert_eq!(watch.push("\nmore"), (String::new(), Some("\n\n")));
     }
 
     #[test]
     fn what_was_held_comes_out_at_the_end() {
         let mut watch = StopWatch::new(&["→→".to_owned(), String::new()]);
-        assert_eq!(watch.push("a→"), ("a".to_owned(), false));
+        assert_eq!(watch.push("a→"), ("a".to_owned(), None));
         assert_eq!(watch.finish(), "→");
     }
 }

@@ -136,8 +136,9 @@ impl Turn {
                 Event::Content(text) => {
                     self.thought();
                     let (text, stop) = self.stop.push(&text);
+                    self.completion.stopped_by = stop.map(str::to_owned);
                     self.content(text);
-                    if stop {
+                    if self.completion.stopped_by.is_some() {
                         self.ended = Some(FinishReason::Stop);
                     }
                 }

@@ -9,6 +9,7 @@ mod commands;
 mod engine_arg;
 mod model_arg;
 mod progress;
+mod sampling_arg;
 mod terminal;
 
 use std::io::{IsTerminal, Write};
@@ -27,6 +28,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(Box<commands::run::Args>),
+    Serve(Box<commands::serve::Args>),
     Pull(commands::pull::Args),
     List(commands::list::Args),
     Rm(commands::rm::Args),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        Command::Serve(args) => commands::serve::run(*args),
         Command::Pull(args) => commands::pull::run(args),
         Command::List(args) => commands::list::run(args),
         Command::Rm(args) => commands::rm::run(args),

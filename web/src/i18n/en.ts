@@ -1,4 +1,7 @@
-/** The interface in English; the other languages have the same keys. `{name}` is filled in. */
+/**
+ * The interface in English; the other languages have the same keys. `{name}` is filled in, and
+ * `{name|one|other}` becomes the form that goes with the number.
+ */
 const en = {
   newChat: 'New chat',
   conversations: 'Conversations',
@@ -55,7 +58,7 @@ const en = {
 
   thinking: 'Thinking',
   thought: 'Thought',
-  tokensAndSeconds: '{tokens} tokens · {seconds} s',
+  tokensAndSeconds: '{tokens} {tokens|token|tokens} · {seconds} s',
   reading: 'Reading the prompt',
   budget: 'Thinking',
   budgetLabel: 'Thinking budget in tokens',
@@ -78,8 +81,8 @@ const en = {
   language: 'Language',
 
   perSecond: '{n} tokens/s',
-  tokens: '{n} tokens',
-  tokensThinking: '{n} tokens ({thinking} thinking)',
+  tokens: '{n} {n|token|tokens}',
+  tokensThinking: '{n} {n|token|tokens} ({thinking} thinking)',
   promptTokens: 'prompt {n}',
   promptCached: 'prompt {n} ({cached} cached)',
   seconds: '{n} s',

@@ -30,6 +30,8 @@ export interface Translator {
   percent(share: number): string
 }
 
+const PLACE = /\{(\w+)(?:\|([^|}]*)\|([^|}]*))?\}/g
+
 export function translator(lang: Lang): Translator {
   const { tag } = LANGUAGES[lang]
   const formats = new Map<number, Intl.NumberFormat>()
@@ -41,11 +43,14 @@ export function translator(lang: Lang): Translator {
     }
     return format.format(value)
   }
+  const plurals = new Intl.PluralRules(tag)
   const percents = new Intl.NumberFormat(tag, { style: 'percent', maximumSignificantDigits: 3 })
   const t = (key: Key, values: Record<string, string | number> = {}): string =>
-    dictionaries[lang][key].replace(/\{(\w+)\}/g, (whole, name: string) => {
+    dictionaries[lang][key].replace(PLACE, (whole, name: string, one?: string, other?: string) => {
       const value = values[name]
-      return value === undefined ? whole : typeof value === 'number' ? number(value) : value
+      if (value === undefined) return whole
+      if (one !== undefined && other !== undefined) return plurals.select(Number(value)) === 'one' ? one : other
+      return typeof value === 'number' ? number(value) : value
     })
   return Object.assign(t, { lang, number, percent: (share: number) => percents.format(share) })
 }

@@ -75,7 +75,7 @@ export function renderBlock(block: Block, labels: RenderLabels): DocumentFragmen
     const scroll = document.createElement('div')
     scroll.className = 'table'
     scroll.tabIndex = 0
-    scroll.setAttribute('role', 'region')
+    scroll.setAttribute('role', 'group')
     scroll.setAttribute('aria-label', labels.table)
     table.replaceWith(scroll)
     scroll.append(table)
@@ -94,7 +94,7 @@ function frame(pre: Element, code: Element, labels: RenderLabels): void {
     code.innerHTML = highlighter.highlight(text, { language, ignoreIllegals: true }).value
   }
   pre.setAttribute('tabindex', '0')
-  pre.setAttribute('role', 'region')
+  pre.setAttribute('role', 'group')
   pre.setAttribute('aria-label', language ? `${labels.code}: ${language}` : labels.code)
 
   const box = document.createElement('div')

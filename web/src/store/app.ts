@@ -191,7 +191,7 @@ function settle(conversation: Conversation): Conversation {
 
 function fromHash(): void {
   const id = location.hash.slice(1)
-  store.set({ current: store.get().conversations[id] ? id : null })
+  store.set({ current: Object.hasOwn(store.get().conversations, id) ? id : null })
 }
 
 export async function begin(): Promise<void> {

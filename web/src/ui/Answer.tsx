@@ -109,7 +109,7 @@ function AnswerView({ answer, node, at, agrees, onChoose }: AnswerProps) {
   return (
     <section class={`card ${chosen ? 'chosen' : ''}`} aria-labelledby={name}>
       <header class="card-head">
-        <h3 id={name}>{t('answerN', { n: at + 1 })}</h3>
+        <h2 id={name}>{t('answerN', { n: at + 1 })}</h2>
         {agrees && (
           <span class="agrees" title={t('vote')}>
             <Icon name="check" size={14} />

@@ -58,9 +58,13 @@ export function App() {
             onClick={() => store.set({ sidebar: !sidebar })}
           />
           {!sidebar && <IconButton icon="plus" label={t('newChat')} onClick={newChat} />}
-          <p class="top-title" dir="auto">
-            {title ?? ''}
-          </p>
+          {title ? (
+            <h1 class="top-title" dir="auto">
+              {title}
+            </h1>
+          ) : (
+            <span class="top-title" />
+          )}
           <ModelSelect label={t('model')} />
           <IconButton icon="settings" label={t('settings')} onClick={() => openDialog({ kind: 'settings' })} />
         </header>

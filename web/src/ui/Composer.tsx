@@ -82,6 +82,7 @@ export function Composer() {
   return (
     <form
       class="composer"
+      aria-label={t('question')}
       onSubmit={(event) => {
         event.preventDefault()
         submit()

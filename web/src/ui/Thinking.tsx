@@ -38,7 +38,7 @@ export function Thinking({ answer, probs }: { answer: Answer; probs: boolean }) 
         hidden={!open}
         ref={body}
         tabIndex={live ? 0 : undefined}
-        role="region"
+        role="group"
         aria-label={t('thinking')}
         onScroll={(event) => {
           const { scrollTop, scrollHeight, clientHeight } = event.currentTarget

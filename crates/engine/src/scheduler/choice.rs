@@ -100,10 +100,18 @@ impl Choice {
         !self.is_reading() && self.guesses.are_on() && self.guard().is_none()
     }
 
+    /// How many more tokens must come before the one that ends the turn.
+    fn no_end(&self) -> usize {
+        match self.job.request.ignore_eos {
+            true => usize::MAX,
+            false => self.job.request.min_tokens.saturating_sub(self.generated()),
+        }
+    }
+
     /// What the draft model needs to know to guess `n` tokens.
     pub(super) fn place(&mut self, n: usize) -> Place<'_> {
-        let sampler = self.sampler.ahead();
-        Place { tokens: &self.tokens, guesses: &mut self.guesses, sampler, n }
+        let (sampler, no_end) = (self.sampler.ahead(), self.no_end());
+        Place { tokens: &self.tokens, guesses: &mut self.guesses, sampler, n, no_end }
     }
 
     pub(super) fn guard(&mut self) -> Option<&mut Guard> {
@@ -122,12 +130,8 @@ impl Choice {
             self.closing.extend(engine.encode_special(&request.thinking_close));
         }
         let plain = request.logprobs.map(|_| logits.to_vec());
-        if request.ignore_eos || self.generated() < request.min_tokens {
-            for end in engine.tokenizer().ends_of_generation() {
-                if let Some(logit) = logits.get_mut(end as usize) {
-                    *logit = f32::NEG_INFINITY;
-                }
-            }
+        if self.no_end() > 0 {
+            engine.forbid_end(logits);
         }
         let forced = self.closing.pop_front();
         let in_reasoning = self.turn.in_reasoning();

@@ -20,6 +20,8 @@ pub(crate) struct Place<'a> {
     pub(crate) sampler: Sampler,
     /// How many are wanted.
     pub(crate) n: usize,
+    /// How many tokens must come before the one that ends the turn.
+    pub(crate) no_end: usize,
 }
 
 /// The smaller model, and its memory of the texts under way.
@@ -110,6 +112,9 @@ impl Draft {
             self.logits.resize(n * vocab, 0.0);
             self.engine.model().logits(&mut self.work, 0..n, &mut self.logits);
             for (i, logits) in wanted.into_iter().zip(self.logits.chunks_exact_mut(vocab)) {
+                if round < places[i].no_end {
+                    self.engine.forbid_end(logits);
+                }
                 let token = places[i].sampler.sample(logits, None);
                 guessed[i].push(token);
                 drawn += 1;

@@ -2,7 +2,6 @@
 
 mod local;
 mod question;
-mod sampling;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -14,9 +13,9 @@ use engine::{Completion, FinishReason, Flow, Timings, Usage};
 use serde::Serialize;
 
 use self::local::{Local, Settings};
-use self::sampling::SamplingArgs;
 use crate::engine_arg::EngineArg;
 use crate::model_arg::ModelArg;
+use crate::sampling_arg::SamplingArgs;
 use crate::terminal::chat::{Answer, Chat};
 use crate::terminal::conversation::{Budget, Conversation};
 use crate::terminal::keyboard::{INTERRUPTED, Interrupt};
@@ -190,6 +189,6 @@ fn chat(local: Local, conversation: Conversation, look: Look) -> Result<ExitCode
 fn code(completion: &Completion) -> ExitCode {
     match completion.finish_reason {
         FinishReason::Cancelled => ExitCode::from(INTERRUPTED),
-        FinishReason::Stop | FinishReason::Length => ExitCode::SUCCESS,
+        FinishReason::Stop | FinishReason::Length | FinishReason::Deadline => ExitCode::SUCCESS,
     }
 }

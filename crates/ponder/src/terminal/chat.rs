@@ -113,6 +113,7 @@ impl<'a, W: Write, A: Answer> Chat<'a, W, A> {
         match completion.finish_reason {
             engine::FinishReason::Stop => {}
             engine::FinishReason::Cancelled => self.note("(stopped)")?,
+            engine::FinishReason::Deadline => self.note("(out of time)")?,
             engine::FinishReason::Length => self.note("(cut off at the limit of tokens)")?,
         }
         self.last = Some(completion);

@@ -22,6 +22,7 @@ pub fn line(usage: &Usage, timings: &Timings, reason: FinishReason) -> String {
         FinishReason::Stop => "",
         FinishReason::Length => "; cut off at the limit of tokens",
         FinishReason::Cancelled => "; stopped",
+        FinishReason::Deadline => "; out of time",
     }
 }
 

@@ -8,9 +8,9 @@ use engine::{Completion, Delta, Engine, Flow, Request, Scheduler};
 use serde_json::Map;
 use text::template::Message;
 
-use super::sampling::SamplingArgs;
 use crate::engine_arg::EngineArg;
 use crate::model_arg::ResolvedModel;
+use crate::sampling_arg::SamplingArgs;
 use crate::terminal::chat::Answer;
 use crate::terminal::conversation::{Budget, Conversation, Role, Turn};
 

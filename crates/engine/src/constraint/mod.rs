@@ -4,6 +4,8 @@
 //! requests can use. While a token's forward pass runs, a thread of its own works out which tokens
 //! may follow it ([`Guard`]), so that the mask is mostly there when the logits are.
 
+mod gbnf;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -24,6 +26,17 @@ pub enum Grammar {
     Regex(String),
     /// A context-free grammar in `llguidance`'s dialect of Lark.
     Lark(String),
+    /// A context-free grammar as llama.cpp writes them.
+    Gbnf(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+}
+
+impl Grammar {
+    /// A context-free grammar in whichever of the two notations it is written.
+    pub fn context_free(text: String) -> Grammar {
+        if text.contains("::=") { Grammar::Gbnf(text) } else { Grammar::Lark(text) }
+    }
 }
 
 /// Which part of the text a grammar describes.
@@ -80,6 +93,15 @@ impl Compiler {
             Grammar::JsonSchema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
             Grammar::Regex(regex) => TopLevelGrammar::from_regex(regex),
             Grammar::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
+            Grammar::Gbnf(gbnf) => {
+                TopLevelGrammar::from_lark(gbnf::to_lark(gbnf).map_err(Error::Grammar)?)
+            }
+            Grammar::Choice(choices) => {
+                let quoted =
+                    choices.iter().map(|c| serde_json::Value::from(c.as_str()).to_string());
+                let lark = format!("start: {}", quoted.collect::<Vec<_>>().join(" | "));
+                TopLevelGrammar::from_lark(lark)
+            }
         };
         let matcher = Matcher::new(self.factory.create_parser(grammar));
         match matcher.get_error() {

@@ -1,0 +1,188 @@
+//! `/v1/completions`: a text is continued, without a template.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::sse::Event as Sse;
+use axum::response::{IntoResponse, Response};
+use engine::{Completion, Delta, Event, Request, Update};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use text::splitter::{Start, Tags};
+use text::tokenizer::Tokenizer;
+
+use super::chat::Head;
+use super::{logprobs, usage};
+use crate::App;
+use crate::answers::{Answers, Writer, data, stream};
+use crate::body::Fields;
+use crate::chat::aside;
+use crate::error::{ApiError, Dialect};
+use crate::params::format::FormatFields;
+use crate::params::sampling::{SamplingFields, alternatives};
+use crate::prompt;
+
+#[derive(Debug, Deserialize)]
+struct CompletionFields {
+    prompt: Value,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    logprobs: Option<Value>,
+    #[serde(default)]
+    echo: Option<bool>,
+    suffix: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+/// A request that continues `prompt` as plain text.
+pub(crate) fn plain(app: &App, fields: &Fields, prompt: Vec<u32>) -> Result<Request, ApiError> {
+    let engine = app.engine();
+    let mut request = Request {
+        prompt,
+        start: Start::After,
+        tags: Tags { thinking: Default::default(), tool_call: Default::default() },
+        sampling: app.options.sampling.clone(),
+        max_tokens: app.options.max_tokens,
+        ..Request::default()
+    };
+    fields.read::<SamplingFields>()?.apply(&mut request, engine.tokenizer())?;
+    request.constraint = fields.read::<FormatFields>()?.constraint(engine)?;
+    Ok(request)
+}
+
+/// Continues one or several texts.
+pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Response, ApiError> {
+    let given: CompletionFields = fields.read()?;
+    if given.suffix.is_some_and(|suffix| !suffix.is_empty()) {
+        let message = "suffix is not supported: put the model's own fill-in-the-middle tokens into the prompt";
+        return Err(ApiError::param("suffix", message));
+    }
+    let most = match &given.logprobs {
+        None | Some(Value::Null | Value::Bool(false)) => None,
+        Some(Value::Bool(true)) => Some(0),
+        Some(n) => {
+            let n = n.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or_else(|| {
+                ApiError::param("logprobs", "logprobs must be a number of alternatives, from 0")
+            })?;
+            Some(alternatives(n, "logprobs")?)
+        }
+    };
+    let requests: Vec<Request> = {
+        let (app, value) = (app.clone(), given.prompt);
+        aside(move || {
+            let prompts = prompt::read(&app, &value)?;
+            let requests = prompts.into_iter().map(|prompt| plain(&app, &fields, prompt));
+            requests.collect::<Result<_, _>>()
+        })
+        .await?
+    };
+    let echo = given.echo.unwrap_or(false);
+    let tokenizer = Arc::clone(app.engine().tokenizer());
+    let head = Head::new(&app, "cmpl", "text_completion");
+    let mut each = Vec::new();
+    let (mut n, mut echoes) = (0, Vec::new());
+    for mut request in requests {
+        request.logprobs = most;
+        let echo = if echo { tokenizer.decode(&request.prompt) } else { String::new() };
+        echoes.extend(std::iter::repeat_n(echo, request.n));
+        n += request.n;
+        each.push((request.n, Answers::ask(&app.runtime, request)?));
+    }
+    if given.stream.unwrap_or(false) {
+        let include_usage = given.stream_options.unwrap_or_default().include_usage.unwrap_or(false);
+        let writer =
+            CompletionWriter { head, tokenizer, include_usage, echoes, finished: Vec::new() };
+        return match <[_; 1]>::try_from(each) {
+            Ok([(_, answers)]) => Ok(stream(answers, writer)),
+            Err(_) => Err(ApiError::param("stream", "several prompts can't be streamed at once")),
+        };
+    }
+    let mut completions: Vec<Completion> = Vec::with_capacity(n);
+    for (_, answers) in each {
+        completions.extend(answers.all().await?);
+    }
+    let choices: Vec<Value> = completions
+        .iter()
+        .zip(&echoes)
+        .enumerate()
+        .map(|(index, (completion, echo))| {
+            let logprobs = match completion.logprobs.is_empty() {
+                true => Value::Null,
+                false => logprobs::completions(&completion.logprobs, &tokenizer),
+            };
+            json!({
+                "index": index,
+                "text": format!("{echo}{}", completion.content),
+                "finish_reason": usage::finish_reason(completion),
+                "logprobs": logprobs,
+            })
+        })
+        .collect();
+    let mut body = head.value();
+    body["choices"] = choices.into();
+    body["usage"] = usage::usage(&completions);
+    if let [completion, ..] = completions.as_slice() {
+        body["timings"] = usage::timings(completion);
+    }
+    Ok(Json(body).into_response())
+}
+
+struct CompletionWriter {
+    head: Head,
+    tokenizer: Arc<Tokenizer>,
+    include_usage: bool,
+    /// Text that each answer begins with.
+    echoes: Vec<String>,
+    finished: Vec<Completion>,
+}
+
+impl CompletionWriter {
+    fn chunk(&mut self, index: usize, text: &str, finish: Option<&str>) -> Value {
+        let echo = std::mem::take(&mut self.echoes[index]);
+        let mut chunk = self.head.value();
+        chunk["choices"] = json!([{
+            "index": index, "text": format!("{echo}{text}"), "finish_reason": finish, "logprobs": null,
+        }]);
+        chunk
+    }
+}
+
+impl Writer for CompletionWriter {
+    fn write(&mut self, update: Update) -> Vec<Sse> {
+        let index = update.choice;
+        let chunk = match update.event {
+            Event::Delta(Delta::Content(text)) => self.chunk(index, &text, None),
+            Event::Logprob(entry) => {
+                let mut chunk = self.chunk(index, "", None);
+                chunk["choices"][0]["logprobs"] = logprobs::completions(&[entry], &self.tokenizer);
+                chunk
+            }
+            Event::Finished(completion) => {
+                let mut chunk = self.chunk(index, "", Some(usage::finish_reason(&completion)));
+                chunk["timings"] = usage::timings(&completion);
+                self.finished.push(*completion);
+                chunk
+            }
+            Event::Failed(error) => ApiError::from(error).body(Dialect::OpenAi),
+            Event::Delta(_) => return Vec::new(),
+        };
+        vec![data(&chunk)]
+    }
+
+    fn end(&mut self) -> Vec<Sse> {
+        let mut events = Vec::new();
+        if self.include_usage {
+            let mut chunk = self.head.value();
+            chunk["choices"] = json!([]);
+            chunk["usage"] = usage::usage(&self.finished);
+            events.push(data(&chunk));
+        }
+        events.push(Sse::default().data("[DONE]"));
+        events
+    }
+}

@@ -1,0 +1,7 @@
+//! OpenAI's API.
+
+pub(crate) mod chat;
+pub(crate) mod completions;
+pub(crate) mod logprobs;
+pub(crate) mod models;
+pub(crate) mod usage;
