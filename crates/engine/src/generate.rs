@@ -283,7 +283,7 @@ impl Engine {
     }
 
     fn append(&mut self, tokens: &[u32], want: Want) -> Result<(), Error> {
-        let span = Span { sequence: &mut self.sequence, tokens, want };
+        let span = Span { sequence: &mut self.sequence, tokens, want, adapter: None };
         self.model.forward(&mut self.cache, &mut [span], &mut self.work)?;
         self.cached.extend_from_slice(tokens);
         Ok(())
