@@ -202,7 +202,7 @@ impl Runner<'_> {
         let mut pieces = tokens.chunks(STEP_TOKENS).peekable();
         while let Some(tokens) = pieces.next() {
             let want = if pieces.peek().is_some() { Want::Nothing } else { Want::Last };
-            let span = Span { sequence, tokens, want };
+            let span = Span { sequence, tokens, want, adapter: None };
             self.model.forward(&mut self.cache, &mut [span], &mut self.work)?;
         }
         if n > 0 {
@@ -220,7 +220,12 @@ impl Runner<'_> {
             let mut spans: Vec<Span<'_>> = sequences
                 .iter_mut()
                 .zip(&tokens)
-                .map(|(sequence, tokens)| Span { sequence, tokens, want: Want::Last })
+                .map(|(sequence, tokens)| Span {
+                    sequence,
+                    tokens,
+                    want: Want::Last,
+                    adapter: None,
+                })
                 .collect();
             self.model.forward(&mut self.cache, &mut spans, &mut self.work)?;
             self.predict(batch);

@@ -10,6 +10,7 @@ use text::template::{ChatTemplate, Message, Render, drop_thinking};
 use text::tokenizer::{Special, Tokenizer};
 use weights::Checkpoint;
 
+use crate::adapters::Adapters;
 use crate::constraint::{Compiler, Constraint, Grammar, Scope};
 use crate::sampler::Sampling;
 use crate::speech::Speech;
@@ -36,6 +37,7 @@ pub struct Engine {
     defaults: Sampling,
     name: String,
     context: usize,
+    pub(crate) adapters: Adapters,
     /// Made when the first grammar comes.
     compiler: OnceLock<Result<Compiler, String>>,
 }
@@ -72,6 +74,7 @@ impl Engine {
             defaults: speech.defaults,
             name: speech.name,
             context,
+            adapters: Adapters::default(),
             compiler: OnceLock::new(),
         })
     }

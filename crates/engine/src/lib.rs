@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod bench;
 mod constraint;
 mod engine;
@@ -24,6 +25,7 @@ mod speech;
 mod stop;
 mod turn;
 
+pub use adapters::Lora;
 pub use bench::{Case as BenchCase, Plan as BenchPlan, Row as BenchRow, Test as BenchTest, bench};
 pub use constraint::{Constraint, Grammar, Scope};
 pub use engine::{Engine, LoadOptions};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use text::splitter::{Start, Tags};
 
+use crate::adapters::Lora;
 use crate::constraint::Constraint;
 use crate::sampler::Sampling;
 
@@ -42,6 +43,8 @@ pub struct Request {
     pub ignore_eos: bool,
     /// What the text must look like.
     pub constraint: Option<Constraint>,
+    /// What is added to the model's matrices for this request.
+    pub adapter: Option<Lora>,
     /// Requests of higher priority go first.
     pub priority: i32,
     /// Who asks: those of one priority get equal shares, however much each of them asks for.

@@ -72,6 +72,42 @@ pub enum Error {
         /// Why.
         source: MatrixError,
     },
+    /// Something about an adapter that is missing, makes no sense or isn't supported.
+    #[error("{}: {field}: {problem}", .path.display())]
+    Adapter {
+        /// The adapter, or the file of it.
+        path: PathBuf,
+        /// The setting or tensor.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A tensor of an adapter that doesn't fit the model or the adapter's settings.
+    #[error(
+        "{}: tensor `{name}` has shape {found:?} where the model's layers and the adapter's rank \
+         call for {expected:?}; it was made for another model or is damaged", .path.display()
+    )]
+    AdapterShape {
+        /// The adapter's file.
+        path: PathBuf,
+        /// The tensor, by its name there.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// What it should be.
+        expected: Vec<usize>,
+    },
+    /// An adapter that was loaded for a model of another kind than the one it is used with.
+    #[error(
+        "{}: the adapter was loaded for another model than {}; load it for this one",
+        .path.display(), .model.display()
+    )]
+    AdapterModel {
+        /// The adapter.
+        path: PathBuf,
+        /// The model.
+        model: PathBuf,
+    },
     /// A `--rope-scaling` that can't be understood.
     #[error(
         "rope scaling `{given}`: {problem}; give `none`, `linear:FACTOR`, `yarn:FACTOR` or \

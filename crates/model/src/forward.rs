@@ -5,7 +5,8 @@ use kernels::attention::{AttentionSpan, PAGE, attend, store_kv};
 use kernels::matmul::{Product, Quantized, matmul};
 use kernels::ops;
 
-use crate::{Error, KvCache, Layer, Model, Sequence};
+use crate::lora::{self, Run, Target};
+use crate::{AdapterUse, Error, KvCache, Layer, Model, Sequence};
 
 /// Which of a span's tokens the caller wants predictions for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +27,19 @@ pub struct Span<'a> {
     pub tokens: &'a [u32],
     /// Whose predictions are wanted.
     pub want: Want,
+    /// What is added to the model's matrices for these tokens. What a sequence's cache holds is
+    /// the work of the adapter its tokens were read with: to go on with another, or to fork for
+    /// one, is to read a text half with each.
+    pub adapter: Option<AdapterUse<'a>>,
+}
+
+/// What all layers work on.
+struct Batch<'a> {
+    spans: &'a [Span<'a>],
+    /// Of all spans together.
+    tokens: usize,
+    /// Where adapters are at work.
+    runs: &'a [Run<'a>],
 }
 
 /// Memory a forward pass works in, kept from one to the next.
@@ -53,10 +67,11 @@ pub struct Workspace {
     /// `[wanted, hidden]`: normalised final states.
     wanted: Vec<f32>,
     quantized: Quantized,
+    lora: lora::Scratch,
 }
 
 /// The first `n` elements, growing the vector if need be. What they hold is overwritten.
-fn first(v: &mut Vec<f32>, n: usize) -> &mut [f32] {
+pub(crate) fn first(v: &mut Vec<f32>, n: usize) -> &mut [f32] {
     if v.len() < n {
         v.resize(n, 0.0);
     }
@@ -68,10 +83,11 @@ impl Model {
     /// [`Model::logits`], in the order of the spans.
     ///
     /// A token's result depends on its own sequence only, to the bit, not on what else is in the
-    /// batch.
+    /// batch. Spans without an adapter are computed as if there were none at all.
     ///
     /// # Errors
-    /// A token isn't in the vocabulary, or the cache is full; no sequence has changed then.
+    /// A token isn't in the vocabulary, an adapter isn't this model's or its scale not finite, or
+    /// the cache is full; no sequence has changed then.
     pub fn forward(
         &self,
         cache: &mut KvCache,
@@ -90,13 +106,15 @@ impl Model {
                 self.rope.angles(span.sequence.len() + i, &mut work.cos, &mut work.sin);
             }
         }
+        let runs = lora::runs(self, spans)?;
         for span in spans.iter_mut() {
             cache.reserve(span.sequence, span.tokens.len())?;
         }
         if tokens > 0 {
+            let batch = Batch { spans, tokens, runs: &runs };
             for (i, layer) in self.layers.iter().enumerate() {
-                self.attention(layer, i, cache, spans, tokens, work);
-                self.feed_forward(layer, tokens, work);
+                self.attention(layer, i, cache, &batch, work);
+                self.feed_forward(layer, i, &batch, work);
             }
         }
 
@@ -138,10 +156,10 @@ impl Model {
         layer: &Layer,
         index: usize,
         cache: &mut KvCache,
-        spans: &[Span<'_>],
-        tokens: usize,
+        batch: &Batch<'_>,
         work: &mut Workspace,
     ) {
+        let Batch { spans, tokens, runs } = *batch;
         let Model { config: c, isa, pool, .. } = self;
         let isa: Isa = *isa;
         let (q_row, kv_row) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
@@ -158,6 +176,8 @@ impl Model {
             Product { weight: &layer.v, out: v },
         ];
         matmul(isa, pool, normed, products, &mut work.quantized);
+        let outs = &mut [(Target::Q, &mut *q), (Target::K, &mut *k), (Target::V, &mut *v)];
+        self.adapt(runs, index, normed, outs, &mut work.lora);
         for (x, bias) in
             [(&mut *q, &layer.q_bias), (&mut *k, &layer.k_bias), (&mut *v, &layer.v_bias)]
         {
@@ -208,11 +228,13 @@ impl Model {
             &mut [Product { weight: &layer.o, out: normed }],
             &mut work.quantized,
         );
+        self.adapt(runs, index, out, &mut [(Target::O, &mut *normed)], &mut work.lora);
         ops::add(pool, hidden, normed);
     }
 
     /// `hidden += down(silu(gate(norm(hidden))) · up(norm(hidden)))`.
-    fn feed_forward(&self, layer: &Layer, tokens: usize, work: &mut Workspace) {
+    fn feed_forward(&self, layer: &Layer, index: usize, batch: &Batch<'_>, work: &mut Workspace) {
+        let Batch { tokens, runs, .. } = *batch;
         let Model { config: c, isa, pool, .. } = self;
         let hidden = &mut work.hidden[..tokens * c.hidden];
         let normed = first(&mut work.normed, tokens * c.hidden);
@@ -224,9 +246,12 @@ impl Model {
             Product { weight: &layer.up, out: up },
         ];
         matmul(*isa, pool, normed, products, &mut work.quantized);
+        let outs = &mut [(Target::Gate, &mut *gate), (Target::Up, &mut *up)];
+        self.adapt(runs, index, normed, outs, &mut work.lora);
         ops::swiglu(*isa, pool, gate, up);
         let products = &mut [Product { weight: &layer.down, out: normed }];
         matmul(*isa, pool, gate, products, &mut work.quantized);
+        self.adapt(runs, index, gate, &mut [(Target::Down, &mut *normed)], &mut work.lora);
         ops::add(pool, hidden, normed);
     }
 }

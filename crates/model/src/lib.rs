@@ -2,7 +2,7 @@
 //!
 //! [`Model::load`] repacks the weights of an open [`weights::Checkpoint`] for this machine's
 //! kernels; [`Model::forward`] runs the layers over a batch of spans, each any number of tokens of
-//! one [`Sequence`] at its own place in the paged [`KvCache`]. This crate knows nothing about
+//! one [`Sequence`] at its own place in the paged [`KvCache`], and with its own [`Adapter`] if it likes. This crate knows nothing about
 //! text, sampling or who asks.
 
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ mod error;
 mod forward;
 mod kv_cache;
 mod load;
+mod lora;
 mod rope;
 
 pub use config::Config;
@@ -22,4 +23,5 @@ pub use forward::{Span, Want, Workspace};
 pub use kernels::attention::PAGE;
 pub use kv_cache::{HeldPage, KvCache, Sequence};
 pub use load::{Layer, Model};
+pub use lora::{Adapter, AdapterUse};
 pub use rope::{RopeConfig, RopeScaling, RopeScalingRequest};

@@ -59,7 +59,7 @@ fn check(name: &str, piece: usize) {
         let mut sequence = Sequence::default();
         let mut logits = Vec::new();
         for tokens in prompt.tokens.chunks(piece) {
-            let span = Span { sequence: &mut sequence, tokens, want: Want::All };
+            let span = Span { sequence: &mut sequence, tokens, want: Want::All, adapter: None };
             let n = golden.model.forward(&mut cache, &mut [span], &mut work).unwrap();
             let mut out = vec![0.0; n * vocab];
             golden.model.logits(&mut work, 0..n, &mut out);
@@ -112,7 +112,7 @@ fn a_batch_gives_each_sequence_what_it_gets_alone() {
     let mut alone = Vec::new();
     for tokens in &prompts {
         let mut sequence = Sequence::default();
-        let span = Span { sequence: &mut sequence, tokens, want: Want::Last };
+        let span = Span { sequence: &mut sequence, tokens, want: Want::Last, adapter: None };
         assert_eq!(golden.model.forward(&mut cache, &mut [span], &mut work).unwrap(), 1);
         let mut out = vec![0.0; vocab];
         golden.model.logits(&mut work, 0..1, &mut out);
@@ -124,7 +124,7 @@ fn a_batch_gives_each_sequence_what_it_gets_alone() {
     let mut spans: Vec<Span> = sequences
         .iter_mut()
         .zip(&prompts)
-        .map(|(sequence, tokens)| Span { sequence, tokens, want: Want::Last })
+        .map(|(sequence, tokens)| Span { sequence, tokens, want: Want::Last, adapter: None })
         .collect();
     let n = golden.model.forward(&mut cache, &mut spans, &mut work).unwrap();
     let mut together = vec![0.0; n * vocab];
@@ -137,7 +137,8 @@ fn a_token_outside_the_vocabulary_is_an_error() {
     let golden = golden("llama");
     let mut cache = KvCache::new(golden.model.config(), KvType::F16, 64);
     let mut sequence = Sequence::default();
-    let span = Span { sequence: &mut sequence, tokens: &[1, 100_000], want: Want::Last };
+    let span =
+        Span { sequence: &mut sequence, tokens: &[1, 100_000], want: Want::Last, adapter: None };
     let error = golden
         .model
         .forward(&mut cache, &mut [span], &mut Workspace::default())

@@ -19,6 +19,7 @@ mod openai;
 mod page;
 mod params;
 mod prompt;
+mod responses;
 mod tools;
 
 use std::future::Future;
@@ -127,6 +128,7 @@ fn router(app: App) -> Router {
         .route("/v1/chat/completions", post(openai::chat::create))
         .route("/chat/completions", post(openai::chat::create))
         .route("/v1/completions", post(openai::completions::create))
+        .route("/v1/responses", post(responses::create))
         .route("/v1/messages", post(anthropic::create))
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/v1/models", get(openai::models::list))
@@ -153,7 +155,9 @@ fn router(app: App) -> Router {
 
 async fn nothing_here(request: axum::extract::Request) -> Response {
     let path = request.uri().path();
-    if let Some(file) = page::file(path).filter(|_| request.method() == Method::GET) {
+    if let Some(file) =
+        page::file(path).filter(|_| matches!(*request.method(), Method::GET | Method::HEAD))
+    {
         return file;
     }
     let message = format!("there is nothing at {path}; the API is under /v1");

@@ -7,6 +7,7 @@ use std::time::Instant;
 use model::Sequence;
 
 use super::RequestId;
+use crate::adapters::Lora;
 use crate::constraint::Guard;
 use crate::sampler::{Sampler, log_prob, top_logprobs};
 use crate::speculate::{Guesses, Place};
@@ -80,6 +81,11 @@ impl Choice {
 
     pub(super) fn generated(&self) -> usize {
         self.tokens.len() - self.job.request.prompt.len()
+    }
+
+    /// What its keys and values were computed with.
+    pub(super) fn variant(&self) -> u64 {
+        Lora::variant(self.job.request.adapter.as_ref())
     }
 
     /// Another answer to the same prompt, which has been read.

@@ -20,6 +20,7 @@ use std::time::Instant;
 use kernels::attention::KvType;
 use model::{KvCache, PAGE, Span, Want, Workspace};
 
+use crate::adapters::Lora;
 use crate::constraint::MaskThread;
 use crate::speculate::{Draft, StepCost};
 use crate::{Completion, Delta, Engine, Error, FinishReason, Flow, Request, TokenLogprob};
@@ -347,7 +348,7 @@ impl Scheduler {
         choice.turn.finish(reason);
         tell(&mut choice, updates);
         let known = &choice.tokens[..choice.kv.len()];
-        self.prefixes.insert(&mut self.cache, 0, &choice.kv, known);
+        self.prefixes.insert(&mut self.cache, choice.variant(), &choice.kv, known);
         self.cache.release(std::mem::take(&mut choice.kv));
         if let Some(draft) = &mut self.draft {
             draft.finish(&choice.tokens, &mut choice.guesses);
@@ -404,10 +405,12 @@ impl Scheduler {
         while self.running.len() < self.options.parallel {
             let Some(next) = self.queue.peek() else { return };
             let text = &next.tokens[..next.tokens.len() - 1];
-            let shared = self.prefixes.len_of(0, text) / PAGE;
+            let shared = self.prefixes.len_of(next.variant(), text) / PAGE;
             // What another is reading just now will be there for this one when it is done.
             let soon = |other: &Choice| {
-                other.is_reading() && prefix::common(&other.tokens, text) / PAGE > shared
+                other.is_reading()
+                    && other.variant() == next.variant()
+                    && prefix::common(&other.tokens, text) / PAGE > shared
             };
             if self.running.iter().any(soon) {
                 return;
@@ -425,7 +428,7 @@ impl Scheduler {
             }
             let Some(mut choice) = self.queue.pop() else { return };
             let text = &choice.tokens[..choice.tokens.len() - 1];
-            choice.kv = self.prefixes.start(&mut self.cache, 0, text);
+            choice.kv = self.prefixes.start(&mut self.cache, choice.variant(), text);
             if choice.generated() == 0 {
                 let usage = &mut choice.turn.completion.usage;
                 usage.cached_tokens = choice.kv.len();
@@ -531,7 +534,8 @@ impl Scheduler {
                     (true, 0) => Want::Last,
                     (true, _) => Want::All,
                 };
-                Some(Span { sequence: &mut choice.kv, tokens, want })
+                let adapter = choice.job.request.adapter.as_ref().map(Lora::in_use);
+                Some(Span { sequence: &mut choice.kv, tokens, want, adapter })
             })
             .collect();
         let mut spans: Vec<Span<'_>> =
@@ -563,7 +567,8 @@ impl Scheduler {
                 choice.turn.start();
                 // Whole pages are there for others from now on.
                 let whole = choice.tokens.len() / PAGE * PAGE;
-                self.prefixes.insert(&mut self.cache, 0, &choice.kv, &choice.tokens[..whole]);
+                let (variant, text) = (choice.variant(), &choice.tokens[..whole]);
+                self.prefixes.insert(&mut self.cache, variant, &choice.kv, text);
             }
             rows.extend((0..=feed.draft.len()).map(|row| (i, row)));
         }

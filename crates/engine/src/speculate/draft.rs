@@ -97,7 +97,7 @@ impl Draft {
                 if place.n > round && self.cache.pages_needed(kv, 1) <= self.cache.free_pages() {
                     wanted.push(i);
                     let tokens = std::slice::from_ref(&inputs[i]);
-                    spans.push(Span { sequence: kv, tokens, want: Want::Last });
+                    spans.push(Span { sequence: kv, tokens, want: Want::Last, adapter: None });
                 }
             }
             if spans.is_empty() {
@@ -148,7 +148,7 @@ impl Draft {
                     return Ok(false);
                 }
             }
-            let span = Span { sequence: kv, tokens, want: Want::Nothing };
+            let span = Span { sequence: kv, tokens, want: Want::Nothing, adapter: None };
             self.engine.model().forward(&mut self.cache, &mut [span], &mut self.work)?;
         }
         Ok(true)

@@ -71,14 +71,19 @@ pub(super) fn read(file: &Gguf) -> Result<Config, Error> {
         rope: RopeConfig {
             theta: metadata.f32(&key("rope.freq_base"))?.unwrap_or(10_000.0),
             dim: maybe_size("rope.dimension_count")?.unwrap_or(head_dim),
-            // Converters permute q and k of `llama` so that neighbours are rotated together.
-            layout: match architecture {
-                "llama" => RopeLayout::Interleaved,
-                _ => RopeLayout::Halves,
-            },
+            layout: layout(architecture),
             scaling,
         },
         qkv_bias,
         qk_norm,
     })
+}
+
+/// The order of q's and k's rows in a GGUF file.
+pub(crate) fn layout(architecture: &str) -> RopeLayout {
+    match architecture {
+        // Converters permute q and k of `llama` so that neighbours are rotated together.
+        "llama" => RopeLayout::Interleaved,
+        _ => RopeLayout::Halves,
+    }
 }

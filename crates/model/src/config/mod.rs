@@ -8,6 +8,7 @@ mod hugging_face;
 
 use std::path::Path;
 
+pub(crate) use gguf::layout as gguf_layout;
 use weights::Checkpoint;
 
 use crate::{Error, RopeConfig};

@@ -118,7 +118,8 @@ pub(super) fn to_chat(fields: &Fields, strict: bool) -> Result<Value, ApiError> 
     let mut chat = Map::new();
     let all = fields.0.as_object().cloned().unwrap_or_default();
     // What both APIs call by the same name is passed on, and so are our own fields.
-    let own = ["system", "stop_sequences", "tools", "tool_choice", "thinking", "metadata", "messages"];
+    let own =
+        ["system", "stop_sequences", "tools", "tool_choice", "thinking", "metadata", "messages"];
     chat.extend(all.into_iter().filter(|(key, _)| !own.contains(&key.as_str())));
     chat.insert("messages".to_owned(), messages.into());
     if let Some(stop) = given.stop_sequences {
@@ -214,7 +215,8 @@ fn user(content: Content, at: &str, messages: &mut Vec<Value>) -> Result<(), Api
             }
             kind => {
                 let kind = kind.unwrap_or("unknown");
-                let message = format!("a block of type `{kind}` can't be read: this model reads text");
+                let message =
+                    format!("a block of type `{kind}` can't be read: this model reads text");
                 return Err(invalid(place, message));
             }
         }
@@ -245,7 +247,8 @@ fn assistant(content: Content, at: &str) -> Result<Value, ApiError> {
                 },
             })),
             kind => {
-                let message = format!("a block of type `{kind}` can't be read: this model reads text");
+                let message =
+                    format!("a block of type `{kind}` can't be read: this model reads text");
                 return Err(invalid(format!("{at}.content.{i}"), message));
             }
         }
@@ -313,7 +316,10 @@ mod tests {
         let message = json!([{"role": "user", "content": "hi"}]);
         for (value, param) in [
             (json!({"messages": message}), "max_tokens"),
-            (json!({"max_tokens": 1, "messages": [{"role": "x", "content": ""}]}), "messages.0.role"),
+            (
+                json!({"max_tokens": 1, "messages": [{"role": "x", "content": ""}]}),
+                "messages.0.role",
+            ),
             (
                 json!({"max_tokens": 1, "messages": [{"role": "user", "content": [{"type": "image"}]}]}),
                 "messages.0.content.0",

@@ -32,7 +32,8 @@ impl MessageWriter {
     }
 
     fn start(&self, block: Value) -> Sse {
-        let value = json!({"type": "content_block_start", "index": self.index, "content_block": block});
+        let value =
+            json!({"type": "content_block_start", "index": self.index, "content_block": block});
         named("content_block_start", &value)
     }
 

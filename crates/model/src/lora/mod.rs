@@ -1,0 +1,224 @@
+//! Low-rank adapters (LoRA, Hu et al. 2021, arXiv:2106.09685): what a fine-tune adds to a model's
+//! matrices, `W x + s · B (A x)`, kept beside the weights and worked out beside their products.
+//!
+//! The base is never merged: one model serves any number of adapters at once, each span of a batch
+//! with its own ([`crate::Span::adapter`]).
+
+mod apply;
+mod build;
+mod gguf;
+mod peft;
+
+use std::path::{Path, PathBuf};
+
+use kernels::matmul::Matrix;
+use kernels::ops::RopeLayout;
+
+pub use apply::AdapterUse;
+pub(crate) use apply::{Run, Scratch, runs};
+
+use crate::{Config, Error, Model};
+
+/// A matrix of a layer that an adapter may add to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Target {
+    Q,
+    K,
+    V,
+    O,
+    Gate,
+    Up,
+    Down,
+}
+
+impl Target {
+    const ALL: [Target; 7] =
+        [Target::Q, Target::K, Target::V, Target::O, Target::Gate, Target::Up, Target::Down];
+
+    /// What GGUF calls the module.
+    fn gguf(self) -> &'static str {
+        match self {
+            Target::Q => "attn_q",
+            Target::K => "attn_k",
+            Target::V => "attn_v",
+            Target::O => "attn_output",
+            Target::Gate => "ffn_gate",
+            Target::Up => "ffn_up",
+            Target::Down => "ffn_down",
+        }
+    }
+
+    /// The layer and the matrix behind a GGUF name, such as `blk.3.attn_q.weight`.
+    fn parse(name: &str) -> Option<(usize, Target)> {
+        let (layer, module) =
+            name.strip_prefix("blk.")?.strip_suffix(".weight")?.split_once('.')?;
+        let number: usize = layer.parse().ok()?;
+        let target = Target::ALL.into_iter().find(|t| t.gguf() == module)?;
+        (number.to_string() == layer).then_some((number, target))
+    }
+
+    /// Outputs and inputs of the matrix.
+    fn shape(self, c: &Config) -> (usize, usize) {
+        let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        match self {
+            Target::Q => (q, c.hidden),
+            Target::K | Target::V => (kv, c.hidden),
+            Target::O => (c.hidden, q),
+            Target::Gate | Target::Up => (c.ffn, c.hidden),
+            Target::Down => (c.hidden, c.ffn),
+        }
+    }
+}
+
+/// One matrix's adaptation.
+struct Pair {
+    /// `[rank, inputs]`.
+    a: Matrix,
+    /// `[outputs, rank]`.
+    b: Matrix,
+    /// What `B A` is multiplied with.
+    scale: f32,
+}
+
+/// The adaptations of a layer, by [`Target`].
+#[derive(Default)]
+struct LayerPairs([Option<Pair>; 7]);
+
+impl LayerPairs {
+    fn get(&self, target: Target) -> Option<&Pair> {
+        self.0[target as usize].as_ref()
+    }
+}
+
+/// What of a model an adapter depends on: matrices of another shape can't be added to, and rows in
+/// another order would be added in the wrong places.
+#[derive(Clone, PartialEq, Debug)]
+struct Fit {
+    architecture: String,
+    layers: usize,
+    hidden: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    ffn: usize,
+    layout: RopeLayout,
+}
+
+impl Fit {
+    fn of(c: &Config) -> Fit {
+        Fit {
+            architecture: c.architecture.clone(),
+            layers: c.layers,
+            hidden: c.hidden,
+            heads: c.heads,
+            kv_heads: c.kv_heads,
+            head_dim: c.head_dim,
+            ffn: c.ffn,
+            layout: c.rope.layout,
+        }
+    }
+
+    /// Whether the model is one of this kind; asked on every pass, so nothing is copied.
+    fn is(&self, c: &Config) -> bool {
+        self.architecture == c.architecture
+            && [self.layers, self.hidden, self.heads, self.kv_heads, self.head_dim, self.ffn]
+                == [c.layers, c.hidden, c.heads, c.kv_heads, c.head_dim, c.ffn]
+            && self.layout == c.rope.layout
+    }
+}
+
+/// A low-rank adapter: for any of each layer's q, k, v, o, gate, up and down matrices a pair
+/// `A [rank, inputs]`, `B [outputs, rank]` and a scale. Immutable, so that it can be shared (in an
+/// `Arc`) between requests and threads; held in f32, whatever the file has.
+pub struct Adapter {
+    path: PathBuf,
+    fit: Fit,
+    layers: Vec<LayerPairs>,
+}
+
+impl Adapter {
+    /// Reads an adapter for `model`, repacked for this machine on the model's threads.
+    ///
+    /// `path` is one of
+    /// - a directory as PEFT saves it, or the `adapter_model.safetensors` in it; beside that lies
+    ///   `adapter_config.json`. The scale is `lora_alpha / r`, with `use_rslora`
+    ///   `lora_alpha / √r` (Kalajdzievski 2023, arXiv:2312.03732), each as `rank_pattern` and
+    ///   `alpha_pattern` have it for the module;
+    /// - a GGUF file as llama.cpp's `convert_lora_to_gguf.py` writes it. The scale is
+    ///   `adapter.lora.alpha` over the pair's rank, and 1 where alpha is missing or 0.
+    ///
+    /// Either goes with a base from either container: where the rows of q and k are in another
+    /// order (`llama` in GGUF), those of the adapter are put into the base's.
+    ///
+    /// # Errors
+    /// A file can't be read, a tensor is missing, unknown or of another shape than the model's
+    /// layers call for, or the adapter is more than plain LoRA (DoRA, trained biases, whole modules
+    /// beside the pairs, …): the message names the file and the field.
+    pub fn load(path: &Path, model: &Model) -> Result<Adapter, Error> {
+        if path.is_dir() {
+            return peft::load(path, model);
+        }
+        match (path.extension().and_then(|e| e.to_str()), path.parent()) {
+            (Some("safetensors"), Some(dir)) => peft::load(dir, model),
+            _ => gguf::load(path, model),
+        }
+    }
+
+    /// The file or directory it came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Matrices that are adapted, all layers together.
+    pub fn pairs(&self) -> usize {
+        self.all().count()
+    }
+
+    /// The largest rank of a pair.
+    pub fn rank(&self) -> usize {
+        self.all().map(|pair| pair.a.rows()).max().unwrap_or(0)
+    }
+
+    /// Bytes in memory, repacked.
+    pub fn bytes(&self) -> usize {
+        self.all().map(|pair| pair.a.bytes() + pair.b.bytes()).sum()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Pair> {
+        self.layers.iter().flat_map(|layer| layer.0.iter().flatten())
+    }
+}
+
+/// An error about `field` of the adapter at `path`.
+fn bad(path: &Path, field: impl Into<String>, problem: impl Into<String>) -> Error {
+    Error::Adapter { path: path.to_owned(), field: field.into(), problem: problem.into() }
+}
+
+/// A name out of a file, fit for a message: a hostile one must not fill the terminal, or speak to
+/// it in control characters.
+fn named(name: &str) -> String {
+    format!("tensor `{}`", name.escape_debug().take(120).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_names_of_adapted_matrices_are_understood() {
+        assert_eq!(Target::parse("blk.0.attn_q.weight"), Some((0, Target::Q)));
+        assert_eq!(Target::parse("blk.12.ffn_down.weight"), Some((12, Target::Down)));
+        for name in [
+            "blk.00.attn_q.weight",
+            "blk.+1.attn_q.weight",
+            "blk.99999999999999999999999.attn_q.weight",
+            "blk.0.attn_q.bias",
+            "blk.0.attn_norm.weight",
+            "blk.0.weight",
+            "token_embd.weight",
+            "",
+        ] {
+            assert_eq!(Target::parse(name), None, "{name}");
+        }
+    }
+}
