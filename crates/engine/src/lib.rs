@@ -13,6 +13,7 @@
 mod adapters;
 mod bench;
 mod constraint;
+mod embed;
 mod engine;
 mod error;
 mod request;

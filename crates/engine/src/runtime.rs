@@ -10,12 +10,16 @@ use crate::{Engine, Error, Event, Flow, Load, Request, RequestId, Scheduler, Upd
 /// Called with every update of one request; [`Flow::Stop`] cancels it.
 type Receive = Box<dyn FnMut(Update) -> Flow + Send>;
 
+/// Called with a text's vector.
+type Embedded = Box<dyn FnOnce(Result<Vec<f32>, Error>) + Send>;
+
 /// Names a request to its runtime.
 type Ticket = u64;
 
 enum Command {
     Submit(Ticket, Box<Request>, Receive),
     Cancel(Ticket),
+    Embed(Vec<u32>, Embedded),
     Forget,
 }
 
@@ -93,6 +97,23 @@ impl Runtime {
         Ok(Pending { ticket, commands: self.commands.clone() })
     }
 
+    /// Has a text's vector worked out between two steps; see [`Engine::embed`].
+    ///
+    /// # Errors
+    /// As [`Engine::check_prompt`]; or the runtime is shutting down.
+    pub fn embed(
+        &self,
+        tokens: Vec<u32>,
+        receive: impl FnOnce(Result<Vec<f32>, Error>) + Send + 'static,
+    ) -> Result<(), Error> {
+        self.engine.check_prompt(&tokens)?;
+        if self.shared.closed.load(Ordering::Relaxed) {
+            return Err(Error::ShuttingDown);
+        }
+        let command = Command::Embed(tokens, Box::new(receive));
+        self.commands.send(command).map_err(|_| Error::ShuttingDown)
+    }
+
     /// What there was to do after the last step.
     pub fn load(&self) -> Load {
         *lock(&self.shared.load)
@@ -165,6 +186,7 @@ impl Worker {
                     self.scheduler.cancel(id);
                 }
             }
+            Command::Embed(tokens, receive) => receive(self.scheduler.engine().embed(&tokens)),
             Command::Forget => self.scheduler.forget(),
         }
     }

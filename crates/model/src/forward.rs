@@ -150,6 +150,18 @@ impl Model {
         matmul(self.isa, &self.pool, normed, products, &mut work.quantized);
     }
 
+    /// The normalised final states from which the predictions `range` of the last
+    /// [`Model::forward`] are made, into `out`, `[predictions, hidden]`.
+    ///
+    /// # Panics
+    /// If there are fewer predictions, or `out` has another size.
+    pub fn states(&self, work: &Workspace, range: std::ops::Range<usize>, out: &mut [f32]) {
+        let n = self.config.hidden;
+        let states = &work.wanted[range.start * n..range.end * n];
+        let eps = self.config.rms_norm_eps;
+        ops::rms_norm(self.isa, &self.pool, states, &self.output_norm, eps, out);
+    }
+
     /// `hidden += attention(norm(hidden))`.
     fn attention(
         &self,

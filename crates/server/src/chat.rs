@@ -10,6 +10,7 @@ use text::template::Message;
 use crate::App;
 use crate::body::Fields;
 use crate::error::{ApiError, Kind};
+use crate::lora::LoraFields;
 use crate::params::format::FormatFields;
 use crate::params::sampling::{SamplingFields, alternatives};
 use crate::params::thinking::{ReasoningFormat, ThinkingFields};
@@ -65,6 +66,7 @@ pub(crate) fn prepare(app: &App, fields: &Fields) -> Result<Chat, ApiError> {
     if request.max_thinking.is_some_and(|budget| budget > 0) {
         request.thinking_close.insert_str(0, TIME_IS_UP);
     }
+    request.adapter = fields.read::<LoraFields>()?.find(app)?;
     request.constraint = fields.read::<FormatFields>()?.constraint(engine)?;
     if chat.top_logprobs.is_some() && chat.logprobs != Some(true) {
         let message = "top_logprobs needs logprobs to be true";

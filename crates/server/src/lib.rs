@@ -13,6 +13,7 @@ mod auth;
 mod body;
 mod chat;
 mod error;
+mod lora;
 mod metrics;
 mod native;
 mod openai;
@@ -25,6 +26,7 @@ mod tools;
 use std::future::Future;
 use std::io;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -61,6 +63,8 @@ pub struct Options {
     pub body_limit: usize,
     /// Answers under way at a time, for `/slots`.
     pub parallel: usize,
+    /// Where adapters may be loaded from at run time, by name.
+    pub lora_dir: Option<PathBuf>,
     /// How long requests under way may take to end once the server is told to stop.
     pub patience: Duration,
 }
@@ -76,6 +80,7 @@ impl Default for Options {
             cors_origins: Vec::new(),
             body_limit: 16 << 20,
             parallel: 256,
+            lora_dir: None,
             patience: Duration::from_secs(30),
         }
     }
@@ -134,6 +139,11 @@ fn router(app: App) -> Router {
         .route("/v1/models", get(openai::models::list))
         .route("/models", get(openai::models::list))
         .route("/v1/models/{*id}", get(openai::models::show))
+        .route("/v1/embeddings", post(openai::embeddings::create))
+        .route("/embeddings", post(openai::embeddings::create))
+        .route("/v1/load_lora_adapter", post(lora::load))
+        .route("/v1/unload_lora_adapter", post(lora::unload))
+        .route("/lora-adapters", get(lora::list))
         .route("/completion", post(native::completion::create))
         .route("/completions", post(native::completion::create))
         .route("/tokenize", post(native::tokenize::tokenize))

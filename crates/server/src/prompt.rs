@@ -7,7 +7,7 @@ use crate::App;
 use crate::error::ApiError;
 
 /// A prompt as it comes: text is read for special tokens, as llama-server and vLLM do.
-pub(crate) fn read(app: &App, value: &Value) -> Result<Vec<Vec<u32>>, ApiError> {
+pub(crate) fn read(app: &App, param: &str, value: &Value) -> Result<Vec<Vec<u32>>, ApiError> {
     let wrong = || {
         let message =
             "prompt must be a text, a list of tokens, a list mixing both, or a list of these";
@@ -16,7 +16,7 @@ pub(crate) fn read(app: &App, value: &Value) -> Result<Vec<Vec<u32>>, ApiError> 
     match value {
         Value::Array(list) if list.iter().all(|part| part.is_string() || part.is_array()) => {
             if list.is_empty() {
-                return Err(ApiError::param("prompt", "prompt is an empty list"));
+                return Err(ApiError::param(param, format!("{param} is an empty list")));
             }
             list.iter().map(|part| one(app, part).ok_or_else(wrong)).collect()
         }

@@ -66,6 +66,14 @@ pub struct Args {
     #[arg(long, value_name = "MODEL")]
     draft: Option<String>,
 
+    /// A low-rank adapter, chosen by a request as its model's NAME (may be repeated).
+    #[arg(long, value_name = "NAME=PATH", value_parser = adapter)]
+    lora: Vec<(String, PathBuf)>,
+
+    /// A directory from which adapters may be loaded by name while the server runs.
+    #[arg(long, value_name = "DIR")]
+    lora_dir: Option<PathBuf>,
+
     /// Don't guess ahead from what the text has said before.
     #[arg(long)]
     no_ngram: bool,
@@ -95,6 +103,15 @@ pub struct Args {
 
     #[command(flatten)]
     engine: EngineArg,
+}
+
+fn adapter(typed: &str) -> Result<(String, PathBuf)> {
+    match typed.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), path.into()))
+        }
+        _ => bail!("an adapter is a name and a path, as in poet=adapters/poet"),
+    }
 }
 
 /// A number of bytes, with or without a unit.
@@ -166,6 +183,9 @@ pub fn run(args: Args) -> Result<()> {
     };
     let load = |model| -> Result<Arc<Engine>> { Ok(Arc::new(args.engine.load(model, args.ctx)?)) };
     let engine = load(&model).with_context(|| format!("cannot load {}", model.name))?;
+    for (name, path) in &args.lora {
+        engine.load_adapter(name, path).with_context(|| format!("cannot load adapter {name}"))?;
+    }
     let row = model.row.as_ref().map(|row| &row.sampling);
     let mut sampling = args.sampling.over(engine.defaults().clone(), row)?;
     if sampling.dry_multiplier > 0.0 {
@@ -191,6 +211,7 @@ pub fn run(args: Args) -> Result<()> {
         cors_origins: args.cors_origin,
         body_limit: usize::try_from(args.body_limit)?,
         parallel: args.parallel.into(),
+        lora_dir: args.lora_dir,
         patience: Duration::from_secs(args.drain),
     };
     let name = args.alias.unwrap_or(model.name);

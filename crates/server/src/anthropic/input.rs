@@ -189,7 +189,7 @@ fn user(content: Content, at: &str, messages: &mut Vec<Value>) -> Result<(), Api
         Content::Blocks(blocks) => blocks,
     };
     let mut said = String::new();
-    let mut flush = |said: &mut String, messages: &mut Vec<Value>| {
+    let flush = |said: &mut String, messages: &mut Vec<Value>| {
         if !said.is_empty() {
             messages.push(json!({"role": "user", "content": std::mem::take(said)}));
         }

@@ -47,7 +47,7 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
     let requests: Vec<Request> = {
         let (app, value) = (app.clone(), given.prompt);
         aside(move || {
-            let prompts = prompt::read(&app, &value)?;
+            let prompts = prompt::read(&app, "prompt", &value)?;
             let requests = prompts.into_iter().map(|prompt| plain(&app, &fields, prompt));
             requests.collect::<Result<_, _>>()
         })

@@ -19,6 +19,7 @@ use crate::answers::{Answers, Writer, data, stream};
 use crate::body::Fields;
 use crate::chat::aside;
 use crate::error::{ApiError, Dialect};
+use crate::lora::LoraFields;
 use crate::params::format::FormatFields;
 use crate::params::sampling::{SamplingFields, alternatives};
 use crate::prompt;
@@ -51,6 +52,7 @@ pub(crate) fn plain(app: &App, fields: &Fields, prompt: Vec<u32>) -> Result<Requ
         ..Request::default()
     };
     fields.read::<SamplingFields>()?.apply(&mut request, engine.tokenizer())?;
+    request.adapter = fields.read::<LoraFields>()?.find(app)?;
     request.constraint = fields.read::<FormatFields>()?.constraint(engine)?;
     Ok(request)
 }
@@ -75,7 +77,7 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
     let requests: Vec<Request> = {
         let (app, value) = (app.clone(), given.prompt);
         aside(move || {
-            let prompts = prompt::read(&app, &value)?;
+            let prompts = prompt::read(&app, "prompt", &value)?;
             let requests = prompts.into_iter().map(|prompt| plain(&app, &fields, prompt));
             requests.collect::<Result<_, _>>()
         })

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use crate::App;
 use crate::error::{ApiError, Kind};
 
-fn card(app: &App) -> Value {
+fn card(app: &App, id: &str) -> Value {
     let engine = app.engine();
     let config = engine.model().config();
     json!({
-        "id": app.name,
+        "id": id,
+        "parent": (id != app.name).then_some(&app.name),
         "object": "model",
         "created": app.created,
         "owned_by": "ponder",
@@ -27,9 +28,12 @@ fn card(app: &App) -> Value {
     })
 }
 
-/// All models: the one that was loaded.
+/// All models: the one that was loaded, and it with each of its adapters.
 pub(crate) async fn list(State(app): State<App>) -> Json<Value> {
-    Json(json!({"object": "list", "data": [card(&app)]}))
+    let mut names = vec![app.name.clone()];
+    names.extend(app.engine().adapter_names());
+    let cards: Vec<Value> = names.iter().map(|name| card(&app, name)).collect();
+    Json(json!({"object": "list", "data": cards}))
 }
 
 /// One model.
@@ -37,8 +41,8 @@ pub(crate) async fn show(
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    if id == app.name {
-        return Ok(Json(card(&app)));
+    if id == app.name || app.engine().adapter(&id).is_some() {
+        return Ok(Json(card(&app, &id)));
     }
     Err(ApiError {
         code: Some("model_not_found"),
