@@ -185,8 +185,9 @@ fn a_batch_gives_each_span_what_it_gets_alone() {
     let batch = [
         (3, some(&a, 1.0)),
         (1, some(&a, 1.0)), // one run with the span before
-        (2, some(&a, -0.5)),
         (1, None),
+        (2, some(&a, 1.0)), // and one apart from it
+        (2, some(&a, -0.5)),
         (2, some(&b, 1.0)),
         (0, some(&a, 0.0)),
         (3, None),
