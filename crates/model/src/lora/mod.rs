@@ -140,7 +140,7 @@ impl Adapter {
     /// Reads an adapter for `model`, repacked for this machine on the model's threads.
     ///
     /// `path` is one of
-    /// - a directory as PEFT saves it, or the `adapter_model.safetensors` in it; beside that lies
+    /// - a directory as PEFT saves it, or the `.safetensors` file in it; beside that lies
     ///   `adapter_config.json`. The scale is `lora_alpha / r`, with `use_rslora`
     ///   `lora_alpha / √r` (Kalajdzievski 2023, arXiv:2312.03732), each as `rank_pattern` and
     ///   `alpha_pattern` have it for the module;
@@ -155,13 +155,8 @@ impl Adapter {
     /// layers call for, or the adapter is more than plain LoRA (DoRA, trained biases, whole modules
     /// beside the pairs, …): the message names the file and the field.
     pub fn load(path: &Path, model: &Model) -> Result<Adapter, Error> {
-        if path.is_dir() {
-            return peft::load(path, model);
-        }
-        match (path.extension().and_then(|e| e.to_str()), path.parent()) {
-            (Some("safetensors"), Some(dir)) => peft::load(dir, model),
-            _ => gguf::load(path, model),
-        }
+        let safetensors = path.extension().is_some_and(|e| e == "safetensors");
+        if safetensors || path.is_dir() { peft::load(path, model) } else { gguf::load(path, model) }
     }
 
     /// The file or directory it came from.

@@ -74,12 +74,16 @@ impl Pattern {
     }
 }
 
-pub(super) fn load(dir: &Path, model: &Model) -> Result<Adapter, Error> {
-    let settings = Settings::read(&dir.join(CONFIG))?;
-    let path = &dir.join(WEIGHTS);
+pub(super) fn load(origin: &Path, model: &Model) -> Result<Adapter, Error> {
+    let (config, path) = if origin.is_dir() {
+        (origin.join(CONFIG), &origin.join(WEIGHTS))
+    } else {
+        (origin.with_file_name(CONFIG), &origin.to_owned())
+    };
+    let settings = Settings::read(&config)?;
     if !path.exists() {
         let problem = "is missing; fetch it, or convert adapter_model.bin with PEFT";
-        return Err(bad(dir, WEIGHTS, problem));
+        return Err(bad(path, "file", problem));
     }
     let file = SafetensorsDir::open(path)?;
     let mut builder = Builder::new(model, path, RopeLayout::Halves);
@@ -98,7 +102,7 @@ pub(super) fn load(dir: &Path, model: &Model) -> Result<Adapter, Error> {
         let base = names::to_gguf(&format!("{module}.weight")).unwrap_or_default();
         builder.put(&base, half, tensor)?;
     }
-    builder.finish(dir, |layer, target, _| {
+    builder.finish(origin, |layer, target, _| {
         let base = format!("blk.{layer}.{}.weight", target.gguf());
         let module = names::to_hf(&base).unwrap_or_default();
         settings.rank_and_scale(module.strip_suffix(".weight").unwrap_or(&module))

@@ -153,7 +153,13 @@ fn files_that_are_missing() {
     std::fs::write(dir.path().join("adapter_config.json"), plain_config(4, 8.0).to_string())
         .unwrap();
     let said = error(dir.path(), dir.path(), &model);
-    assert!(said.contains("adapter_model.safetensors: is missing"), "{said}");
+    assert!(said.starts_with("adapter_model.safetensors: file: is missing"), "{said}");
+    // The settings are beside the weights, whatever those are called.
+    let file = dir.path().join("mine.safetensors");
+    let said = error(dir.path(), &file, &model);
+    assert!(said.starts_with("mine.safetensors: file: is missing"), "{said}");
+    write_safetensors(&file, &random(&model, 4, 1));
+    assert_eq!(Adapter::load(&file, &model).unwrap().path(), file);
     let nowhere = dir.path().join("nowhere.gguf");
     assert!(error(dir.path(), &nowhere, &model).starts_with("nowhere.gguf: cannot open"));
 }

@@ -104,6 +104,30 @@ fn either_container_goes_with_a_base_from_either() {
 }
 
 #[test]
+fn the_same_as_weights_with_the_adapter_merged_in() {
+    // Heads wider than the model in `qwen3`, frequencies stretched and tied output in the other.
+    for (name, rank, alpha, scale) in [("qwen3", 1, 1.5, 1.0), ("llama3-rope", 17, 8.5, -0.75)] {
+        let dir = tempfile::tempdir().unwrap();
+        let model = base(name);
+        let tensors = random(&model, rank, 9);
+        write_peft(&dir.path().join("adapter"), &plain_config(rank, alpha), &tensors);
+        let adapter = Adapter::load(&dir.path().join("adapter"), &model).unwrap();
+        let total = alpha / rank as f64 * f64::from(scale);
+        let merged = merged(name, &tensors, total, dir.path());
+        for prompt in 0..4 {
+            let tokens = tokens_of(name, prompt);
+            let adapter = Some(AdapterUse { adapter: &adapter, scale });
+            let beside = logits(&model, &tokens, usize::MAX, adapter);
+            let within = logits(&merged, &tokens, usize::MAX, None);
+            let difference = largest_difference(&beside, &within);
+            assert!(difference <= TOLERANCE, "{name}, prompt {prompt}: off by {difference}");
+            let plain = logits(&model, &tokens, usize::MAX, None);
+            assert!(largest_difference(&plain, &within) > 0.5, "{name}: nothing was adapted");
+        }
+    }
+}
+
+#[test]
 fn gguf_types_give_what_their_values_give() {
     let dir = tempfile::tempdir().unwrap();
     let model = base("qwen2");
@@ -161,8 +185,9 @@ fn a_batch_gives_each_span_what_it_gets_alone() {
     let batch = [
         (3, some(&a, 1.0)),
         (1, some(&a, 1.0)), // one run with the span before
-        (2, some(&a, -0.5)),
         (1, None),
+        (2, some(&a, 1.0)), // and one apart from it
+        (2, some(&a, -0.5)),
         (2, some(&b, 1.0)),
         (0, some(&a, 0.0)),
         (3, None),

@@ -77,6 +77,10 @@ pub fn tensors(path: &Path) -> Vec<Weights> {
 pub fn write_peft(dir: &Path, config: &Json, tensors: &[Weights]) {
     std::fs::create_dir_all(dir).unwrap();
     std::fs::write(dir.join("adapter_config.json"), config.to_string()).unwrap();
+    write_safetensors(&dir.join("adapter_model.safetensors"), tensors);
+}
+
+pub fn write_safetensors(path: &Path, tensors: &[Weights]) {
     let mut header = serde_json::Map::new();
     let mut data = Vec::new();
     for t in tensors {
@@ -89,7 +93,7 @@ pub fn write_peft(dir: &Path, config: &Json, tensors: &[Weights]) {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());
     file.extend(data);
-    std::fs::write(dir.join("adapter_model.safetensors"), file).unwrap();
+    std::fs::write(path, file).unwrap();
 }
 
 pub fn write_gguf(path: &Path, metadata: &Metadata, ty: BlockType, tensors: &[Weights]) {
@@ -236,4 +240,27 @@ pub fn plain_config(rank: usize, alpha: f64) -> Json {
         "modules_to_save": null, "use_dora": false, "use_rslora": false,
         "init_lora_weights": true, "rank_pattern": {}, "alpha_pattern": {}, "task_type": "CAUSAL_LM",
     })
+}
+
+/// The checkpoint `name` in `dir`, with `scale · B A` added to its weights in double precision.
+pub fn merged(name: &str, adapter: &[Weights], scale: f64, dir: &Path) -> Model {
+    let mut weights = tensors(&goldens().join(name));
+    for pair in adapter.chunks_exact(2) {
+        let (a, b) = (&pair[0], &pair[1]);
+        let module = a.name.strip_prefix("base_model.model.").unwrap();
+        let module = module.strip_suffix(".lora_A.weight").unwrap();
+        let w = weights.iter_mut().find(|t| t.name == format!("{module}.weight")).unwrap();
+        let (rank, cols) = (a.shape[0], a.shape[1]);
+        assert_eq!((&w.shape[..], b.shape[1]), (&[b.shape[0], cols][..], rank));
+        for (i, x) in w.values.iter_mut().enumerate() {
+            let (row, col) = (i / cols, i % cols);
+            let product: f64 = (0..rank)
+                .map(|r| f64::from(b.values[row * rank + r]) * f64::from(a.values[r * cols + col]))
+                .sum();
+            *x = (f64::from(*x) + scale * product) as f32;
+        }
+    }
+    std::fs::copy(goldens().join(name).join("config.json"), dir.join("config.json")).unwrap();
+    write_safetensors(&dir.join("model.safetensors"), &weights);
+    open(dir)
 }
