@@ -1,4 +1,4 @@
-import { useEffect } from 'preact/hooks'
+import { useEffect, useLayoutEffect } from 'preact/hooks'
 import { LANGUAGES } from '../i18n'
 import { connect, NARROW, openDialog, store, useApp, useT } from '../store/app'
 import { stop } from '../store/chat'
@@ -22,11 +22,11 @@ export function App() {
   const narrow = useMedia(NARROW)
   const covered = narrow && sidebar
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     document.documentElement.lang = LANGUAGES[lang].tag
     document.title = title ? `${title} · ponder` : 'ponder'
   }, [lang, title])
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (theme === 'auto') delete document.documentElement.dataset.theme
     else document.documentElement.dataset.theme = theme
   }, [theme])
