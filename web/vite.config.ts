@@ -74,6 +74,7 @@ export default defineConfig({
     target: ['chrome123', 'firefox120', 'safari17.5'], // the first with light-dark()
     assetsInlineLimit: 0, // the policy allows no data: fonts
     modulePreload: { polyfill: false },
+    license: { fileName: 'assets/licenses.md' }, // what the bundled libraries ask for
     chunkSizeWarningLimit: 700,
   },
   test: { include: ['test/**/*.test.{ts,tsx}'], environment: 'jsdom' },
