@@ -43,6 +43,14 @@ pub struct Request {
     pub ignore_eos: bool,
     /// What the text must look like.
     pub constraint: Option<Constraint>,
+    /// What each tool call must look like from its opening tag on, its closing tag included; see
+    /// [`text::tools::body_grammar`].
+    pub call_constraint: Option<Constraint>,
+    /// The turn ends with the first tool call.
+    pub one_call: bool,
+    /// An answer that is a JSON object with a name, and nothing else, is a tool call; see
+    /// [`text::tools::Format::Llama3`].
+    pub bare_calls: bool,
     /// What is added to the model's matrices for this request.
     pub adapter: Option<Lora>,
     /// Requests of higher priority go first.
@@ -74,6 +82,8 @@ pub enum Delta {
     },
     /// Text of the answer.
     Content(String),
+    /// A tool call has begun, or goes on: the next piece of it, as the model writes it.
+    ToolCallText(String),
     /// A whole tool call, as the model wrote it between its tags.
     ToolCall(String),
     /// All content so far was thinking whose opening tag the model forgot.

@@ -1,11 +1,12 @@
 //! From a conversation in OpenAI's spelling to a request: what all chat endpoints share. The others
 //! translate theirs into it.
 
-use engine::Request;
 use engine::sampler::Sampling;
+use engine::{Grammar, Request, Scope};
 use serde::Deserialize;
 use serde_json::Value;
 use text::template::Message;
+use text::tools::{self, Format, Tool, ToolChoice, ToolError};
 
 use crate::App;
 use crate::body::Fields;
@@ -22,6 +23,8 @@ const TIME_IS_UP: &str = "\n\nI have to answer now, with what I have found so fa
 struct ChatFields {
     messages: Vec<Message>,
     tools: Option<Value>,
+    tool_choice: Option<Value>,
+    parallel_tool_calls: Option<bool>,
     #[serde(default)]
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
@@ -42,23 +45,87 @@ pub(crate) struct Chat {
     pub(crate) format: ReasoningFormat,
 }
 
+/// The tools of a conversation, and how the model is told of them.
+struct Tooling {
+    tools: Vec<Tool>,
+    choice: ToolChoice,
+    format: Format,
+    /// For the chat template.
+    described: Option<Value>,
+}
+
+impl Tooling {
+    /// Reads the tools; a template that knows nothing of tools gets their description as text.
+    fn new(app: &App, chat: &mut ChatFields) -> Result<Tooling, ApiError> {
+        let refuse = |error: ToolError| ApiError::param(error.field.clone(), error.to_string());
+        let given =
+            chat.tools.take().filter(|tools| tools.as_array().is_none_or(|t| !t.is_empty()));
+        let tools =
+            given.as_ref().map(tools::read).transpose().map_err(refuse)?.unwrap_or_default();
+        let choice = chat.tool_choice.take().unwrap_or_default();
+        let choice = ToolChoice::read(&choice, &tools).map_err(refuse)?;
+        let source = app.engine().template().source();
+        let mut described = given.filter(|_| choice != ToolChoice::None);
+        if let (Some(list), false) = (&described, source.contains("tools")) {
+            let prompt = tools::system_prompt(list);
+            match chat.messages.first_mut().filter(|first| first.role == "system") {
+                Some(first) => first.content = format!("{}\n\n{prompt}", first.content),
+                None => chat.messages.insert(0, Message::new("system", prompt)),
+            }
+            described = None;
+        }
+        Ok(Tooling { tools, choice, format: Format::of_template(source), described })
+    }
+
+    /// Has the request's calls follow their schemas.
+    fn apply(&self, app: &App, parallel: bool, request: &mut Request) -> Result<(), ApiError> {
+        if self.tools.is_empty() || self.choice == ToolChoice::None {
+            request.tags.tool_call = Default::default();
+            return Ok(());
+        }
+        request.one_call = !parallel;
+        request.bare_calls = self.format == Format::Llama3;
+        let compile = |lark: String| {
+            let grammar = Grammar::Lark(lark);
+            let compiled = app.engine().constrain(&grammar, Scope::Answer);
+            compiled.map_err(|error| ApiError::param("tools", error.to_string()))
+        };
+        match self.choice {
+            ToolChoice::Required | ToolChoice::Named(_) => {
+                let (tools, choice) = (&self.tools, &self.choice);
+                let lark = tools::calls_grammar(tools, choice, parallel, self.format);
+                request.constraint = Some(compile(lark)?);
+            }
+            ToolChoice::Auto if self.format == Format::Hermes => {
+                let lark = tools::body_grammar(&self.tools, &self.choice);
+                request.call_constraint = Some(compile(lark)?);
+            }
+            ToolChoice::Auto | ToolChoice::None => {}
+        }
+        Ok(())
+    }
+}
+
 /// The prompt of a conversation, as text.
 pub(crate) fn render(app: &App, fields: &Fields) -> Result<String, ApiError> {
-    let chat: ChatFields = fields.read()?;
+    let mut chat: ChatFields = fields.read()?;
     let thinking = fields.read::<ThinkingFields>()?.resolve()?;
+    let tooling = Tooling::new(app, &mut chat)?;
     let engine = app.engine();
-    Ok(engine.render(&chat.messages, chat.tools.as_ref(), thinking.template)?)
+    Ok(engine.render(&chat.messages, tooling.described.as_ref(), thinking.template)?)
 }
 
 /// Reads a conversation's request.
 pub(crate) fn prepare(app: &App, fields: &Fields) -> Result<Chat, ApiError> {
-    let chat: ChatFields = fields.read()?;
+    let mut chat: ChatFields = fields.read()?;
     let thinking = fields.read::<ThinkingFields>()?.resolve()?;
     if chat.messages.is_empty() {
         return Err(ApiError::param("messages", "messages is empty"));
     }
+    let tooling = Tooling::new(app, &mut chat)?;
     let engine = app.engine();
-    let mut request = engine.chat(&chat.messages, chat.tools.as_ref(), thinking.template)?;
+    let described = tooling.described.as_ref();
+    let mut request = engine.chat(&chat.messages, described, thinking.template)?;
     request.sampling = Sampling { seed: None, ..app.options.sampling.clone() };
     request.max_tokens = app.options.max_tokens;
     fields.read::<SamplingFields>()?.apply(&mut request, engine.tokenizer())?;
@@ -68,6 +135,7 @@ pub(crate) fn prepare(app: &App, fields: &Fields) -> Result<Chat, ApiError> {
     }
     request.adapter = fields.read::<LoraFields>()?.find(app)?;
     request.constraint = fields.read::<FormatFields>()?.constraint(engine)?;
+    tooling.apply(app, chat.parallel_tool_calls.unwrap_or(true), &mut request)?;
     if chat.top_logprobs.is_some() && chat.logprobs != Some(true) {
         let message = "top_logprobs needs logprobs to be true";
         return Err(ApiError::param("top_logprobs", message));

@@ -13,6 +13,7 @@ mod auth;
 mod body;
 mod chat;
 mod error;
+mod listen;
 mod lora;
 mod metrics;
 mod native;
@@ -216,27 +217,18 @@ pub async fn serve(
         options,
         closing: AtomicBool::new(false),
     }));
-    let stopping = Arc::new(tokio::sync::Notify::new());
-    let graceful = {
-        let (app, stopping) = (app.clone(), Arc::clone(&stopping));
+    let stop = {
+        let app = app.clone();
         async move {
             stop.await;
             app.closing.store(true, Ordering::Relaxed);
             app.runtime.close();
             tracing::info!("shutting down: no more requests are taken in");
-            stopping.notify_one();
         }
     };
-    let server = axum::serve(listener, router(app)).with_graceful_shutdown(graceful);
-    tokio::select! {
-        done = server => done,
-        () = async {
-            stopping.notified().await;
-            tokio::time::sleep(patience).await;
-        } => {
-            // Dropping their connections cancels them.
-            tracing::warn!("requests were still under way after {patience:?}; they are cut off");
-            Ok(())
-        }
+    if !listen::listen(listener, router(app), patience, stop).await? {
+        // Their connections are dropped with the runtime, which cancels them.
+        tracing::warn!("requests were still under way after {patience:?}; they are cut off");
     }
+    Ok(())
 }

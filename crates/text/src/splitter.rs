@@ -23,6 +23,8 @@ pub enum Event {
     Reasoning(String),
     /// The next piece of the answer.
     Content(String),
+    /// A tool call has begun, or goes on: the next piece of it, as it was written.
+    ToolCallText(String),
     /// One whole tool call: what stood between the tags, trimmed.
     ToolCall(String),
     /// All [`Event::Content`] so far was reasoning whose opening tag the model forgot.
@@ -77,6 +79,7 @@ impl Answer {
         match event {
             Event::Reasoning(text) => self.reasoning.push_str(&text),
             Event::Content(text) => self.content.push_str(&text),
+            Event::ToolCallText(_) => {}
             Event::ToolCall(call) => self.tool_calls.push(call),
             Event::ContentWasReasoning => {
                 self.reasoning.push_str(&std::mem::take(&mut self.content));
@@ -168,6 +171,11 @@ impl Splitter {
     /// Whether the text is within the reasoning at the moment.
     pub fn in_reasoning(&self) -> bool {
         self.place == Place::Reasoning
+    }
+
+    /// Whether the text is within a tool call at the moment.
+    pub fn in_tool_call(&self) -> bool {
+        self.place == Place::ToolCall
     }
 
     /// What the next piece of text settles.
@@ -306,6 +314,12 @@ impl Splitter {
     fn say(&mut self, mut text: &str, events: &mut Vec<Event>) {
         if self.place == Place::ToolCall {
             self.call.push_str(text);
+            if !text.is_empty() {
+                match events.last_mut() {
+                    Some(Event::ToolCallText(so_far)) => so_far.push_str(text),
+                    _ => events.push(Event::ToolCallText(text.to_owned())),
+                }
+            }
             return;
         }
         if self.after_tag {

@@ -32,6 +32,8 @@ pub(super) struct Choice {
     pub(super) guesses: Guesses,
     sampler: Sampler,
     guard: Option<Guard>,
+    /// Follows the tool call that is being written.
+    call_guard: Option<Guard>,
     /// Tokens that are forced on the model: the end of its thinking.
     closing: VecDeque<u32>,
     thinking_left: Option<usize>,
@@ -60,6 +62,7 @@ impl Choice {
             guesses: Guesses::new(!request.no_speculation),
             sampler,
             guard: request.constraint.as_ref().map(Guard::new),
+            call_guard: None,
             closing: VecDeque::new(),
             thinking_left: request.max_thinking,
             over: None,
@@ -120,7 +123,11 @@ impl Choice {
         Place { tokens: &self.tokens, guesses: &mut self.guesses, sampler, n, no_end }
     }
 
+    /// What the next token has to follow.
     pub(super) fn guard(&mut self) -> Option<&mut Guard> {
+        if self.call_guard.is_some() {
+            return self.call_guard.as_mut();
+        }
         let in_reasoning = self.turn.in_reasoning();
         self.guard.as_mut().filter(|guard| guard.applies(in_reasoning))
     }
@@ -139,27 +146,27 @@ impl Choice {
         if self.no_end() > 0 {
             engine.forbid_end(logits);
         }
+        // A forced token takes the drawn one's place.
         let forced = self.closing.pop_front();
-        let in_reasoning = self.turn.in_reasoning();
-        let guard = self.guard.as_mut().filter(|g| forced.is_none() && g.applies(in_reasoning));
         let opens = engine.opens_thinking_with().filter(|_| self.turn.may_open_thinking());
-        // The sampler draws for a forced token too, so that the seed's numbers stay in step.
-        let (token, follows) = match guard {
+        let mask = match self.guard().filter(|_| forced.is_none()) {
             Some(guard) => {
                 let mask = guard.mask().map_err(Error::Grammar)?;
-                let token = match opens {
-                    // Before an answer, the model may choose to think.
-                    Some(open) => self.sampler.sample(logits, Some(&with_bit(mask, open))),
-                    None => self.sampler.sample(logits, Some(mask)),
-                };
-                (token, opens != Some(token))
+                // Before an answer, the model may choose to think.
+                Some(opens.map_or_else(|| mask.to_vec(), |open| with_bit(mask, open)))
             }
-            None => (self.sampler.sample(logits, None), false),
+            None => None,
         };
-        let token = forced.unwrap_or(token);
-        let mut complete = false;
+        // The sampler draws for a forced token too, so that the seed's numbers stay in step.
+        let drawn = self.sampler.sample(logits, mask.as_deref());
+        let token = forced.unwrap_or(drawn);
         let end = engine.tokenizer().is_end_of_generation(token);
-        if let Some(guard) = self.guard.as_mut().filter(|_| follows && !end) {
+        let mut complete = false;
+        if mask.is_some()
+            && !end
+            && opens != Some(token)
+            && let Some(guard) = self.guard()
+        {
             complete = guard.accept(token).map_err(Error::Grammar)?;
         }
         self.sampler.accept(token);
@@ -175,6 +182,13 @@ impl Choice {
         }
         self.tokens.push(token);
         self.turn.token(token, !end);
+        // A call's grammar ends with the call, and the text is free again.
+        let in_call = self.turn.in_tool_call();
+        if !in_call && self.call_guard.take().is_some() {
+            complete = false;
+        } else if in_call && self.call_guard.is_none() && self.guard.is_none() {
+            self.call_guard = request.call_constraint.as_ref().map(Guard::new);
+        }
         self.over = self.turn.ended.or_else(|| {
             if end || complete {
                 return Some(FinishReason::Stop);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 
 use anyhow::bail;
-use engine::{FinishReason, Timings, Usage};
+use engine::{FinishReason, Usage};
 
 use super::super::Thinking;
 use super::super::conversation::Turn;
@@ -58,12 +58,9 @@ impl Answer for &mut Parrot {
         Ok(Completion {
             reasoning: "hm".to_owned(),
             content,
-            tool_calls: Vec::new(),
-            tokens: Vec::new(),
-            logprobs: Vec::new(),
             usage: Usage { prompt_tokens: 7, completion_tokens: 3, ..Usage::default() },
-            timings: Timings::default(),
             finish_reason,
+            ..Completion::default()
         })
     }
 }

@@ -82,6 +82,8 @@ impl<W: Write> Renderer<W> {
             Delta::Reasoning(text) => self.thinking(text, at)?,
             Delta::Thought { tokens } => self.thought = *tokens,
             Delta::Content(text) => self.answer(text, at)?,
+            // Shown when it is whole.
+            Delta::ToolCallText(_) => {}
             Delta::ToolCall(call) => self.tool_call(call, at)?,
             Delta::ContentWasReasoning => self.was_thinking(at)?,
         }

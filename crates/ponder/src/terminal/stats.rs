@@ -18,6 +18,10 @@ pub fn line(usage: &Usage, timings: &Timings, reason: FinishReason) -> String {
         line += &format!(", {} cached", usage.cached_tokens);
     }
     line += ")";
+    if usage.drafted_tokens > 0 {
+        let (accepted, drafted) = (usage.accepted_tokens, usage.drafted_tokens);
+        line += &format!(", {accepted} of {drafted} guesses came true");
+    }
     line + match reason {
         FinishReason::Stop => "",
         FinishReason::Length => "; cut off at the limit of tokens",
@@ -40,9 +44,9 @@ mod tests {
             prompt_tokens: 50,
             cached_tokens: 30,
             completion_tokens: 96,
-            reasoning_tokens: 0,
+            ..Usage::default()
         };
-        let timings = Timings { prefill_s: 0.1, decode_s: 3.0, thinking_s: 0.0 };
+        let timings = Timings { prefill_s: 0.1, decode_s: 3.0, ..Timings::default() };
         assert_eq!(
             line(&usage, &timings, FinishReason::Length),
             "96 tokens in 3.0 s (32.0 tok/s), prompt 50 tokens in 0.1 s (200.0 tok/s, 30 cached); \

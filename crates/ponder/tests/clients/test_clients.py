@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 URL = os.environ["PONDER_URL"]
 MODEL = "any"
+# Anthropic's client has no argument for it.
+GREEDY = {"temperature": 0}
 
 WEATHER = {
     "type": "object",
@@ -199,7 +201,7 @@ def test_errors_have_their_classes(client):
 
 def test_anthropic(claude):
     message = claude.messages.create(
-        model=MODEL, max_tokens=40, temperature=0, system="You are brief.",
+        model=MODEL, max_tokens=40, extra_body=GREEDY, system="You are brief.",
         messages=[{"role": "user", "content": "What is 2 + 2? Answer with a number."}],
     )
     assert message.stop_reason == "end_turn" and "4" in message.content[0].text
@@ -213,7 +215,7 @@ def test_anthropic(claude):
 
 def test_anthropic_stream_and_stop(claude):
     with claude.messages.stream(
-        model=MODEL, max_tokens=60, temperature=0, stop_sequences=["4"],
+        model=MODEL, max_tokens=60, extra_body=GREEDY, stop_sequences=["4"],
         messages=[{"role": "user", "content": "Count: 1, 2, 3, 4, 5, 6"}],
     ) as stream:
         text = "".join(stream.text_stream)
@@ -225,7 +227,7 @@ def test_anthropic_tools(claude):
     tool = {"name": "get_weather", "description": "The weather in a city.", "input_schema": WEATHER}
     messages = list(QUESTION)
     with claude.messages.stream(
-        model=MODEL, max_tokens=100, temperature=0, tools=[tool], tool_choice={"type": "any"}, messages=messages
+        model=MODEL, max_tokens=100, extra_body=GREEDY, tools=[tool], tool_choice={"type": "any"}, messages=messages
     ) as stream:
         message = stream.get_final_message()
     assert message.stop_reason == "tool_use"
@@ -235,7 +237,7 @@ def test_anthropic_tools(claude):
     result = {"type": "tool_result", "tool_use_id": call.id, "content": "17 degrees and rain"}
     messages.append({"role": "user", "content": [result]})
     message = claude.messages.create(
-        model=MODEL, max_tokens=80, temperature=0, tools=[tool], tool_choice={"type": "none"}, messages=messages
+        model=MODEL, max_tokens=80, extra_body=GREEDY, tools=[tool], tool_choice={"type": "none"}, messages=messages
     )
     assert "17" in message.content[0].text
 

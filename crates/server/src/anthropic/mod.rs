@@ -74,7 +74,7 @@ fn tool_use(name: &str, input: Value) -> Value {
 fn stop_reason(completion: &Completion) -> &'static str {
     match completion.finish_reason {
         FinishReason::Stop if completion.stopped_by.is_some() => "stop_sequence",
-        FinishReason::Stop if !completion.tool_calls.is_empty() => "tool_use",
+        FinishReason::Stop if tools::are_called(completion) => "tool_use",
         FinishReason::Stop => "end_turn",
         FinishReason::Length | FinishReason::Deadline | FinishReason::Cancelled => "max_tokens",
     }

@@ -8,12 +8,13 @@ use super::{stop_reason, tool_use, usage};
 use crate::answers::{Writer, named};
 use crate::error::{ApiError, Dialect};
 use crate::params::thinking::ReasoningFormat;
-use crate::tools;
+use crate::tools::{Calls, Step};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Block {
     Thinking,
     Text,
+    Call,
 }
 
 pub(super) struct MessageWriter {
@@ -24,11 +25,12 @@ pub(super) struct MessageWriter {
     open: Option<Block>,
     /// Its number, or that of the next.
     index: usize,
+    calls: Calls,
 }
 
 impl MessageWriter {
     pub(super) fn new(model: String, prompt_tokens: usize, format: ReasoningFormat) -> Self {
-        Self { model, prompt_tokens, format, open: None, index: 0 }
+        Self { model, prompt_tokens, format, open: None, index: 0, calls: Calls::default() }
     }
 
     fn start(&self, block: Value) -> Sse {
@@ -54,7 +56,7 @@ impl MessageWriter {
                 events.push(self.delta(json!({"type": "signature_delta", "signature": ""})));
                 events.push(self.stop());
             }
-            Some(Block::Text) => events.push(self.stop()),
+            Some(Block::Text | Block::Call) => events.push(self.stop()),
             None => {}
         }
     }
@@ -65,23 +67,29 @@ impl MessageWriter {
             self.open = Some(block);
             events.push(self.start(match block {
                 Block::Thinking => json!({"type": "thinking", "thinking": "", "signature": ""}),
-                Block::Text => json!({"type": "text", "text": ""}),
+                Block::Text | Block::Call => json!({"type": "text", "text": ""}),
             }));
         }
         events.push(self.delta(match block {
             Block::Thinking => json!({"type": "thinking_delta", "thinking": text}),
-            Block::Text => json!({"type": "text_delta", "text": text}),
+            Block::Text | Block::Call => json!({"type": "text_delta", "text": text}),
         }));
     }
 
-    fn call(&mut self, text: &str, events: &mut Vec<Sse>) {
-        let Some((name, arguments)) = tools::parse(text) else {
-            return self.say(Block::Text, text, events);
-        };
-        self.close(events);
-        events.push(self.start(tool_use(&name, json!({}))));
-        events.push(self.delta(json!({"type": "input_json_delta", "partial_json": arguments})));
-        events.push(self.stop());
+    fn call(&mut self, steps: Vec<Step>, events: &mut Vec<Sse>) {
+        for step in steps {
+            match step {
+                Step::Begin(name) => {
+                    self.close(events);
+                    events.push(self.start(tool_use(&name, json!({}))));
+                    self.open = Some(Block::Call);
+                }
+                Step::Arguments(text) => events
+                    .push(self.delta(json!({"type": "input_json_delta", "partial_json": text}))),
+                Step::End => self.close(events),
+                Step::Text(text) => self.say(Block::Text, &text, events),
+            }
+        }
     }
 
     fn finish(&mut self, completion: &Completion, events: &mut Vec<Sse>) {
@@ -128,7 +136,14 @@ impl Writer for MessageWriter {
                 self.say(Block::Thinking, &text, &mut events);
             }
             Event::Delta(Delta::Content(text)) => self.say(Block::Text, &text, &mut events),
-            Event::Delta(Delta::ToolCall(text)) => self.call(&text, &mut events),
+            Event::Delta(Delta::ToolCallText(text)) => {
+                let steps = self.calls.push(&text);
+                self.call(steps, &mut events);
+            }
+            Event::Delta(Delta::ToolCall(whole)) => {
+                let steps = self.calls.end(whole);
+                self.call(steps, &mut events);
+            }
             Event::Delta(_) | Event::Logprob(_) => {}
             Event::Finished(completion) => self.finish(&completion, &mut events),
             Event::Failed(error) => {

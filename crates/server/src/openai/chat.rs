@@ -18,7 +18,7 @@ use crate::body::Fields;
 use crate::chat::{Chat, aside, prepare};
 use crate::error::{ApiError, Dialect};
 use crate::params::thinking::ReasoningFormat;
-use crate::tools;
+use crate::tools::{self, Calls, Step};
 
 /// Answers a conversation.
 pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Response, ApiError> {
@@ -127,7 +127,10 @@ struct Progress {
     begun: bool,
     /// Inline thinking has been opened, and not closed.
     thinking: bool,
+    /// Calls that are complete.
     calls: usize,
+    /// The one that is being written.
+    stream: Calls,
 }
 
 struct ChatWriter {
@@ -176,13 +179,29 @@ impl ChatWriter {
         Some(self.chunk(index, json!({ "content": close }), None))
     }
 
-    fn call(&mut self, index: usize, text: &str) -> Value {
-        let Some(mut call) = tools::call(text) else {
-            return self.chunk(index, json!({ "content": text }), None);
-        };
-        call["index"] = self.choices[index].calls.into();
-        self.choices[index].calls += 1;
-        self.chunk(index, json!({"tool_calls": [call]}), None)
+    fn calls(&mut self, index: usize, steps: Vec<Step>) -> Vec<Value> {
+        let mut chunks: Vec<Value> = self.close(index).into_iter().collect();
+        for step in steps {
+            let number = self.choices[index].calls;
+            let delta = match step {
+                Step::Begin(name) => json!({"tool_calls": [{
+                    "index": number,
+                    "id": crate::id("call"),
+                    "type": "function",
+                    "function": {"name": name, "arguments": ""},
+                }]}),
+                Step::Arguments(text) => {
+                    json!({"tool_calls": [{"index": number, "function": {"arguments": text}}]})
+                }
+                Step::End => {
+                    self.choices[index].calls += 1;
+                    continue;
+                }
+                Step::Text(text) => json!({ "content": text }),
+            };
+            chunks.push(self.chunk(index, delta, None));
+        }
+        chunks
     }
 }
 
@@ -204,10 +223,13 @@ impl Writer for ChatWriter {
                 chunks.push(self.chunk(index, json!({ "content": text }), None));
                 chunks
             }
-            Event::Delta(Delta::ToolCall(text)) => {
-                let mut chunks: Vec<Value> = self.close(index).into_iter().collect();
-                chunks.push(self.call(index, &text));
-                chunks
+            Event::Delta(Delta::ToolCallText(text)) => {
+                let steps = self.choices[index].stream.push(&text);
+                self.calls(index, steps)
+            }
+            Event::Delta(Delta::ToolCall(whole)) => {
+                let steps = self.choices[index].stream.end(whole);
+                self.calls(index, steps)
             }
             // Clients have no word for it: what was sent can't be taken back.
             Event::Delta(

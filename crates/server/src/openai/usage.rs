@@ -3,6 +3,8 @@
 use engine::{Completion, FinishReason, Timings, Usage};
 use serde_json::{Value, json};
 
+use crate::tools;
+
 /// Counts of all answers to one request.
 pub(crate) fn usage<'a>(completions: impl IntoIterator<Item = &'a Completion>) -> Value {
     let mut sum = Usage::default();
@@ -59,8 +61,8 @@ pub(crate) fn timings(completion: &Completion) -> Value {
 /// Why generation ended.
 pub(crate) fn finish_reason(completion: &Completion) -> &'static str {
     match completion.finish_reason {
-        FinishReason::Stop if completion.tool_calls.is_empty() => "stop",
-        FinishReason::Stop => "tool_calls",
+        FinishReason::Stop if tools::are_called(completion) => "tool_calls",
+        FinishReason::Stop => "stop",
         FinishReason::Length | FinishReason::Deadline | FinishReason::Cancelled => "length",
     }
 }

@@ -8,13 +8,14 @@ use super::{Frame, call_item, message_item, reasoning_item, text_part};
 use crate::answers::{Writer, named};
 use crate::error::{ApiError, Dialect};
 use crate::params::thinking::ReasoningFormat;
-use crate::tools;
+use crate::tools::{Calls, Step};
 
 /// The item that is growing.
 enum Open {
     Nothing,
     Reasoning { id: String, text: String },
     Message { id: String, text: String },
+    Call { id: String, call_id: String, name: String, arguments: String },
 }
 
 pub(super) struct ResponseWriter {
@@ -24,6 +25,7 @@ pub(super) struct ResponseWriter {
     /// Items that are done.
     output: Vec<Value>,
     sequence: usize,
+    calls: Calls,
     ended: Option<Value>,
 }
 
@@ -35,6 +37,7 @@ impl ResponseWriter {
             open: Open::Nothing,
             output: Vec::new(),
             sequence: 0,
+            calls: Calls::default(),
             ended: None,
         }
     }
@@ -67,6 +70,13 @@ impl ResponseWriter {
                 });
                 events.push(self.event("response.reasoning_text.done", place));
                 events.push(self.done(reasoning_item(&id, &text, "completed")));
+            }
+            Open::Call { id, call_id, name, arguments } => {
+                let whole = json!({
+                    "item_id": id, "output_index": index, "name": name, "arguments": arguments,
+                });
+                events.push(self.event("response.function_call_arguments.done", whole));
+                events.push(self.done(call_item(&id, &call_id, &name, &arguments, "completed")));
             }
             Open::Message { id, text } => {
                 let place = json!({
@@ -122,19 +132,26 @@ impl ResponseWriter {
         events.push(self.event("response.output_text.delta", value));
     }
 
-    fn call(&mut self, text: &str, events: &mut Vec<Sse>) {
-        let Some((name, arguments)) = tools::parse(text) else {
-            return self.say(text, events);
-        };
-        self.close(events);
-        let (id, call_id, index) = (crate::id("fc"), crate::id("call"), self.output.len());
-        events.push(self.added(call_item(&id, &call_id, &name, "", "in_progress")));
-        let delta = json!({"item_id": id, "output_index": index, "delta": arguments});
-        events.push(self.event("response.function_call_arguments.delta", delta));
-        let whole =
-            json!({"item_id": id, "output_index": index, "name": name, "arguments": arguments});
-        events.push(self.event("response.function_call_arguments.done", whole));
-        events.push(self.done(call_item(&id, &call_id, &name, &arguments, "completed")));
+    fn call(&mut self, steps: Vec<Step>, events: &mut Vec<Sse>) {
+        for step in steps {
+            match step {
+                Step::Begin(name) => {
+                    self.close(events);
+                    let (id, call_id) = (crate::id("fc"), crate::id("call"));
+                    events.push(self.added(call_item(&id, &call_id, &name, "", "in_progress")));
+                    self.open = Open::Call { id, call_id, name, arguments: String::new() };
+                }
+                Step::Arguments(text) => {
+                    let index = self.output.len();
+                    let Open::Call { id, arguments, .. } = &mut self.open else { continue };
+                    arguments.push_str(&text);
+                    let delta = json!({"item_id": id, "output_index": index, "delta": text});
+                    events.push(self.event("response.function_call_arguments.delta", delta));
+                }
+                Step::End => self.close(events),
+                Step::Text(text) => self.say(&text, events),
+            }
+        }
     }
 
     fn finish(&mut self, completion: &Completion, events: &mut Vec<Sse>) {
@@ -161,7 +178,14 @@ impl Writer for ResponseWriter {
                 self.think(&text, &mut events);
             }
             Event::Delta(Delta::Content(text)) => self.say(&text, &mut events),
-            Event::Delta(Delta::ToolCall(text)) => self.call(&text, &mut events),
+            Event::Delta(Delta::ToolCallText(text)) => {
+                let steps = self.calls.push(&text);
+                self.call(steps, &mut events);
+            }
+            Event::Delta(Delta::ToolCall(whole)) => {
+                let steps = self.calls.end(whole);
+                self.call(steps, &mut events);
+            }
             Event::Delta(_) | Event::Logprob(_) => {}
             Event::Finished(completion) => self.finish(&completion, &mut events),
             Event::Failed(error) => {

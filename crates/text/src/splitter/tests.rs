@@ -4,12 +4,23 @@ use proptest::prelude::*;
 fn events(start: Start, pieces: &[&str]) -> Vec<Event> {
     let mut splitter = Splitter::new(Tags::default(), start);
     let mut all: Vec<Event> = Vec::new();
-    for event in pieces.iter().flat_map(|piece| splitter.push(piece)) {
-        join(&mut all, event);
+    let mut events: Vec<Event> = pieces.iter().flat_map(|piece| splitter.push(piece)).collect();
+    events.extend(splitter.finish());
+    // A call's pieces make up the call; what is left are the events that tell of whole things.
+    let mut call = String::new();
+    for event in events {
+        match event {
+            Event::ToolCallText(text) => call.push_str(&text),
+            event => {
+                if let Event::ToolCall(whole) = &event {
+                    assert_eq!(call.trim(), whole);
+                    call.clear();
+                }
+                join(&mut all, event);
+            }
+        }
     }
-    for event in splitter.finish() {
-        join(&mut all, event);
-    }
+    assert_eq!(call.trim(), "", "every call that was begun comes to its end");
     all
 }
 
@@ -183,7 +194,7 @@ proptest! {
                 Event::Reasoning(text) | Event::Content(text) | Event::ToolCall(text) => {
                     said.push_str(&text);
                 }
-                Event::ContentWasReasoning => {}
+                Event::ContentWasReasoning | Event::ToolCallText(_) => {}
             }
         }
         let bare = |text: &str| {
