@@ -1,7 +1,5 @@
 //! Bodies of requests: JSON of a bounded size that arrives within a bounded time.
 
-use std::time::Duration;
-
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::response::Response;
@@ -11,9 +9,6 @@ use serde_json::Value;
 
 use crate::App;
 use crate::error::{ApiError, Dialect, Kind};
-
-/// How long a body may take to arrive, from the end of the headers.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The JSON object in a request's body.
 pub(crate) struct Fields(pub(crate) Value);
@@ -62,10 +57,10 @@ impl FromRequest<App> for Fields {
     async fn from_request(request: Request, app: &App) -> Result<Fields, Response> {
         let dialect = Dialect::at(request.uri().path());
         let read = async {
-            let limit = app.options.body_limit;
+            let (limit, patience) = (app.options.body_limit, app.options.body_patience);
             let body = collect(request.into_body(), limit);
-            let bytes = tokio::time::timeout(PATIENCE, body).await.map_err(|_| {
-                let message = format!("the body took longer than {} s", PATIENCE.as_secs());
+            let bytes = tokio::time::timeout(patience, body).await.map_err(|_| {
+                let message = format!("the body took longer than {} s", patience.as_secs());
                 ApiError::new(Kind::Timeout, message)
             })??;
             let value: Value = serde_json::from_slice(&bytes).map_err(|error| {

@@ -66,6 +66,11 @@ pub struct Options {
     pub parallel: usize,
     /// Where adapters may be loaded from at run time, by name.
     pub lora_dir: Option<PathBuf>,
+    /// How long a client may take to send the head of a request, so that connections on which
+    /// nothing, or a byte now and then, arrives can't be piled up.
+    pub head_patience: Duration,
+    /// How long a body may take to arrive.
+    pub body_patience: Duration,
     /// How long requests under way may take to end once the server is told to stop.
     pub patience: Duration,
 }
@@ -82,6 +87,8 @@ impl Default for Options {
             body_limit: 16 << 20,
             parallel: 256,
             lora_dir: None,
+            head_patience: Duration::from_secs(20),
+            body_patience: Duration::from_secs(60),
             patience: Duration::from_secs(30),
         }
     }
@@ -209,7 +216,7 @@ pub async fn serve(
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let patience = options.patience;
+    let (patience, head_patience) = (options.patience, options.head_patience);
     let app = App(Arc::new(Shared {
         runtime,
         name,
@@ -226,7 +233,7 @@ pub async fn serve(
             tracing::info!("shutting down: no more requests are taken in");
         }
     };
-    if !listen::listen(listener, router(app), patience, stop).await? {
+    if !listen::listen(listener, router(app), head_patience, patience, stop).await? {
         // Their connections are dropped with the runtime, which cancels them.
         tracing::warn!("requests were still under way after {patience:?}; they are cut off");
     }

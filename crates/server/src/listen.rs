@@ -14,10 +14,6 @@ use tokio::sync::Semaphore;
 
 /// Most connections at a time: each costs a file descriptor and a little memory.
 const CONNECTIONS: usize = 4096;
-/// How long a client may take to send the head of a request, so that connections on which nothing,
-/// or a byte now and then, arrives can't be piled up.
-const HEAD_PATIENCE: Duration = Duration::from_secs(20);
-
 /// Serves connections until `stop` is done, then gives those with a request under way `patience`
 /// to end. Says whether all of them did.
 ///
@@ -26,11 +22,12 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) async fn listen(
     listener: TcpListener,
     router: Router,
+    head_patience: Duration,
     patience: Duration,
     stop: impl Future<Output = ()>,
 ) -> io::Result<bool> {
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).half_close(false);
+    http.timer(TokioTimer::new()).header_read_timeout(head_patience).half_close(false);
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut stop = std::pin::pin!(stop);

@@ -213,6 +213,7 @@ pub fn run(args: Args) -> Result<()> {
         parallel: args.parallel.into(),
         lora_dir: args.lora_dir,
         patience: Duration::from_secs(args.drain),
+        ..Options::default()
     };
     let name = args.alias.unwrap_or(model.name);
     let tokens = scheduling.kv_tokens.unwrap_or_default();
