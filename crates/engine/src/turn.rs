@@ -124,6 +124,7 @@ impl<'a> Turn<'a> {
                     self.completion.tool_calls.push(call.clone());
                     self.send(Delta::ToolCall(call));
                 }
+                Event::ToolCallStart | Event::ToolCallText(_) => {}
                 Event::ContentWasReasoning => {
                     let held = self.stop.finish();
                     self.content(held);

@@ -4,6 +4,7 @@
 //!   `tokenizer.json`; one token at a time without ever showing half a character.
 //! - [`template`]: messages to a prompt, as the model's own chat template writes it.
 //! - [`splitter`]: generated text to reasoning, answer and tool calls while it streams in.
+//! - [`tools`]: what a model may call, and the names and arguments of its calls.
 //!
 //! What goes in: vocabularies, templates, messages, pieces of generated text. What comes out:
 //! token ids, prompts, and events. This crate must never know where a vocabulary was read from,
@@ -14,3 +15,4 @@
 pub mod splitter;
 pub mod template;
 pub mod tokenizer;
+pub mod tools;
