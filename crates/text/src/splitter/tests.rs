@@ -248,6 +248,7 @@ fn said() -> impl Strategy<Value = String> {
         "[<>/a\n é]{0,3}",
         "<?/?(th|think|tool_)>?",
         Just("<|python_tag|>".to_string()),
+        Just(F.to_string()),
         Just("{\"name\":\"f\",".to_string()),
         Just("\"arguments\":{\"a\":\"é\"}".to_string()),
         "[{}\";1 ]{0,2}",
