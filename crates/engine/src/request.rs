@@ -44,13 +44,10 @@ pub struct Request {
     /// What the text must look like.
     pub constraint: Option<Constraint>,
     /// What each tool call must look like from its opening tag on, its closing tag included; see
-    /// [`text::tools::body_grammar`].
+    /// [`text::tools::call_grammar`].
     pub call_constraint: Option<Constraint>,
     /// The turn ends with the first tool call.
     pub one_call: bool,
-    /// An answer that is a JSON object with a name, and nothing else, is a tool call; see
-    /// [`text::tools::Format::Llama3`].
-    pub bare_calls: bool,
     /// What is added to the model's matrices for this request.
     pub adapter: Option<Lora>,
     /// Requests of higher priority go first.

@@ -5,56 +5,9 @@ use std::time::Instant;
 
 use text::splitter::{Event, Splitter, Start};
 use text::tokenizer::{StreamDecoder, Tokenizer};
-use text::tools;
 
 use crate::stop::StopWatch;
 use crate::{Completion, Delta, FinishReason, Request};
-
-/// Text that may be a tool call without tags: an answer that begins like a JSON object.
-enum Bare {
-    /// There are no such calls, or this isn't one.
-    Off,
-    /// Nothing but white space has been said.
-    Undecided,
-    /// It has begun like one.
-    Held(String),
-}
-
-impl Bare {
-    fn new(on: bool) -> Bare {
-        if on { Bare::Undecided } else { Bare::Off }
-    }
-
-    /// The text that is certainly no call.
-    fn push(&mut self, text: String) -> Option<String> {
-        match self {
-            Bare::Off => Some(text),
-            Bare::Held(held) => {
-                held.push_str(&text);
-                None
-            }
-            Bare::Undecided => {
-                let said = text.trim_start();
-                let said = said.strip_prefix("<|python_tag|>").unwrap_or(said);
-                if said.starts_with('{') {
-                    *self = Bare::Held(said.to_owned());
-                    return None;
-                }
-                if !said.is_empty() {
-                    *self = Bare::Off;
-                }
-                Some(text)
-            }
-        }
-    }
-
-    fn take(&mut self) -> Option<String> {
-        match std::mem::replace(self, Bare::Off) {
-            Bare::Held(text) => Some(text),
-            Bare::Off | Bare::Undecided => None,
-        }
-    }
-}
 
 /// Turns tokens into deltas, and keeps the account.
 pub(crate) struct Turn {
@@ -67,8 +20,6 @@ pub(crate) struct Turn {
     /// The caller has been told that the thinking is over.
     told: bool,
     pub(crate) completion: Completion,
-    /// A call without tags, if the model may write one.
-    bare: Bare,
     /// The turn ends with the first call.
     one_call: bool,
     /// The prompt has left it open whether the model thinks.
@@ -86,7 +37,6 @@ impl Turn {
             deltas: Vec::new(),
             started: Instant::now(),
             told: false,
-            bare: Bare::new(request.bare_calls),
             one_call: request.one_call,
             may_open: request.start == Start::Undecided,
             completion: Completion::default(),
@@ -170,7 +120,6 @@ impl Turn {
             if self.ended.is_none() {
                 let held = self.stop.finish();
                 self.content(held);
-                self.settle_bare_call();
             }
         }
         let reason = self.ended.unwrap_or(reason);
@@ -180,19 +129,6 @@ impl Turn {
             timings.thinking_s = timings.decode_s;
         }
         self.completion.finish_reason = reason;
-    }
-
-    /// What may have been a call without tags is one, or an answer after all.
-    fn settle_bare_call(&mut self) {
-        let Some(text) = self.bare.take() else { return };
-        match tools::call(&text) {
-            Ok(_) => {
-                self.completion.tool_calls.push(text.clone());
-                self.send(Delta::ToolCallText(text.clone()));
-                self.send(Delta::ToolCall(text));
-            }
-            Err(_) => self.content(text),
-        }
     }
 
     fn pass_on(&mut self, events: Vec<Event>) {
@@ -207,7 +143,6 @@ impl Turn {
                 }
                 Event::Content(text) => {
                     self.thought();
-                    let Some(text) = self.bare.push(text) else { continue };
                     let (text, stop) = self.stop.push(&text);
                     self.completion.stopped_by = stop.map(str::to_owned);
                     self.content(text);
@@ -215,8 +150,8 @@ impl Turn {
                         self.ended = Some(FinishReason::Stop);
                     }
                 }
+                Event::ToolCallStart => self.thought(),
                 Event::ToolCallText(text) => {
-                    self.thought();
                     self.send(Delta::ToolCallText(text));
                 }
                 Event::ToolCall(call) => {

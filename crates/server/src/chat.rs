@@ -55,55 +55,55 @@ struct Tooling {
 }
 
 impl Tooling {
-    /// Reads the tools; a template that knows nothing of tools gets their description as text.
+    /// Reads the tools; a template that knows nothing of them gets their description as text.
     fn new(app: &App, chat: &mut ChatFields) -> Result<Tooling, ApiError> {
-        let refuse = |error: ToolError| ApiError::param(error.field.clone(), error.to_string());
-        let given =
-            chat.tools.take().filter(|tools| tools.as_array().is_none_or(|t| !t.is_empty()));
-        let tools =
-            given.as_ref().map(tools::read).transpose().map_err(refuse)?.unwrap_or_default();
+        let tools = Tool::from_json(&chat.tools.take().unwrap_or_default()).map_err(refuse)?;
         let choice = chat.tool_choice.take().unwrap_or_default();
-        let choice = ToolChoice::read(&choice, &tools).map_err(refuse)?;
-        let source = app.engine().template().source();
-        let mut described = given.filter(|_| choice != ToolChoice::None);
-        if let (Some(list), false) = (&described, source.contains("tools")) {
-            let prompt = tools::system_prompt(list);
-            match chat.messages.first_mut().filter(|first| first.role == "system") {
-                Some(first) => first.content = format!("{}\n\n{prompt}", first.content),
-                None => chat.messages.insert(0, Message::new("system", prompt)),
-            }
-            described = None;
-        }
-        Ok(Tooling { tools, choice, format: Format::of_template(source), described })
+        let choice = ToolChoice::from_json(&choice).map_err(refuse)?;
+        let format = Format::of_template(app.engine().template().source());
+        let offered: &[Tool] = if choice == ToolChoice::None { &[] } else { &tools };
+        format.describe(offered, &mut chat.messages);
+        let described = format.in_template() && !offered.is_empty();
+        let described = described.then(|| offered.iter().map(Tool::to_json).collect());
+        Ok(Tooling { tools, choice, format, described })
     }
 
     /// Has the request's calls follow their schemas.
     fn apply(&self, app: &App, parallel: bool, request: &mut Request) -> Result<(), ApiError> {
-        if self.tools.is_empty() || self.choice == ToolChoice::None {
+        let must = matches!(self.choice, ToolChoice::Required | ToolChoice::Named(_));
+        if !must && (self.tools.is_empty() || self.choice == ToolChoice::None) {
+            // Without tools, what looks like a call is an answer.
             request.tags.tool_call = Default::default();
             return Ok(());
         }
+        request.tags = self.format.tags(std::mem::take(&mut request.tags.thinking));
         request.one_call = !parallel;
-        request.bare_calls = self.format == Format::Llama3;
+        let tokenizer = app.engine().tokenizer();
+        let is_special =
+            |tag: &str| tokenizer.token_id(tag).is_some_and(|id| tokenizer.is_special(id));
         let compile = |lark: String| {
-            let grammar = Grammar::Lark(lark);
-            let compiled = app.engine().constrain(&grammar, Scope::Answer);
+            let compiled = app.engine().constrain(&Grammar::Lark(lark), Scope::Answer);
             compiled.map_err(|error| ApiError::param("tools", error.to_string()))
         };
-        match self.choice {
-            ToolChoice::Required | ToolChoice::Named(_) => {
+        // Where the model need not call, it is free until it does; without tags that can't be told.
+        match tools::call_grammar(&self.tools, self.format, is_special) {
+            Some(lark) if !must => request.call_constraint = Some(compile(lark)?),
+            _ => {
                 let (tools, choice) = (&self.tools, &self.choice);
-                let lark = tools::calls_grammar(tools, choice, parallel, self.format);
-                request.constraint = Some(compile(lark)?);
+                let lark = tools::grammar(tools, choice, parallel, self.format, is_special);
+                request.constraint = Some(compile(lark.map_err(refuse)?)?);
             }
-            ToolChoice::Auto if self.format == Format::Hermes => {
-                let lark = tools::body_grammar(&self.tools, &self.choice);
-                request.call_constraint = Some(compile(lark)?);
-            }
-            ToolChoice::Auto | ToolChoice::None => {}
         }
         Ok(())
     }
+}
+
+fn refuse(error: ToolError) -> ApiError {
+    let param = match &error {
+        ToolError::Field { field, .. } | ToolError::Duplicate { field, .. } => field.clone(),
+        _ => "tool_choice".to_owned(),
+    };
+    ApiError::param(param, error.to_string())
 }
 
 /// The prompt of a conversation, as text.

@@ -13,7 +13,12 @@
 //! - the closing tag never comes: all is reasoning ([`Splitter::in_reasoning`] tells), except that
 //!   a tool call at the start of a line ends it;
 //! - a tool call is not closed: it ends with the text, or where the next one begins;
+//! - what looks like a call without tags ([`Tags::bare_json_calls`]) is none: it is text;
 //! - tags in the answer, after the thinking, are text: somebody may be explaining them.
+
+mod bare;
+
+use bare::Bare;
 
 /// A piece of what the model says. Pieces of a kind follow one another; to join them, see
 /// [`Answer`].
@@ -23,9 +28,11 @@ pub enum Event {
     Reasoning(String),
     /// The next piece of the answer.
     Content(String),
-    /// A tool call has begun, or goes on: the next piece of it, as it was written.
+    /// A tool call begins.
+    ToolCallStart,
+    /// The next piece of what stands between its tags.
     ToolCallText(String),
-    /// One whole tool call: what stood between the tags, trimmed.
+    /// The tool call has ended. Here it is once more, whole: what stood between the tags, trimmed.
     ToolCall(String),
     /// All [`Event::Content`] so far was reasoning whose opening tag the model forgot.
     ContentWasReasoning,
@@ -50,6 +57,10 @@ pub struct Tags {
     pub thinking: (String, String),
     /// Opening and closing tag of a tool call.
     pub tool_call: (String, String),
+    /// An answer, or what follows a tool call, that begins with a JSON object that has a name and
+    /// arguments (or parameters) is a tool call without tags. If the closing tag of a tool call
+    /// is empty, the opening one only announces such an object.
+    pub bare_json_calls: bool,
 }
 
 impl Default for Tags {
@@ -58,6 +69,7 @@ impl Default for Tags {
         Tags {
             thinking: pair("<think>", "</think>"),
             tool_call: pair("<tool_call>", "</tool_call>"),
+            bare_json_calls: false,
         }
     }
 }
@@ -79,8 +91,8 @@ impl Answer {
         match event {
             Event::Reasoning(text) => self.reasoning.push_str(&text),
             Event::Content(text) => self.content.push_str(&text),
-            Event::ToolCallText(_) => {}
             Event::ToolCall(call) => self.tool_calls.push(call),
+            Event::ToolCallStart | Event::ToolCallText(_) => {}
             Event::ContentWasReasoning => {
                 self.reasoning.push_str(&std::mem::take(&mut self.content));
             }
@@ -132,8 +144,18 @@ pub struct Splitter {
     pending: String,
     /// White space after the last word, dropped if a tag follows.
     held: String,
-    /// The tool call so far.
+    /// The tool call so far, without white space around it.
     call: String,
+    /// What may turn out to be a call without tags, or is one.
+    bare: Option<Bare>,
+    /// Calls without tags are looked for.
+    bare_calls: bool,
+    /// The opening tag of a call only announces one without tags.
+    announces: bool,
+    /// What has been said since the last tag may begin with a call without tags.
+    may_call: bool,
+    /// A call without tags has just ended.
+    after_bare: bool,
     /// Line ends are being dropped: a tag has just gone by.
     after_tag: bool,
     /// A word has been said in this place since it was entered.
@@ -149,7 +171,13 @@ pub struct Splitter {
 impl Splitter {
     /// A splitter at the beginning of an answer.
     pub fn new(tags: Tags, start: Start) -> Splitter {
+        let bare_calls = tags.bare_json_calls;
         Splitter {
+            bare: None,
+            bare_calls,
+            announces: bare_calls && tags.tool_call.1.is_empty(),
+            may_call: bare_calls,
+            after_bare: false,
             tags: [
                 (Tag::OpenThinking, tags.thinking.0),
                 (Tag::CloseThinking, tags.thinking.1),
@@ -198,13 +226,36 @@ impl Splitter {
 
     fn advance(&mut self, ended: bool) -> Vec<Event> {
         let mut events = Vec::new();
-        let text = std::mem::take(&mut self.pending);
+        let mut text = std::mem::take(&mut self.pending);
         // Everything before `said` is settled; between it and `at` is text to be said.
         let (mut said, mut at) = (0, 0);
-        while let Some(offset) = self.next_candidate(&text[at..]) {
+        loop {
+            if let Some(bare) = self.bare.take() {
+                match self.read_bare(bare, &text[at..], ended, &mut events) {
+                    Ok(read) => at += read,
+                    Err(held) if held.is_empty() => {}
+                    Err(held) => {
+                        text = held + &text[at..];
+                        at = 0;
+                    }
+                }
+                said = at;
+            }
+            let Some(offset) = self.next_candidate(&text[at..]) else { break };
             at += offset;
             self.say(&text[said..at], &mut events);
             said = at;
+            if self.may_call && !self.spoken && self.place == Place::Content {
+                if text[at..].starts_with('{') {
+                    self.bare = Some(Bare::default());
+                    continue;
+                }
+                if self.after_bare && text[at..].starts_with(';') {
+                    at += 1;
+                    said = at;
+                    continue;
+                }
+            }
             match self.tag_at(&text[at..], ended) {
                 Found::Whole(tag) => {
                     at += self.spelling(tag).len();
@@ -228,7 +279,10 @@ impl Splitter {
 
     /// The offset of the next character that some tag begins with.
     fn next_candidate(&self, text: &str) -> Option<usize> {
-        text.find(|letter| self.tags.iter().any(|(_, tag)| tag.starts_with(letter)))
+        text.find(|letter| {
+            (self.may_call && matches!(letter, '{' | ';'))
+                || self.tags.iter().any(|(_, tag)| tag.starts_with(letter))
+        })
     }
 
     /// The longest tag that counts as one here and that `text` begins with.
@@ -259,7 +313,7 @@ impl Splitter {
             (Place::Reasoning, Tag::OpenThinking) => !self.spoken,
             (Place::Reasoning, Tag::CloseThinking) => true,
             (Place::Reasoning, Tag::OpenCall) => line_start,
-            (Place::ToolCall, Tag::OpenCall) => self.call.trim_end_matches(' ').ends_with('\n'),
+            (Place::ToolCall, Tag::OpenCall) => self.held.trim_end_matches(' ').ends_with('\n'),
             (Place::ToolCall, Tag::CloseCall) => true,
             (Place::ToolCall, _) | (_, Tag::CloseCall) => false,
         }
@@ -289,6 +343,7 @@ impl Splitter {
                 self.may_open = false;
                 self.may_close = false;
             }
+            Tag::OpenCall if self.announces => self.place = Place::Content,
             Tag::OpenCall => {
                 self.place = Place::ToolCall;
                 self.may_close = false;
@@ -301,28 +356,31 @@ impl Splitter {
         }
         self.spoken = false;
         self.after_tag = true;
+        self.may_call = self.bare_calls;
+        self.after_bare = false;
     }
 
     fn end_call(&mut self, events: &mut Vec<Event>) {
         let call = std::mem::take(&mut self.call);
-        if !call.trim().is_empty() {
-            events.push(Event::ToolCall(call.trim().to_string()));
+        self.held.clear();
+        if !call.is_empty() {
+            events.push(Event::ToolCall(call));
         }
     }
 
     /// Says `text`, which holds no tag, in the present place.
     fn say(&mut self, mut text: &str, events: &mut Vec<Event>) {
-        if self.place == Place::ToolCall {
-            self.call.push_str(text);
-            if !text.is_empty() {
-                match events.last_mut() {
-                    Some(Event::ToolCallText(so_far)) => so_far.push_str(text),
-                    _ => events.push(Event::ToolCallText(text.to_owned())),
-                }
+        if self.place == Place::ToolCall && !self.spoken {
+            let words = text.trim_start();
+            // Where it ends in a line end, the next call may begin.
+            self.held.push_str(&text[..text.len() - words.len()]);
+            if words.is_empty() {
+                return;
             }
-            return;
-        }
-        if self.after_tag {
+            self.held.clear();
+            text = words;
+            events.push(Event::ToolCallStart);
+        } else if self.after_tag {
             text = text.trim_start_matches(['\r', '\n']);
         }
         if text.is_empty() {
@@ -339,8 +397,13 @@ impl Splitter {
         self.held.push_str(&text[words.len()..]);
     }
 
-    fn emit(&self, piece: String, events: &mut Vec<Event>) {
+    fn emit(&mut self, piece: String, events: &mut Vec<Event>) {
+        if self.place == Place::ToolCall {
+            self.call.push_str(&piece);
+        }
         match (self.place, events.last_mut()) {
+            (Place::ToolCall, Some(Event::ToolCallText(text))) => text.push_str(&piece),
+            (Place::ToolCall, _) => events.push(Event::ToolCallText(piece)),
             (Place::Reasoning, Some(Event::Reasoning(text)))
             | (Place::Content, Some(Event::Content(text))) => text.push_str(&piece),
             (Place::Reasoning, _) => events.push(Event::Reasoning(piece)),

@@ -46,15 +46,12 @@ fn message(model: &str, completion: &Completion, format: ReasoningFormat) -> Val
             "type": "thinking", "thinking": completion.reasoning, "signature": "",
         }));
     }
-    if !completion.content.is_empty() {
-        content.push(json!({"type": "text", "text": completion.content}));
+    let (said, calls) = tools::split(completion);
+    if !said.is_empty() {
+        content.push(json!({"type": "text", "text": said}));
     }
-    for text in &completion.tool_calls {
-        content.push(match tools::parse(text) {
-            Some((name, arguments)) => tool_use(&name, input::object(&arguments)),
-            None => json!({"type": "text", "text": text}),
-        });
-    }
+    let calls = calls.iter().map(|call| tool_use(&call.name, input::object(&call.arguments)));
+    content.extend(calls);
     json!({
         "id": crate::id("msg"),
         "type": "message",

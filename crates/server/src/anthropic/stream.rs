@@ -140,8 +140,8 @@ impl Writer for MessageWriter {
                 let steps = self.calls.push(&text);
                 self.call(steps, &mut events);
             }
-            Event::Delta(Delta::ToolCall(whole)) => {
-                let steps = self.calls.end(whole);
+            Event::Delta(Delta::ToolCall(_)) => {
+                let steps = self.calls.end();
                 self.call(steps, &mut events);
             }
             Event::Delta(_) | Event::Logprob(_) => {}

@@ -97,12 +97,8 @@ impl Head {
 
 /// A finished answer as a message.
 pub(crate) fn message(completion: &Completion, format: ReasoningFormat, tags: &Tags) -> Value {
-    let calls: Vec<Value> = completion.tool_calls.iter().filter_map(|c| tools::call(c)).collect();
-    let mut content = completion.content.clone();
-    for text in completion.tool_calls.iter().filter(|call| tools::call(call).is_none()) {
-        // What can't be read as a call is text after all.
-        content.push_str(text);
-    }
+    let (mut content, calls) = tools::split(completion);
+    let calls: Vec<Value> = calls.iter().map(tools::call).collect();
     if format == ReasoningFormat::Inline && !completion.reasoning.is_empty() {
         let (open, close) = &tags.thinking;
         content = format!("{open}\n{}\n{close}\n\n{content}", completion.reasoning);
@@ -227,8 +223,8 @@ impl Writer for ChatWriter {
                 let steps = self.choices[index].stream.push(&text);
                 self.calls(index, steps)
             }
-            Event::Delta(Delta::ToolCall(whole)) => {
-                let steps = self.choices[index].stream.end(whole);
+            Event::Delta(Delta::ToolCall(_)) => {
+                let steps = self.choices[index].stream.end();
                 self.calls(index, steps)
             }
             // Clients have no word for it: what was sent can't be taken back.

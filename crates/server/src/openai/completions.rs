@@ -46,7 +46,11 @@ pub(crate) fn plain(app: &App, fields: &Fields, prompt: Vec<u32>) -> Result<Requ
     let mut request = Request {
         prompt,
         start: Start::After,
-        tags: Tags { thinking: Default::default(), tool_call: Default::default() },
+        tags: Tags {
+            thinking: Default::default(),
+            tool_call: Default::default(),
+            bare_json_calls: false,
+        },
         sampling: app.options.sampling.clone(),
         max_tokens: app.options.max_tokens,
         ..Request::default()

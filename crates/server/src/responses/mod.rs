@@ -138,20 +138,13 @@ fn output(completion: &Completion, format: ReasoningFormat) -> Vec<Value> {
     if !completion.reasoning.is_empty() && format != ReasoningFormat::Hidden {
         items.push(reasoning_item(&crate::id("rs"), &completion.reasoning, "completed"));
     }
-    let mut said = completion.content.clone();
-    let mut calls = Vec::new();
-    for text in &completion.tool_calls {
-        match tools::parse(text) {
-            Some((name, arguments)) => {
-                let (id, call_id) = (crate::id("fc"), crate::id("call"));
-                calls.push(call_item(&id, &call_id, &name, &arguments, "completed"));
-            }
-            None => said.push_str(text),
-        }
-    }
+    let (said, calls) = tools::split(completion);
     if !said.is_empty() || calls.is_empty() {
         items.push(message_item(&crate::id("msg"), vec![text_part(&said)], "completed"));
     }
-    items.extend(calls);
+    for call in calls {
+        let (id, call_id) = (crate::id("fc"), crate::id("call"));
+        items.push(call_item(&id, &call_id, &call.name, &call.arguments, "completed"));
+    }
     items
 }

@@ -182,8 +182,8 @@ impl Writer for ResponseWriter {
                 let steps = self.calls.push(&text);
                 self.call(steps, &mut events);
             }
-            Event::Delta(Delta::ToolCall(whole)) => {
-                let steps = self.calls.end(whole);
+            Event::Delta(Delta::ToolCall(_)) => {
+                let steps = self.calls.end();
                 self.call(steps, &mut events);
             }
             Event::Delta(_) | Event::Logprob(_) => {}

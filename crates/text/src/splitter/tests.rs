@@ -1,33 +1,48 @@
 use super::*;
 use proptest::prelude::*;
 
+/// All events, without the pieces of calls, which have to add up to the whole ones.
 fn events(start: Start, pieces: &[&str]) -> Vec<Event> {
-    let mut splitter = Splitter::new(Tags::default(), start);
-    let mut all: Vec<Event> = Vec::new();
-    let mut events: Vec<Event> = pieces.iter().flat_map(|piece| splitter.push(piece)).collect();
-    events.extend(splitter.finish());
-    // A call's pieces make up the call; what is left are the events that tell of whole things.
-    let mut call = String::new();
+    whole_calls(all_events(Tags::default(), start, pieces))
+}
+
+fn whole_calls(events: Vec<Event>) -> Vec<Event> {
+    let mut call = None;
+    let mut wholes = Vec::new();
     for event in events {
         match event {
-            Event::ToolCallText(text) => call.push_str(&text),
+            Event::ToolCallStart => assert_eq!(call.replace(String::new()), None),
+            Event::ToolCallText(text) => call.as_mut().expect("a call has begun").push_str(&text),
             event => {
                 if let Event::ToolCall(whole) = &event {
-                    assert_eq!(call.trim(), whole);
-                    call.clear();
+                    assert_eq!(call.take().as_ref(), Some(whole));
                 }
-                join(&mut all, event);
+                assert_eq!(call, None);
+                wholes.push(event);
             }
         }
     }
-    assert_eq!(call.trim(), "", "every call that was begun comes to its end");
+    assert_eq!(call, None);
+    wholes
+}
+
+fn all_events(tags: Tags, start: Start, pieces: &[&str]) -> Vec<Event> {
+    let mut splitter = Splitter::new(tags, start);
+    let mut all: Vec<Event> = Vec::new();
+    for event in pieces.iter().flat_map(|piece| splitter.push(piece)) {
+        join(&mut all, event);
+    }
+    for event in splitter.finish() {
+        join(&mut all, event);
+    }
     all
 }
 
 fn join(all: &mut Vec<Event>, event: Event) {
     match (all.last_mut(), event) {
         (Some(Event::Reasoning(text)), Event::Reasoning(more))
-        | (Some(Event::Content(text)), Event::Content(more)) => text.push_str(&more),
+        | (Some(Event::Content(text)), Event::Content(more))
+        | (Some(Event::ToolCallText(text)), Event::ToolCallText(more)) => text.push_str(&more),
         (_, event) => all.push(event),
     }
 }
@@ -126,6 +141,81 @@ fn tool_calls_come_whole() {
 }
 
 #[test]
+fn tool_calls_stream() {
+    let mut splitter = Splitter::new(Tags::default(), Start::Undecided);
+    let piece = |text: &str| Event::ToolCallText(text.to_string());
+    assert_eq!(splitter.push("Looking.\n<tool_call>\n"), [content("Looking.")]);
+    assert_eq!(splitter.push("{\"a\": "), [Event::ToolCallStart, piece("{\"a\":")]);
+    assert_eq!(splitter.push("\"b <"), [piece(" \"b")]);
+    assert_eq!(splitter.push("c\"}"), [piece(" <c\"}")]);
+    assert_eq!(splitter.push("\n</tool"), []);
+    assert_eq!(splitter.push("_call>"), [call("{\"a\": \"b <c\"}")]);
+    assert_eq!(splitter.finish(), []);
+}
+
+fn llama() -> Tags {
+    Tags {
+        tool_call: ("<|python_tag|>".to_string(), String::new()),
+        bare_json_calls: true,
+        ..Tags::default()
+    }
+}
+
+fn bare(pieces: &[&str]) -> Vec<Event> {
+    whole_calls(all_events(llama(), Start::Undecided, pieces))
+}
+
+const F: &str = "{\"name\": \"f\", \"parameters\": {\"a\": \"}\"}}";
+
+#[test]
+fn calls_without_tags() {
+    assert_eq!(bare(&[F]), [call(F)]);
+    assert_eq!(bare(&["\n", F, "\n"]), [call(F)]);
+    assert_eq!(bare(&["<|python_tag|>", F]), [call(F)]);
+    assert_eq!(bare(&["Let me look.\n<|python_tag|>", F]), [content("Let me look."), call(F)]);
+    assert_eq!(bare(&["<think>hm</think>\n\n", F]), [reasoning("hm"), call(F)]);
+    assert_eq!(
+        bare(&[F, "; ", F, "\n", F, " so; {"]),
+        [call(F), call(F), call(F), content(" so; {")]
+    );
+    // Broken off, but certainly meant as one.
+    assert_eq!(bare(&[&F[..30]]), [call(&F[..30])]);
+    let broken = "{\"name\": \"f\", \"parameters\": {a} <|python_tag|>";
+    assert_eq!(bare(&[broken]), [call(broken)]);
+}
+
+#[test]
+fn calls_without_tags_stream() {
+    let mut splitter = Splitter::new(llama(), Start::Undecided);
+    let piece = |text: &str| Event::ToolCallText(text.to_string());
+    assert_eq!(splitter.push("{\"name\": \"f\", \"param"), []);
+    let begun = "{\"name\": \"f\", \"parameters\": {";
+    assert_eq!(splitter.push("eters\": {"), [Event::ToolCallStart, piece(begun)]);
+    assert_eq!(splitter.push("}"), [piece("}")]);
+    assert_eq!(splitter.push("}"), [piece("}"), call(&format!("{begun}}}}}"))]);
+}
+
+#[test]
+fn json_that_is_no_call_is_content() {
+    for text in [
+        "{\"name\": \"Bob\", \"age\": 3}",
+        "{x | x > 0} is a set",
+        "{\"name\": \"f",
+        "\n {\"parameters\": {}} ",
+        "{{{",
+        ";{",
+        "So: {\"name\": \"f\", \"parameters\": {}}",
+    ] {
+        assert_eq!(bare(&[text]), [content(text)], "{text}");
+        assert_eq!(events(Start::Undecided, &[text]), [content(text)], "{text}");
+    }
+    assert_eq!(
+        bare(&["{\"a", "\": 1 </think>", F]),
+        [content("{\"a\": 1"), Event::ContentWasReasoning, call(F)]
+    );
+}
+
+#[test]
 fn thinking_between_tool_calls() {
     assert_eq!(
         events(
@@ -141,6 +231,7 @@ fn tags_are_the_callers() {
     let tags = Tags {
         thinking: ("[THINK]".into(), "[/THINK]".into()),
         tool_call: (String::new(), String::new()),
+        ..Tags::default()
     };
     let answer = Answer::split("[THINK]a[/THINK]<tool_call>b", tags, Start::Undecided);
     assert_eq!(answer.reasoning, "a");
@@ -156,6 +247,11 @@ fn said() -> impl Strategy<Value = String> {
         Just("</tool_call>".to_string()),
         "[<>/a\n é]{0,3}",
         "<?/?(th|think|tool_)>?",
+        Just("<|python_tag|>".to_string()),
+        Just(F.to_string()),
+        Just("{\"name\":\"f\",".to_string()),
+        Just("\"arguments\":{\"a\":\"é\"}".to_string()),
+        "[{}\";1 ]{0,2}",
     ];
     prop::collection::vec(word, 0..12).prop_map(|words| words.concat())
 }
@@ -183,6 +279,32 @@ proptest! {
         let whole = events(start, &[&text]);
         prop_assert_eq!(&events(start, &pieces), &whole);
         prop_assert_eq!(&events(start, &letters), &whole);
+        let bare = |pieces: &[&str]| whole_calls(all_events(llama(), start, pieces));
+        prop_assert_eq!(&bare(&pieces), &bare(&[&text]));
+        prop_assert_eq!(&bare(&letters), &bare(&[&text]));
+    }
+
+    #[test]
+    fn without_tags_nothing_is_lost_either(text in said(), start in start()) {
+        let mut said = String::new();
+        for event in whole_calls(all_events(llama(), start, &[&text])) {
+            match event {
+                Event::Reasoning(text) | Event::Content(text) | Event::ToolCall(text) => {
+                    said.push_str(&text);
+                }
+                _ => {}
+            }
+        }
+        let bare = |text: &str| {
+            let mut text = text.replace(';', "");
+            for tag in ["<think>", "</think>", "<|python_tag|>"] {
+                text = text.replace(tag, "");
+            }
+            text.split_whitespace().collect::<String>()
+        };
+        prop_assume!(bare(&bare(&text)) == bare(&text));
+        // A tag within a call is part of it.
+        prop_assert_eq!(bare(&said), bare(&text));
     }
 
     /// Nothing is lost but tags and white space beside them, and nothing is made up.
@@ -194,7 +316,7 @@ proptest! {
                 Event::Reasoning(text) | Event::Content(text) | Event::ToolCall(text) => {
                     said.push_str(&text);
                 }
-                Event::ContentWasReasoning | Event::ToolCallText(_) => {}
+                Event::ContentWasReasoning | Event::ToolCallStart | Event::ToolCallText(_) => {}
             }
         }
         let bare = |text: &str| {
@@ -213,4 +335,27 @@ proptest! {
     fn text_without_tags_is_untouched(text in "[a-z \n.é]{0,40}") {
         prop_assert_eq!(Answer::split(&text, Tags::default(), Start::Undecided).content, text);
     }
+}
+
+#[test]
+fn long_texts_are_read_once() {
+    let started = std::time::Instant::now();
+    for text in [
+        "{\"a\":".repeat(50_000),
+        format!("{{\"{}", "<|python_tag|>{\\\"".repeat(50_000)),
+        "<|python_tag|>{\":\"".repeat(50_000),
+        format!("{{\"parameters\": {{\"a\": \"{}", " <".repeat(100_000)),
+        format!("<tool_call>{}", "\n <".repeat(100_000)),
+        F.repeat(20_000),
+    ] {
+        for tags in [Tags::default(), llama()] {
+            Answer::split(&text, tags.clone(), Start::Undecided);
+            let mut splitter = Splitter::new(tags, Start::Undecided);
+            for letter in text.chars() {
+                splitter.push(letter.encode_utf8(&mut [0; 4]));
+            }
+            splitter.finish();
+        }
+    }
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
 }

@@ -267,6 +267,12 @@ fn styled(message: &Message, style: CallStyle) -> Result<serde_json::Value, Erro
     use serde_json::Value as Json;
     let failed = |error: &dyn std::fmt::Display| Error::Render(error.to_string());
     let mut json = serde_json::to_value(message).map_err(|error| failed(&error))?;
+    // Some templates only ask whether the field is there.
+    if json["tool_calls"].as_array().is_some_and(Vec::is_empty)
+        && let Some(fields) = json.as_object_mut()
+    {
+        fields.remove("tool_calls");
+    }
     if let Some(calls) = json.get_mut("tool_calls").and_then(Json::as_array_mut) {
         for call in calls {
             let call = match call.get("function") {

@@ -116,3 +116,11 @@ fn tool_calls_are_written_as_the_template_wants_them() {
         }
     }
 }
+
+#[test]
+fn no_tool_calls_are_the_same_as_an_empty_list_of_them() {
+    let source = "{% for m in messages %}{{ 'tool_calls' in m }}{% endfor %}";
+    let message =
+        Message { tool_calls: Some(serde_json::json!([])), ..Message::new("assistant", "") };
+    assert_eq!(render(source, &[message]).unwrap(), "False");
+}
