@@ -22,7 +22,7 @@ use model::{KvCache, PAGE, Span, Want, Workspace};
 
 use crate::adapters::Lora;
 use crate::constraint::MaskThread;
-use crate::speculate::{Draft, StepCost};
+use crate::speculate::{Draft, StepCost, step_seconds};
 use crate::{Completion, Delta, Engine, Error, FinishReason, Flow, Request, TokenLogprob};
 use choice::{Choice, Job};
 pub(crate) use prefix::PrefixTree;
@@ -172,13 +172,20 @@ impl Scheduler {
         })
     }
 
-    /// Lets a smaller model guess ahead.
+    /// Lets a smaller model guess ahead, where that is worth it on this machine: what a step and a
+    /// guess cost is measured here, which takes the time of about ten tokens.
     ///
     /// # Errors
-    /// It has another vocabulary.
+    /// It has another vocabulary, or can't be run.
     pub fn set_draft(&mut self, draft: Arc<Engine>) -> Result<(), Error> {
         let tokens = self.cache.limit_pages() * PAGE;
-        self.draft = Some(Draft::new(&self.engine, draft, self.options.kv_type, tokens)?);
+        let mut draft = Draft::new(&self.engine, draft, self.options.kv_type, tokens)?;
+        draft.calibrate()?;
+        for rows in [1, 4] {
+            let seconds = step_seconds(&self.engine, &mut self.cache, &mut self.work, rows)?;
+            self.cost.saw(rows, seconds);
+        }
+        self.draft = Some(draft);
         Ok(())
     }
 

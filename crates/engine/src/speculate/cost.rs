@@ -13,7 +13,9 @@ pub(crate) struct StepCost {
 /// How much of the past is kept at each step.
 const MEMORY: f64 = 0.98;
 /// Share of a step's fixed cost that another row is taken to cost until it has been measured.
-const FIRST_GUESS: f64 = 0.1;
+const FIRST_GUESS: f64 = 0.3;
+/// Variance of the rows from which on the slope is measured rather than guessed.
+const SPREAD: f64 = 0.3;
 
 impl StepCost {
     /// A step of `rows` tokens, all of answers under way, took so long.
@@ -34,7 +36,7 @@ impl StepCost {
         }
         let (rows, seconds) = (self.rows / self.weight, self.seconds / self.weight);
         let spread = self.rows_rows / self.weight - rows * rows;
-        let slope = if spread > 0.5 {
+        let slope = if spread > SPREAD {
             (self.rows_seconds / self.weight - rows * seconds) / spread
         } else {
             seconds * FIRST_GUESS / (1.0 + FIRST_GUESS * rows)
@@ -42,6 +44,12 @@ impl StepCost {
         // Noise must not make rows free, nor the step.
         let slope = slope.clamp(0.01 * seconds, seconds / rows);
         Some((seconds - slope * rows, slope))
+    }
+
+    /// Whether steps of different sizes have been seen, so that a row's cost is known.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.weight >= 1.0
+            && self.rows_rows / self.weight - (self.rows / self.weight).powi(2) > SPREAD
     }
 
     /// What one more row costs, `extra` seconds included, as a share of what a token costs in a

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kernels::attention::KvType;
-use model::{KvCache, PAGE, Span, Want, Workspace};
+use model::{KvCache, PAGE, Sequence, Span, Want, Workspace};
 
 use super::Guesses;
 use crate::sampler::Sampler;
@@ -62,6 +62,12 @@ impl Draft {
             logits: Vec::new(),
             token_seconds: 0.0,
         })
+    }
+
+    /// Takes the time of one guess, so that nothing is read for guesses that can't be worth it.
+    pub(crate) fn calibrate(&mut self) -> Result<(), Error> {
+        self.token_seconds = step_seconds(&self.engine, &mut self.cache, &mut self.work, 1)?;
+        Ok(())
     }
 
     /// Seconds that a guess takes.
@@ -175,6 +181,31 @@ impl Draft {
     pub(crate) fn forget(&mut self) {
         while self.prefixes.forget_one(&mut self.cache) {}
     }
+}
+
+/// Seconds that a model takes to read `rows` tokens at once and to work out what follows each: the
+/// better of two times, after one that warms up.
+pub(crate) fn step_seconds(
+    engine: &Engine,
+    cache: &mut KvCache,
+    work: &mut Workspace,
+    rows: usize,
+) -> Result<f64, Error> {
+    let model = engine.model();
+    let tokens = vec![0; rows];
+    let mut logits = vec![0.0; rows * model.vocab()];
+    let mut best = f64::INFINITY;
+    for _ in 0..3 {
+        let mut sequence = Sequence::default();
+        let started = Instant::now();
+        let span =
+            Span { sequence: &mut sequence, tokens: &tokens, want: Want::All, adapter: None };
+        model.forward(cache, &mut [span], work)?;
+        model.logits(work, 0..rows, &mut logits);
+        best = best.min(started.elapsed().as_secs_f64());
+        cache.release(sequence);
+    }
+    Ok(best)
 }
 
 fn last(tokens: &[u32]) -> &u32 {

@@ -18,13 +18,15 @@ mod draft;
 mod ngram;
 
 pub(crate) use cost::StepCost;
-pub(crate) use draft::{Draft, Place};
+pub(crate) use draft::{Draft, Place, step_seconds};
 
 use model::Sequence;
 use ngram::Ngrams;
 
 /// Most tokens guessed at a time.
 const MOST: usize = 16;
+/// Most tokens guessed while it isn't known what a row costs.
+const FEW: usize = 2;
 /// Steps without a guess before another is tried, where guesses have been worthless.
 const PATIENCE: u32 = 24;
 
@@ -56,7 +58,8 @@ impl Guesses {
         let worth = cost.row_share(rows, extra);
         let mut chance = self.rate;
         let mut n = 0;
-        while n < MOST && chance > worth {
+        let most = if cost.is_measured() { MOST } else { FEW };
+        while n < most && chance > worth {
             chance *= self.rate;
             n += 1;
         }
