@@ -27,6 +27,18 @@ pub struct LoadOptions {
     pub rope_scaling: Option<RopeScalingRequest>,
 }
 
+/// Where a conversation's prompt ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// Where the assistant begins a new answer.
+    #[default]
+    Answer,
+    /// After the last message.
+    After,
+    /// Within the last message, which goes on.
+    Within,
+}
+
 /// A loaded model and its text side. It never changes, and is shared by all who use it; what is
 /// under way lives in a [`Scheduler`](crate::Scheduler).
 pub struct Engine {
@@ -130,7 +142,21 @@ impl Engine {
         tools: Option<&serde_json::Value>,
         extra: serde_json::Map<String, serde_json::Value>,
     ) -> Result<Request, Error> {
-        let prompt = self.render(messages, tools, extra)?;
+        self.chat_ending(messages, tools, extra, Ending::Answer)
+    }
+
+    /// The same, with a prompt that ends elsewhere than before a new answer.
+    ///
+    /// # Errors
+    /// The template refuses the conversation.
+    pub fn chat_ending(
+        &self,
+        messages: &[Message],
+        tools: Option<&serde_json::Value>,
+        extra: serde_json::Map<String, serde_json::Value>,
+        ending: Ending,
+    ) -> Result<Request, Error> {
+        let prompt = self.render(messages, tools, extra, ending)?;
         let tags = self.tags();
         Ok(Request {
             start: self.template.start_after(&prompt),
@@ -160,6 +186,7 @@ impl Engine {
         messages: &[Message],
         tools: Option<&serde_json::Value>,
         extra: serde_json::Map<String, serde_json::Value>,
+        ending: Ending,
     ) -> Result<String, Error> {
         let tags = self.tags();
         let mut messages = messages.to_vec();
@@ -167,11 +194,19 @@ impl Engine {
         let conversation = Render {
             messages: &messages,
             tools,
-            add_generation_prompt: true,
+            add_generation_prompt: ending == Ending::Answer,
             extra,
             ..Render::default()
         };
-        Ok(self.template.render(&conversation)?)
+        let mut prompt = self.template.render(&conversation)?;
+        if let (Ending::Within, Some(last)) = (ending, messages.last()) {
+            // Templates put an end behind every message; it goes, as in `transformers`.
+            let said = last.content.trim();
+            if let Some(at) = prompt.rfind(said) {
+                prompt.truncate(at + said.len());
+            }
+        }
+        Ok(prompt)
     }
 
     /// A request that continues plain text, without a template.

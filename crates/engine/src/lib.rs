@@ -29,7 +29,7 @@ mod turn;
 pub use adapters::Lora;
 pub use bench::{Case as BenchCase, Plan as BenchPlan, Row as BenchRow, Test as BenchTest, bench};
 pub use constraint::{Constraint, Grammar, Scope};
-pub use engine::{Engine, LoadOptions};
+pub use engine::{Ending, Engine, LoadOptions};
 pub use error::Error;
 pub use request::{Completion, Delta, FinishReason, Flow, Request, Timings, TokenLogprob, Usage};
 pub use runtime::{Pending, Runtime};

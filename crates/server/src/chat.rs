@@ -2,7 +2,7 @@
 //! translate theirs into it.
 
 use engine::sampler::Sampling;
-use engine::{Grammar, Request, Scope};
+use engine::{Ending, Grammar, Request, Scope};
 use serde::Deserialize;
 use serde_json::Value;
 use text::template::Message;
@@ -25,6 +25,8 @@ struct ChatFields {
     tools: Option<Value>,
     tool_choice: Option<Value>,
     parallel_tool_calls: Option<bool>,
+    add_generation_prompt: Option<bool>,
+    continue_final_message: Option<bool>,
     #[serde(default)]
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
@@ -106,30 +108,51 @@ fn refuse(error: ToolError) -> ApiError {
     ApiError::param(param, error.to_string())
 }
 
+impl ChatFields {
+    /// Where the prompt ends.
+    fn ending(&self) -> Result<Ending, ApiError> {
+        match (self.continue_final_message, self.add_generation_prompt) {
+            (Some(true), Some(true)) => Err(ApiError::param(
+                "continue_final_message",
+                "continue_final_message and add_generation_prompt exclude each other",
+            )),
+            (Some(true), _) if self.messages.last().is_none_or(|m| m.role != "assistant") => {
+                let message = "continue_final_message needs a last message of the assistant";
+                Err(ApiError::param("messages", message))
+            }
+            (Some(true), _) => Ok(Ending::Within),
+            (_, Some(false)) => Ok(Ending::After),
+            _ => Ok(Ending::Answer),
+        }
+    }
+}
+
 /// The prompt of a conversation, as text.
 pub(crate) fn render(app: &App, fields: &Fields) -> Result<String, ApiError> {
     let mut chat: ChatFields = fields.read()?;
-    let thinking = fields.read::<ThinkingFields>()?.resolve()?;
+    let thinking = fields.read::<ThinkingFields>()?.resolve(app.options.max_thinking)?;
     let tooling = Tooling::new(app, &mut chat)?;
     let engine = app.engine();
-    Ok(engine.render(&chat.messages, tooling.described.as_ref(), thinking.template)?)
+    let ending = chat.ending()?;
+    Ok(engine.render(&chat.messages, tooling.described.as_ref(), thinking.template, ending)?)
 }
 
 /// Reads a conversation's request.
 pub(crate) fn prepare(app: &App, fields: &Fields) -> Result<Chat, ApiError> {
     let mut chat: ChatFields = fields.read()?;
-    let thinking = fields.read::<ThinkingFields>()?.resolve()?;
+    let thinking = fields.read::<ThinkingFields>()?.resolve(app.options.max_thinking)?;
     if chat.messages.is_empty() {
         return Err(ApiError::param("messages", "messages is empty"));
     }
     let tooling = Tooling::new(app, &mut chat)?;
     let engine = app.engine();
     let described = tooling.described.as_ref();
-    let mut request = engine.chat(&chat.messages, described, thinking.template)?;
+    let ending = chat.ending()?;
+    let mut request = engine.chat_ending(&chat.messages, described, thinking.template, ending)?;
     request.sampling = Sampling { seed: None, ..app.options.sampling.clone() };
     request.max_tokens = app.options.max_tokens;
     fields.read::<SamplingFields>()?.apply(&mut request, engine.tokenizer())?;
-    request.max_thinking = thinking.budget.or(app.options.max_thinking);
+    request.max_thinking = thinking.budget;
     if request.max_thinking.is_some_and(|budget| budget > 0) {
         request.thinking_close.insert_str(0, TIME_IS_UP);
     }

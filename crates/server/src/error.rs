@@ -151,8 +151,15 @@ impl From<engine::Error> for ApiError {
             engine::Error::PromptTooLong { tokens, context, .. } => ApiError {
                 code: Some("context_length_exceeded"),
                 param: Some("messages".to_owned()),
-                more: vec![("n_prompt_tokens", tokens.into()), ("n_ctx", context.into())],
-                ..ApiError::new(Kind::Invalid, message)
+                more: vec![
+                    ("type", "exceed_context_size_error".into()),
+                    ("n_prompt_tokens", tokens.into()),
+                    ("n_ctx", context.into()),
+                ],
+                ..ApiError::new(
+                    Kind::Invalid,
+                    format!("the request exceeds the available context size: {message}"),
+                )
             },
             engine::Error::EmptyPrompt => ApiError::param("prompt", message),
             engine::Error::Template(_) => ApiError::param("messages", message),

@@ -133,7 +133,9 @@ pub(crate) fn now() -> u64 {
 pub(crate) fn id(prefix: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("{prefix}-{:016x}{n:08x}", engine::sampler::random_seed())
+    // As OpenAI's and Anthropic's are: `chatcmpl-…`, but `resp_…`, `msg_…`, `call_…`.
+    let dash = if matches!(prefix, "chatcmpl" | "cmpl") { '-' } else { '_' };
+    format!("{prefix}{dash}{:016x}{n:08x}", engine::sampler::random_seed())
 }
 
 fn router(app: App) -> Router {
@@ -141,7 +143,11 @@ fn router(app: App) -> Router {
         .route("/v1/chat/completions", post(openai::chat::create))
         .route("/chat/completions", post(openai::chat::create))
         .route("/v1/completions", post(openai::completions::create))
+        .route("/v1/chat/completions/input_tokens", post(openai::chat::count_tokens))
+        .route("/chat/completions/input_tokens", post(openai::chat::count_tokens))
         .route("/v1/responses", post(responses::create))
+        .route("/responses", post(responses::create))
+        .route("/v1/responses/input_tokens", post(responses::count_tokens))
         .route("/v1/messages", post(anthropic::create))
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/v1/models", get(openai::models::list))

@@ -14,7 +14,7 @@ pub(crate) fn read(app: &App, param: &str, value: &Value) -> Result<Vec<Vec<u32>
         ApiError::param("prompt", message)
     };
     match value {
-        Value::Array(list) if list.iter().all(|part| part.is_string() || part.is_array()) => {
+        Value::Array(list) if list.iter().all(|part| !part.is_number()) => {
             if list.is_empty() {
                 return Err(ApiError::param(param, format!("{param} is an empty list")));
             }
@@ -44,7 +44,10 @@ fn one(app: &App, value: &Value) -> Option<Vec<u32>> {
             Some(tokens)
         }
         // llama-server's way to send images with a text.
-        Value::Object(parts) => one(app, parts.get("prompt_string")?),
+        // One with images in it is refused: this model reads text.
+        Value::Object(parts) if !parts.contains_key("multimodal_data") => {
+            one(app, parts.get("prompt_string")?)
+        }
         _ => None,
     }
 }

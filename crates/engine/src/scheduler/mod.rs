@@ -56,7 +56,8 @@ pub struct Update {
 pub enum Event {
     /// It has gone on.
     Delta(Delta),
-    /// A token was drawn; only where [`Request::logprobs`] are asked for.
+    /// A token was drawn; only where [`Request::logprobs`] are asked for. It comes before the text
+    /// that the token completes.
     Logprob(TokenLogprob),
     /// It is finished: nothing more comes.
     Finished(Box<Completion>),
@@ -650,10 +651,10 @@ impl Scheduler {
 fn tell(choice: &mut Choice, updates: &mut Vec<Update>) {
     let (request, index) = (choice.job.id, choice.index);
     let mut push = |event| updates.push(Update { request, choice: index, event });
-    for delta in choice.turn.take_deltas() {
-        push(Event::Delta(delta));
-    }
     for logprob in std::mem::take(&mut choice.logprobs) {
         push(Event::Logprob(logprob));
+    }
+    for delta in choice.turn.take_deltas() {
+        push(Event::Delta(delta));
     }
 }

@@ -64,6 +64,7 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
             prompt: tokenizer.decode(&request.prompt),
             return_tokens: given.return_tokens,
             index: 0,
+            waiting: Default::default(),
         };
         writers.push((writer, Answers::ask(&app.runtime, request)?));
     }
@@ -86,14 +87,13 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
     })
 }
 
-/// Only the fields that were asked for; `a/b` is member b of a.
+/// Only the fields that were asked for, by the names they were asked for with; `a/b` is member b of a.
 fn select(value: Value, fields: Option<&[String]>) -> Value {
     let Some(fields) = fields.filter(|fields| !fields.is_empty()) else { return value };
     let mut out = serde_json::Map::new();
     for field in fields {
         if let Some(found) = value.pointer(&format!("/{field}")) {
-            let name = field.rsplit('/').next().unwrap_or(field);
-            out.insert(name.to_owned(), found.clone());
+            out.insert(field.clone(), found.clone());
         }
     }
     out.into()
@@ -119,6 +119,8 @@ struct NativeWriter {
     prompt: String,
     return_tokens: bool,
     index: usize,
+    /// Tokens whose text has not been told yet, and their probabilities.
+    waiting: (Vec<u32>, Vec<Value>),
 }
 
 impl NativeWriter {
@@ -168,14 +170,20 @@ impl NativeWriter {
 impl Writer for NativeWriter {
     fn write(&mut self, update: Update) -> Vec<Sse> {
         let value = match update.event {
-            Event::Delta(Delta::Content(text)) => json!({
-                "index": update.choice, "content": text, "stop": false, "tokens": [],
-            }),
+            Event::Delta(Delta::Content(text)) => {
+                let (tokens, entries) = std::mem::take(&mut self.waiting);
+                let mut value = json!({
+                    "index": update.choice, "content": text, "stop": false, "tokens": tokens,
+                });
+                if !entries.is_empty() {
+                    value["completion_probabilities"] = entries.into();
+                }
+                value
+            }
             Event::Logprob(entry) => {
-                json!({
-                    "index": update.choice, "content": "", "stop": false, "tokens": [],
-                    "completion_probabilities": self.probabilities(&[entry]),
-                })
+                self.waiting.0.push(entry.token);
+                self.waiting.1.push(logprobs::chat(&entry, &self.tokenizer));
+                return Vec::new();
             }
             Event::Finished(completion) => {
                 let mut value = self.end_of(&completion);

@@ -70,6 +70,18 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
     Ok(Json(body).into_response())
 }
 
+/// Counts a conversation's tokens without answering it.
+pub(crate) async fn count_tokens(
+    State(app): State<App>,
+    fields: Fields,
+) -> Result<Json<Value>, ApiError> {
+    aside(move || {
+        let tokens = prepare(&app, &fields)?.request.prompt.len();
+        Ok(Json(json!({"object": "response.input_tokens", "input_tokens": tokens})))
+    })
+    .await
+}
+
 /// What begins every response.
 #[derive(Clone)]
 pub(crate) struct Head {
@@ -90,7 +102,7 @@ impl Head {
             "object": self.object,
             "created": self.created,
             "model": self.model,
-            "system_fingerprint": concat!("ponder-", env!("CARGO_PKG_VERSION")),
+            "system_fingerprint": concat!("build-", env!("CARGO_PKG_VERSION"), "-ponder"),
         })
     }
 }
@@ -123,6 +135,8 @@ struct Progress {
     begun: bool,
     /// Inline thinking has been opened, and not closed.
     thinking: bool,
+    /// Log-probabilities of tokens whose text has not been told yet.
+    logprobs: Vec<Value>,
     /// Calls that are complete.
     calls: usize,
     /// The one that is being written.
@@ -144,9 +158,14 @@ impl ChatWriter {
         if !std::mem::replace(&mut self.choices[index].begun, true) {
             delta["role"] = "assistant".into();
         }
+        let mut choice =
+            json!({"index": index, "delta": delta, "finish_reason": finish, "logprobs": null});
+        let logprobs = std::mem::take(&mut self.choices[index].logprobs);
+        if !logprobs.is_empty() {
+            choice["logprobs"] = json!({ "content": logprobs });
+        }
         let mut chunk = self.head.value();
-        chunk["choices"] =
-            json!([{"index": index, "delta": delta, "finish_reason": finish, "logprobs": null}]);
+        chunk["choices"] = json!([choice]);
         chunk
     }
 
@@ -204,7 +223,7 @@ impl ChatWriter {
 impl Writer for ChatWriter {
     fn begin(&mut self) -> Vec<Sse> {
         let chunks = (0..self.choices.len())
-            .map(|index| data(&self.chunk(index, json!({"content": ""}), None)));
+            .map(|index| data(&self.chunk(index, json!({"content": null}), None)));
         chunks.collect()
     }
 
@@ -232,10 +251,9 @@ impl Writer for ChatWriter {
                 Delta::Prefill { .. } | Delta::Thought { .. } | Delta::ContentWasReasoning,
             ) => Vec::new(),
             Event::Logprob(entry) => {
-                let mut chunk = self.chunk(index, json!({}), None);
-                let content = [logprobs::chat(&entry, &self.tokenizer)];
-                chunk["choices"][0]["logprobs"] = json!({ "content": content });
-                vec![chunk]
+                // They go out with the text that their token completes.
+                self.choices[index].logprobs.push(logprobs::chat(&entry, &self.tokenizer));
+                Vec::new()
             }
             Event::Finished(completion) => {
                 let mut chunks: Vec<Value> = self.close(index).into_iter().collect();

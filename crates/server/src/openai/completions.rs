@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::sse::Event as Sse;
 use axum::response::{IntoResponse, Response};
-use engine::{Completion, Delta, Event, Request, Update};
+use engine::{Completion, Delta, Event, Request, TokenLogprob, Update};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use text::splitter::{Start, Tags};
@@ -101,8 +101,14 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
     }
     if given.stream.unwrap_or(false) {
         let include_usage = given.stream_options.unwrap_or_default().include_usage.unwrap_or(false);
-        let writer =
-            CompletionWriter { head, tokenizer, include_usage, echoes, finished: Vec::new() };
+        let writer = CompletionWriter {
+            head,
+            tokenizer,
+            include_usage,
+            echoes,
+            finished: Vec::new(),
+            waiting: Vec::new(),
+        };
         return match <[_; 1]>::try_from(each) {
             Ok([(_, answers)]) => Ok(stream(answers, writer)),
             Err(_) => Err(ApiError::param("stream", "several prompts can't be streamed at once")),
@@ -145,14 +151,22 @@ struct CompletionWriter {
     /// Text that each answer begins with.
     echoes: Vec<String>,
     finished: Vec<Completion>,
+    /// Log-probabilities of tokens whose text has not been told yet.
+    waiting: Vec<TokenLogprob>,
 }
 
 impl CompletionWriter {
     fn chunk(&mut self, index: usize, text: &str, finish: Option<&str>) -> Value {
         let echo = std::mem::take(&mut self.echoes[index]);
+        let waiting = std::mem::take(&mut self.waiting);
+        let logprobs = match waiting.is_empty() {
+            true => Value::Null,
+            false => logprobs::completions(&waiting, &self.tokenizer),
+        };
         let mut chunk = self.head.value();
         chunk["choices"] = json!([{
-            "index": index, "text": format!("{echo}{text}"), "finish_reason": finish, "logprobs": null,
+            "index": index, "text": format!("{echo}{text}"), "finish_reason": finish,
+            "logprobs": logprobs,
         }]);
         chunk
     }
@@ -164,9 +178,9 @@ impl Writer for CompletionWriter {
         let chunk = match update.event {
             Event::Delta(Delta::Content(text)) => self.chunk(index, &text, None),
             Event::Logprob(entry) => {
-                let mut chunk = self.chunk(index, "", None);
-                chunk["choices"][0]["logprobs"] = logprobs::completions(&[entry], &self.tokenizer);
-                chunk
+                // They go out with the text that their token completes.
+                self.waiting.push(entry);
+                return Vec::new();
             }
             Event::Finished(completion) => {
                 let mut chunk = self.chunk(index, "", Some(usage::finish_reason(&completion)));

@@ -47,8 +47,9 @@ pub(crate) fn timings(completion: &Completion) -> Value {
         "prompt_per_second": rate(read, prefill_s),
         "predicted_n": usage.completion_tokens,
         "predicted_ms": 1e3 * decode_s,
-        "predicted_per_token_ms": each(usage.completion_tokens, decode_s),
-        "predicted_per_second": rate(usage.completion_tokens, decode_s),
+        // The first token comes of the prompt's step.
+        "predicted_per_token_ms": each(usage.completion_tokens.saturating_sub(1), decode_s),
+        "predicted_per_second": rate(usage.completion_tokens.saturating_sub(1), decode_s),
         "thinking_ms": 1e3 * thinking_s,
     });
     if usage.drafted_tokens > 0 {

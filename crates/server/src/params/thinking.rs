@@ -83,8 +83,9 @@ pub(crate) struct Thinking {
 }
 
 impl ThinkingFields {
-    /// The most particular field wins: a budget in tokens over an effort.
-    pub(crate) fn resolve(self) -> Result<Thinking, ApiError> {
+    /// The most particular field wins: a budget in tokens over an effort. `usual` is the budget
+    /// where nothing is said.
+    pub(crate) fn resolve(self, usual: Option<usize>) -> Result<Thinking, ApiError> {
         let mut thinking = Thinking::default();
         let mut enabled = self.enable_thinking;
         let mut budget = None;
@@ -123,13 +124,10 @@ impl ThinkingFields {
         if enabled == Some(false) {
             budget = Some(0);
         }
-        if budget == Some(0) {
-            // Understood by the templates of models that can do without.
-            thinking.template.insert("enable_thinking".to_owned(), false.into());
-        } else if enabled == Some(true) {
-            thinking.template.insert("enable_thinking".to_owned(), true.into());
-        }
-        thinking.budget = budget;
+        thinking.budget = budget.or(usual);
+        // Understood by the templates of models that can do without.
+        let wanted = thinking.budget != Some(0);
+        thinking.template.insert("enable_thinking".to_owned(), wanted.into());
         if let Some(name) = &self.reasoning_format {
             let format =
                 name.parse().map_err(|error: String| ApiError::param("reasoning_format", error))?;
@@ -151,7 +149,7 @@ mod tests {
     use super::*;
 
     fn resolve(value: Value) -> Result<Thinking, ApiError> {
-        crate::body::read::<ThinkingFields>(&value)?.resolve()
+        crate::body::read::<ThinkingFields>(&value)?.resolve(None)
     }
 
     #[test]
@@ -181,6 +179,8 @@ mod tests {
         let thinking =
             resolve(json!({"chat_template_kwargs": {"a": 1, "enable_thinking": true}})).unwrap();
         assert_eq!((thinking.template.len(), thinking.budget), (2, None));
+        let fields: ThinkingFields = crate::body::read(&json!({})).unwrap();
+        assert_eq!(fields.resolve(Some(0)).unwrap().template["enable_thinking"], json!(false));
     }
 
     #[test]

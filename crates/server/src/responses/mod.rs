@@ -43,6 +43,18 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
     Ok(Json(frame.ended(&completion, output)).into_response())
 }
 
+/// Counts a conversation's tokens without answering it.
+pub(crate) async fn count_tokens(
+    State(app): State<App>,
+    fields: Fields,
+) -> Result<Json<Value>, ApiError> {
+    aside(move || {
+        let tokens = prepare(&app, &Fields(input::to_chat(&fields)?))?.request.prompt.len();
+        Ok(Json(json!({"object": "response.input_tokens", "input_tokens": tokens})))
+    })
+    .await
+}
+
 /// What a response says of its request.
 pub(crate) struct Frame(Value);
 
