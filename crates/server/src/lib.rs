@@ -35,7 +35,7 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use engine::sampler::Sampling;
 use engine::{Engine, Runtime};
@@ -168,6 +168,7 @@ fn router(app: App) -> Router {
         .route("/props", get(native::state::props))
         .route("/slots", get(native::state::slots))
         .route("/metrics", get(native::state::prometheus))
+        .route("/openapi.json", get(openapi))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(app.clone(), auth::check));
@@ -175,6 +176,12 @@ fn router(app: App) -> Router {
         router = router.layer(cors(&app.options.cors_origins));
     }
     router.with_state(app)
+}
+
+/// What there is, for programs that read OpenAPI. A test holds it against what is answered.
+async fn openapi() -> Response {
+    let document = include_str!("openapi.json");
+    ([(header::CONTENT_TYPE, "application/json")], document).into_response()
 }
 
 async fn nothing_here(request: axum::extract::Request) -> Response {
