@@ -37,7 +37,21 @@ struct Shared {
     load: Mutex<Load>,
     /// No more requests are taken in.
     closed: AtomicBool,
+    /// The thread has ended in a panic.
+    dead: AtomicBool,
     next: Mutex<Ticket>,
+}
+
+/// Notes the end of the thread that holds it.
+struct Alive(Arc<Shared>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the engine's thread has failed; no request can be answered any more");
+            self.0.dead.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A request under way. Dropping it cancels the request.
@@ -65,13 +79,32 @@ impl Runtime {
         *lock(&shared.load) = scheduler.load();
         let worker =
             Worker { scheduler, inbox, receivers: HashMap::new(), shared: Arc::clone(&shared) };
-        std::thread::Builder::new().name("engine".to_owned()).spawn(move || worker.run())?;
+        let alive = Alive(Arc::clone(&shared));
+        std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            let _alive = alive;
+            worker.run();
+        })?;
         Ok(Runtime { engine, commands, shared })
     }
 
     /// The model.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// Whether the engine's thread runs. If not, the process is of no more use.
+    pub fn is_alive(&self) -> bool {
+        !self.shared.dead.load(Ordering::Relaxed)
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        if !self.is_alive() {
+            return Err(Error::Broken("the engine's thread has failed; start again".to_owned()));
+        }
+        match self.shared.closed.load(Ordering::Relaxed) {
+            true => Err(Error::ShuttingDown),
+            false => Ok(()),
+        }
     }
 
     /// Takes a request in. `receive` is called on the engine's thread and must not take long.
@@ -84,9 +117,7 @@ impl Runtime {
         receive: impl FnMut(Update) -> Flow + Send + 'static,
     ) -> Result<Pending, Error> {
         self.engine.check(&request)?;
-        if self.shared.closed.load(Ordering::Relaxed) {
-            return Err(Error::ShuttingDown);
-        }
+        self.check_open()?;
         let ticket = {
             let mut next = lock(&self.shared.next);
             *next += 1;
@@ -107,9 +138,7 @@ impl Runtime {
         receive: impl FnOnce(Result<Vec<f32>, Error>) + Send + 'static,
     ) -> Result<(), Error> {
         self.engine.check_prompt(&tokens)?;
-        if self.shared.closed.load(Ordering::Relaxed) {
-            return Err(Error::ShuttingDown);
-        }
+        self.check_open()?;
         let command = Command::Embed(tokens, Box::new(receive));
         self.commands.send(command).map_err(|_| Error::ShuttingDown)
     }

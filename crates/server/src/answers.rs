@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderValue, header};
 use axum::response::sse::{Event as Sse, KeepAlive};
 use axum::response::{IntoResponse, Response};
-use engine::{Completion, Event, Flow, Pending, Request, Runtime, Update};
+use engine::{Completion, Event, Flow, Pending, Request, RequestId, Runtime, Update};
 use futures_util::stream;
 use tokio::sync::mpsc::{UnboundedReceiver, channel, unbounded_channel};
 
@@ -37,7 +37,13 @@ impl Answers {
         if self.open == 0 {
             return None;
         }
-        let update = self.updates.recv().await?;
+        let Some(update) = self.updates.recv().await else {
+            // Nobody is left to tell the end: the engine's thread is gone.
+            self.open = 0;
+            let error = engine::Error::Broken("the engine's thread has failed".to_owned());
+            let event = Event::Failed(error);
+            return Some(Update { request: RequestId(u64::MAX), choice: 0, event });
+        };
         match update.event {
             Event::Finished(_) => self.open -= 1,
             Event::Failed(_) => self.open = 0,

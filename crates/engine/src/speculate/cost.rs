@@ -42,7 +42,8 @@ impl StepCost {
             seconds * FIRST_GUESS / (1.0 + FIRST_GUESS * rows)
         };
         // Noise must not make rows free, nor the step.
-        let slope = slope.clamp(0.01 * seconds, seconds / rows);
+        let most = seconds / rows;
+        let slope = slope.clamp(0.05 * most, most);
         Some((seconds - slope * rows, slope))
     }
 
@@ -77,6 +78,17 @@ mod tests {
         assert!((fixed - 0.010).abs() < 1e-6 && (row - 0.002).abs() < 1e-6, "{fixed} {row}");
         assert!((cost.row_share(1, 0.0) - 2.0 / 12.0).abs() < 1e-3);
         assert!((cost.row_share(5, 0.0) - 2.0 / 4.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn large_batches_have_a_line_too() {
+        let mut cost = StepCost::default();
+        for rows in [200, 150, 180, 220] {
+            cost.saw(rows, 0.5);
+        }
+        let (fixed, row) = cost.line().unwrap();
+        assert!(fixed >= 0.0 && row > 0.0, "{fixed} {row}");
+        assert!((0.0..=1.0).contains(&cost.row_share(200, 0.0)));
     }
 
     #[test]

@@ -2,20 +2,21 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::App;
+use crate::error::{ApiError, Kind};
 use crate::metrics;
 
 /// Whether requests are answered.
 pub(crate) async fn health(State(app): State<App>) -> Response {
+    if !app.runtime.is_alive() {
+        return ApiError::new(Kind::Internal, "the engine has failed; start again").into_response();
+    }
     if app.is_closing() {
-        let body = json!({"error": {
-            "message": "shutting down", "type": "unavailable_error", "code": null, "param": null,
-        }});
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+        return ApiError::new(Kind::Unavailable, "shutting down").into_response();
     }
     Json(json!({"status": "ok"})).into_response()
 }
