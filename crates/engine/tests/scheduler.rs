@@ -270,7 +270,10 @@ fn guessing_from_the_text_does_not_change_it() {
     for temperature in [0.0, 0.3, 1.0] {
         for seed in 0..4 {
             let request = repetitive(120, seed, temperature);
-            let mut scheduler = scheduler(&engine, SchedulerOptions::default());
+            let mut scheduler = scheduler(
+                &engine,
+                SchedulerOptions { guesses: Some(4), ..SchedulerOptions::default() },
+            );
             let id = scheduler.submit(request.clone()).unwrap();
             let (answers, _) = drain(&mut scheduler);
             assert_eq!(answers[&(id, 0)].tokens, alone(&engine, &request));
@@ -298,8 +301,10 @@ fn a_draft_model_does_not_change_the_text() {
     {
         let requests: Vec<Request> =
             (0..3).map(|seed| request(seed, temperature, top_k, penalty)).collect();
-        let mut scheduler =
-            scheduler(&engine, SchedulerOptions { kv_tokens: Some(1024), ..Default::default() });
+        let mut scheduler = scheduler(
+            &engine,
+            SchedulerOptions { kv_tokens: Some(1024), guesses: Some(3), ..Default::default() },
+        );
         scheduler.set_draft(Arc::clone(&engine)).unwrap();
         let ids: Vec<RequestId> =
             requests.iter().map(|r| scheduler.submit(r.clone()).unwrap()).collect();
@@ -356,6 +361,25 @@ fn answers_follow_their_grammar() {
         let text = &answers[&(l, 0)].content;
         assert_eq!(text.trim_start_matches('a'), "bc", "{text}");
         assert_eq!(answers[&(l, 0)].finish_reason, FinishReason::Stop);
+    }
+    let gbnf = "root ::= item-one+ \"!\"\nitem-one ::= [a-c]{2} |\n  (\"\\x78\" | \"y\" \"z\")";
+    let pairs = engine.constrain(&Grammar::context_free(gbnf.to_owned()), Scope::Answer).unwrap();
+    let choice = Grammar::Choice(vec!["one".to_owned(), "two \"2\"".to_owned()]);
+    let choice = engine.constrain(&choice, Scope::Answer).unwrap();
+    for seed in 0..4 {
+        let mut request = go_on("?", 40, seed);
+        request.ignore_eos = false;
+        request.sampling.logit_bias = vec![(byte(b'!'), 3.0)];
+        request.constraint = Some(pairs.clone());
+        let pairs = scheduler.submit(request.clone()).unwrap();
+        request.constraint = Some(choice.clone());
+        let choice = scheduler.submit(request).unwrap();
+        let (answers, _) = drain(&mut scheduler);
+        let text = answers[&(choice, 0)].content.as_str();
+        assert!(text == "one" || text == "two \"2\"", "{text}");
+        let text = answers[&(pairs, 0)].content.as_str();
+        let body = text.trim_end_matches('!').replace('x', "").replace("yz", "");
+        assert!(body.chars().all(|c| "abc".contains(c)) && body.len() % 2 == 0, "{text}");
     }
     let error = engine.constrain(&Grammar::Regex("(".to_owned()), Scope::Answer).unwrap_err();
     assert!(error.to_string().starts_with("grammar: "), "{error}");

@@ -76,11 +76,19 @@ pub struct SchedulerOptions {
     pub parallel: usize,
     /// Guess ahead from what the text has said before.
     pub ngram: bool,
+    /// Guess so many tokens at a time, worth it or not; if none, as many as pay.
+    pub guesses: Option<usize>,
 }
 
 impl Default for SchedulerOptions {
     fn default() -> Self {
-        Self { kv_type: KvType::default(), kv_tokens: None, parallel: 256, ngram: true }
+        Self {
+            kv_type: KvType::default(),
+            kv_tokens: None,
+            parallel: 256,
+            ngram: true,
+            guesses: None,
+        }
     }
 }
 
@@ -465,7 +473,11 @@ impl Scheduler {
             }
             let most = choice.job.request.max_tokens.unwrap_or(usize::MAX);
             let room = (context - choice.tokens.len()).min(most - choice.generated());
-            let n = choice.guesses.length(&self.cost, decoding, extra).min(room.saturating_sub(1));
+            let n = match self.options.guesses {
+                Some(n) => n,
+                None => choice.guesses.length(&self.cost, decoding, extra),
+            };
+            let n = n.min(room.saturating_sub(1));
             if self.draft.is_some() {
                 places.push((at, choice.place(n)));
             } else if self.options.ngram {

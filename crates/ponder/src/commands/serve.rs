@@ -78,6 +78,10 @@ pub struct Args {
     #[arg(long)]
     no_ngram: bool,
 
+    /// Guess N tokens at a time, worth it or not; if not given, as many as pay on this machine.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=64))]
+    draft_tokens: Option<u8>,
+
     /// Where the thinking goes: `separate` fields, `inline` between its tags, or `hidden`.
     #[arg(long, default_value = "separate", value_name = "FORMAT")]
     reasoning_format: ReasoningFormat,
@@ -194,6 +198,7 @@ pub fn run(args: Args) -> Result<()> {
     let mut scheduling = SchedulerOptions {
         parallel: args.parallel.into(),
         ngram: !args.no_ngram,
+        guesses: args.draft_tokens.map(usize::from),
         ..args.engine.scheduling()
     };
     scheduling.kv_tokens = Some(kv_tokens(&engine, &scheduling, args.kv_cache_memory)?);
