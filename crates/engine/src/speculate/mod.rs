@@ -27,6 +27,8 @@ use ngram::Ngrams;
 const MOST: usize = 16;
 /// Most tokens guessed while it isn't known what a row costs.
 const FEW: usize = 2;
+/// What a guess of a draft model may cost, as a share of a token without guesses.
+const DRAFT_PAYS: f64 = 0.6;
 /// Steps without a guess before another is tried, where guesses have been worthless.
 const PATIENCE: u32 = 24;
 
@@ -56,6 +58,10 @@ impl Guesses {
     /// buys tokens faster than the step does without.
     pub(crate) fn length(&mut self, cost: &StepCost, rows: usize, extra: f64) -> usize {
         let worth = cost.row_share(rows, extra);
+        // A draft model has to read the text first; a small gain would never pay for that.
+        if extra > 0.0 && worth > DRAFT_PAYS {
+            return 0;
+        }
         let mut chance = self.rate;
         let mut n = 0;
         let most = if cost.is_measured() { MOST } else { FEW };
