@@ -35,8 +35,8 @@ struct ChatFields {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct StreamOptions {
-    include_usage: Option<bool>,
+pub(crate) struct StreamOptions {
+    pub(crate) include_usage: Option<bool>,
 }
 
 /// A request, and how its answer is to be told.

@@ -14,12 +14,10 @@ use text::tokenizer::Tokenizer;
 use crate::App;
 use crate::answers::{Answers, Writer, data, stream};
 use crate::body::Fields;
-use crate::chat::aside;
 use crate::error::{ApiError, Dialect};
-use crate::openai::completions::plain;
+use crate::openai::completions::plain_all;
 use crate::openai::{logprobs, usage};
 use crate::params::sampling::alternatives;
-use crate::prompt;
 
 #[derive(Debug, Deserialize)]
 struct NativeFields {
@@ -44,15 +42,7 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
     }
     let n_probs = given.n_probs.filter(|n| *n > 0);
     let n_probs = n_probs.map(|n| alternatives(n, "n_probs")).transpose()?;
-    let requests: Vec<Request> = {
-        let (app, value) = (app.clone(), given.prompt);
-        aside(move || {
-            let prompts = prompt::read(&app, "prompt", &value)?;
-            let requests = prompts.into_iter().map(|prompt| plain(&app, &fields, prompt));
-            requests.collect::<Result<_, _>>()
-        })
-        .await?
-    };
+    let requests = plain_all(&app, fields, given.prompt).await?;
     let tokenizer = Arc::clone(app.engine().tokenizer());
     let mut writers = Vec::new();
     for mut request in requests {

@@ -61,13 +61,7 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
             choice
         })
         .collect();
-    let mut body = head.value();
-    body["choices"] = choices.into();
-    body["usage"] = usage::usage(&completions);
-    if let [completion, ..] = completions.as_slice() {
-        body["timings"] = usage::timings(completion);
-    }
-    Ok(Json(body).into_response())
+    Ok(Json(head.whole(choices, &completions)).into_response())
 }
 
 /// Counts a conversation's tokens without answering it.
@@ -94,6 +88,17 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn new(app: &App, prefix: &str, object: &'static str) -> Head {
         Head { id: crate::id(prefix), object, created: crate::now(), model: app.name.clone() }
+    }
+
+    /// A response that is told at once.
+    pub(crate) fn whole(&self, choices: Vec<Value>, completions: &[Completion]) -> Value {
+        let mut body = self.value();
+        body["choices"] = choices.into();
+        body["usage"] = usage::usage(completions);
+        if let [completion, ..] = completions {
+            body["timings"] = usage::timings(completion);
+        }
+        body
     }
 
     pub(crate) fn value(&self) -> Value {

@@ -17,7 +17,7 @@ use super::{logprobs, usage};
 use crate::App;
 use crate::answers::{Answers, Writer, data, stream};
 use crate::body::Fields;
-use crate::chat::aside;
+use crate::chat::{StreamOptions, aside};
 use crate::error::{ApiError, Dialect};
 use crate::lora::LoraFields;
 use crate::params::format::FormatFields;
@@ -35,13 +35,8 @@ struct CompletionFields {
     suffix: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct StreamOptions {
-    include_usage: Option<bool>,
-}
-
 /// A request that continues `prompt` as plain text.
-pub(crate) fn plain(app: &App, fields: &Fields, prompt: Vec<u32>) -> Result<Request, ApiError> {
+fn plain(app: &App, fields: &Fields, prompt: Vec<u32>) -> Result<Request, ApiError> {
     let engine = app.engine();
     let mut request = Request {
         prompt,
@@ -61,6 +56,20 @@ pub(crate) fn plain(app: &App, fields: &Fields, prompt: Vec<u32>) -> Result<Requ
     Ok(request)
 }
 
+/// A request for each of the prompts in `value`, all with the same settings.
+pub(crate) async fn plain_all(
+    app: &App,
+    fields: Fields,
+    value: Value,
+) -> Result<Vec<Request>, ApiError> {
+    let app = app.clone();
+    aside(move || {
+        let prompts = prompt::read(&app, "prompt", &value)?;
+        prompts.into_iter().map(|prompt| plain(&app, &fields, prompt)).collect()
+    })
+    .await
+}
+
 /// Continues one or several texts.
 pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Response, ApiError> {
     let given: CompletionFields = fields.read()?;
@@ -78,15 +87,7 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
             Some(alternatives(n, "logprobs")?)
         }
     };
-    let requests: Vec<Request> = {
-        let (app, value) = (app.clone(), given.prompt);
-        aside(move || {
-            let prompts = prompt::read(&app, "prompt", &value)?;
-            let requests = prompts.into_iter().map(|prompt| plain(&app, &fields, prompt));
-            requests.collect::<Result<_, _>>()
-        })
-        .await?
-    };
+    let requests = plain_all(&app, fields, given.prompt).await?;
     let echo = given.echo.unwrap_or(false);
     let tokenizer = Arc::clone(app.engine().tokenizer());
     let head = Head::new(&app, "cmpl", "text_completion");
@@ -135,13 +136,7 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
             })
         })
         .collect();
-    let mut body = head.value();
-    body["choices"] = choices.into();
-    body["usage"] = usage::usage(&completions);
-    if let [completion, ..] = completions.as_slice() {
-        body["timings"] = usage::timings(completion);
-    }
-    Ok(Json(body).into_response())
+    Ok(Json(head.whole(choices, &completions)).into_response())
 }
 
 struct CompletionWriter {
