@@ -1,0 +1,1 @@
+//! A team's own check: a command that reads and writes JSON lines.

@@ -1,0 +1,1 @@
+//! Instructions: the checks of IFEval.

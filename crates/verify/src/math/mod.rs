@@ -1,0 +1,1 @@
+//! Mathematics: final answers, and whether two of them are equal.

@@ -1,0 +1,1 @@
+//! Exact text, regular expressions, choice letters and JSON schemas.

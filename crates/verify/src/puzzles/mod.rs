@@ -1,0 +1,1 @@
+//! Puzzles that are easy to check: Countdown, graph colouring, sudoku.

@@ -1,0 +1,1 @@
+//! Unlimited checkable tasks, made from a seed.
