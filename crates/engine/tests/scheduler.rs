@@ -12,7 +12,8 @@ use engine::{
     Completion, Delta, Engine, Event, FinishReason, Grammar, LoadOptions, Request, RequestId,
     Scheduler, SchedulerOptions, Scope,
 };
-use support::{byte, special, tiny_model};
+use kernels::attention::KvType;
+use support::{CONTEXT, SPECIAL, byte, special, tiny_model};
 use text::splitter::Start;
 
 fn engine(dir: &Path, thinks: bool) -> Arc<Engine> {
@@ -303,7 +304,12 @@ fn a_draft_model_does_not_change_the_text() {
             (0..3).map(|seed| request(seed, temperature, top_k, penalty)).collect();
         let mut scheduler = scheduler(
             &engine,
-            SchedulerOptions { kv_tokens: Some(1024), guesses: Some(3), ..Default::default() },
+            SchedulerOptions {
+                kv_tokens: Some(1024),
+                guesses: Some(3),
+                ngram: false,
+                ..Default::default()
+            },
         );
         scheduler.set_draft(Arc::clone(&engine)).unwrap();
         let ids: Vec<RequestId> =
@@ -316,6 +322,61 @@ fn a_draft_model_does_not_change_the_text() {
         assert!(load.drafted_tokens > 0, "{load:?}");
         assert!(load.accepted_tokens == load.drafted_tokens || penalty != 1.0, "{load:?}");
     }
+}
+
+/// Pearson's statistic over the first two tokens of many answers that were guessed ahead, the second
+/// of them always: they come as often as the model's own probabilities say.
+#[test]
+fn guessing_does_not_change_the_distribution() {
+    const TOP: usize = 4;
+    const ANSWERS: usize = 4000;
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(dir.path(), false);
+    let prompt = go_on("some text", 1, 0).prompt;
+    let next = |text: &[u32]| -> Vec<(u32, f64)> {
+        let mut last = Vec::new();
+        engine
+            .logits_of(text, CONTEXT, KvType::default(), |_, row| {
+                last = row.to_vec();
+                Ok::<(), engine::Error>(())
+            })
+            .unwrap();
+        let mut ids: Vec<u32> = (0..last.len() as u32).filter(|id| *id < 256).collect();
+        ids.sort_by(|a, b| last[*b as usize].total_cmp(&last[*a as usize]));
+        let top = &ids[..TOP];
+        let weight = |id: u32| f64::from(last[id as usize] - last[top[0] as usize]).exp();
+        let sum: f64 = top.iter().map(|id| weight(*id)).sum();
+        top.iter().map(|id| (*id, weight(*id) / sum)).collect()
+    };
+    let mut expected: HashMap<Vec<u32>, f64> = HashMap::new();
+    for (a, p) in next(&prompt) {
+        for (b, q) in next(&[prompt.as_slice(), &[a]].concat()) {
+            expected.insert(vec![a, b], p * q * ANSWERS as f64);
+        }
+    }
+
+    let options = SchedulerOptions { guesses: Some(2), ngram: false, ..Default::default() };
+    let mut scheduler = scheduler(&engine, options);
+    scheduler.set_draft(Arc::clone(&engine)).unwrap();
+    let mut request = go_on("some text", 4, 1);
+    request.sampling.top_k = TOP;
+    request.sampling.temperature = 1.0;
+    request.sampling.logit_bias = SPECIAL.iter().map(|text| (special(text), -100.0)).collect();
+    let mut seen: HashMap<Vec<u32>, f64> = HashMap::new();
+    for batch in 0..ANSWERS / 100 {
+        request.n = 100;
+        request.sampling.seed = Some(1 + 100 * batch as u64);
+        scheduler.submit(request.clone()).unwrap();
+        for answer in drain(&mut scheduler).0.values() {
+            *seen.entry(answer.tokens[..2].to_vec()).or_default() += 1.0;
+        }
+    }
+    assert!(scheduler.load().accepted_tokens > 0);
+    assert!(seen.keys().all(|pair| expected.contains_key(pair)), "{seen:?}");
+    let statistic: f64 =
+        expected.iter().map(|(pair, e)| (seen.get(pair).unwrap_or(&0.0) - e).powi(2) / e).sum();
+    // 15 degrees of freedom: one run in a million is above 56.
+    assert!(statistic < 56.0, "{statistic}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use model::{KvCache, PAGE, Span, Want, Workspace};
 
 use crate::adapters::Lora;
 use crate::constraint::MaskThread;
-use crate::speculate::{Draft, StepCost, step_seconds};
+use crate::speculate::{Draft, Outlook, StepCost, step_seconds};
 use crate::{Completion, Delta, Engine, Error, FinishReason, Flow, Request, TokenLogprob};
 use choice::{Choice, Job};
 pub(crate) use prefix::PrefixTree;
@@ -191,7 +191,8 @@ impl Scheduler {
         let mut draft = Draft::new(&self.engine, draft, self.options.kv_type, tokens)?;
         draft.calibrate()?;
         for rows in [1, 4] {
-            let seconds = step_seconds(&self.engine, &mut self.cache, &mut self.work, rows)?;
+            let seconds =
+                step_seconds(&self.engine, &mut self.cache, &mut self.work, rows, Want::All)?;
             self.cost.saw(rows, seconds);
         }
         self.draft = Some(draft);
@@ -464,7 +465,6 @@ impl Scheduler {
             return Ok(Vec::new());
         }
         let context = self.engine.context_length();
-        let extra = self.draft.as_ref().map_or(0.0, Draft::token_seconds);
         let mut drafts: Vec<Vec<u32>> = vec![Vec::new(); self.running.len()];
         let mut places = Vec::new();
         for (at, choice) in self.running.iter_mut().enumerate() {
@@ -472,16 +472,20 @@ impl Scheduler {
                 continue;
             }
             let most = choice.job.request.max_tokens.unwrap_or(usize::MAX);
-            let room = (context - choice.tokens.len()).min(most - choice.generated());
-            let n = match self.options.guesses {
-                Some(n) => n,
-                None => choice.guesses.length(&self.cost, decoding, extra),
-            };
-            let n = n.min(room.saturating_sub(1));
-            if self.draft.is_some() {
-                places.push((at, choice.place(n)));
-            } else if self.options.ngram {
-                drafts[at] = choice.guesses.after_text(&choice.tokens, n);
+            let generated = choice.generated();
+            let room = (context - choice.tokens.len()).min(most - generated).saturating_sub(1);
+            let fixed = self.options.guesses;
+            let outlook = Outlook { cost: &self.cost, rows: decoding, room, fixed };
+            if self.options.ngram {
+                drafts[at] = choice.guesses.from_text(&choice.tokens, &outlook);
+            }
+            if let (Some(draft), true) = (&self.draft, drafts[at].is_empty()) {
+                let reading = draft.reading_seconds(&choice.tokens, &choice.guesses);
+                let extra = draft.token_seconds();
+                let n = choice.guesses.for_draft(&outlook, extra, reading, generated);
+                if n > 0 {
+                    places.push((at, choice.place(n)));
+                }
             }
         }
         if let Some(model) = &mut self.draft {

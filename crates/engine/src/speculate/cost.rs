@@ -53,12 +53,16 @@ impl StepCost {
             && self.rows_rows / self.weight - (self.rows / self.weight).powi(2) > SPREAD
     }
 
+    /// Seconds of each token in a step of `rows` rows that draws one token in each; 0 if unknown.
+    pub(crate) fn token_seconds(&self, rows: usize) -> f64 {
+        self.line().map_or(0.0, |(fixed, row)| fixed / rows as f64 + row)
+    }
+
     /// What one more row costs, `extra` seconds included, as a share of what a token costs in a
     /// step of `rows` rows that draws one token in each.
     pub(crate) fn row_share(&self, rows: usize, extra: f64) -> f64 {
-        let Some((fixed, row)) = self.line() else { return FIRST_GUESS };
-        let rows = rows as f64;
-        (row + extra) / ((fixed + row * rows) / rows)
+        let Some((_, row)) = self.line() else { return FIRST_GUESS };
+        (row + extra) / self.token_seconds(rows)
     }
 }
 

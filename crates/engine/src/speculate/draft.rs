@@ -6,7 +6,7 @@ use std::time::Instant;
 use kernels::attention::KvType;
 use model::{KvCache, PAGE, Sequence, Span, Want, Workspace};
 
-use super::Guesses;
+use super::{Guesses, MOST};
 use crate::sampler::Sampler;
 use crate::scheduler::{PrefixTree, STEP_TOKENS};
 use crate::{Engine, Error};
@@ -33,7 +33,12 @@ pub(crate) struct Draft {
     logits: Vec<f32>,
     /// Seconds a guess takes, the later ones counting more.
     token_seconds: f64,
+    /// Seconds that reading a token of a text takes.
+    reading_seconds: f64,
 }
+
+/// Tokens read at once to see how fast reading is.
+const READ: usize = 64;
 
 impl Draft {
     pub(crate) fn new(
@@ -61,18 +66,35 @@ impl Draft {
             prefixes: PrefixTree::default(),
             logits: Vec::new(),
             token_seconds: 0.0,
+            reading_seconds: 0.0,
         })
     }
 
-    /// Takes the time of one guess, so that nothing is read for guesses that can't be worth it.
+    /// Takes the time of one guess and of reading, so that nothing is read for guesses that can't
+    /// be worth it.
     pub(crate) fn calibrate(&mut self) -> Result<(), Error> {
-        self.token_seconds = step_seconds(&self.engine, &mut self.cache, &mut self.work, 1)?;
+        self.token_seconds =
+            step_seconds(&self.engine, &mut self.cache, &mut self.work, 1, Want::All)?;
+        let (engine, cache) = (&self.engine, &mut self.cache);
+        let read = step_seconds(engine, cache, &mut self.work, READ, Want::Nothing)?;
+        self.reading_seconds = read / READ as f64;
         Ok(())
     }
 
     /// Seconds that a guess takes.
     pub(crate) fn token_seconds(&self) -> f64 {
         self.token_seconds
+    }
+
+    /// Seconds that it takes to read what it hasn't of a text.
+    pub(crate) fn reading_seconds(&self, tokens: &[u32], guesses: &Guesses) -> f64 {
+        let known = match guesses.kv.len() {
+            0 => self.prefixes.len_of(0, tokens),
+            n => n,
+        };
+        // A few tokens are part of every guess.
+        let unread = tokens.len().saturating_sub(known + MOST);
+        unread as f64 * self.reading_seconds
     }
 
     /// Up to `n` guesses for each text. Where memory is short there are none.
@@ -183,25 +205,25 @@ impl Draft {
     }
 }
 
-/// Seconds that a model takes to read `rows` tokens at once and to work out what follows each: the
-/// better of two times, after one that warms up.
+/// Seconds that a model takes to read `rows` tokens at once and to work out what is wanted of
+/// them: the better of two times, after one that warms up.
 pub(crate) fn step_seconds(
     engine: &Engine,
     cache: &mut KvCache,
     work: &mut Workspace,
     rows: usize,
+    want: Want,
 ) -> Result<f64, Error> {
     let model = engine.model();
     let tokens = vec![0; rows];
-    let mut logits = vec![0.0; rows * model.vocab()];
     let mut best = f64::INFINITY;
     for _ in 0..3 {
         let mut sequence = Sequence::default();
         let started = Instant::now();
-        let span =
-            Span { sequence: &mut sequence, tokens: &tokens, want: Want::All, adapter: None };
-        model.forward(cache, &mut [span], work)?;
-        model.logits(work, 0..rows, &mut logits);
+        let span = Span { sequence: &mut sequence, tokens: &tokens, want, adapter: None };
+        let n = model.forward(cache, &mut [span], work)?;
+        let mut logits = vec![0.0; n * model.vocab()];
+        model.logits(work, 0..n, &mut logits);
         best = best.min(started.elapsed().as_secs_f64());
         cache.release(sequence);
     }
