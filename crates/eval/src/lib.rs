@@ -1,0 +1,13 @@
+//! Figures that others can check.
+//!
+//! A benchmark's items are put to a model, every sample is kept in a *run folder*, and every figure
+//! is worked out from run folders and from nothing else:
+//!
+//! - [`run`]: the folder: a manifest that says what was measured and how, and the samples;
+//! - [`stats`]: pass@k and its kin, how sure they are, and whether two runs differ;
+//! - [`report`]: a page, Markdown and JSON made from a run.
+#![forbid(unsafe_code)]
+
+pub mod report;
+pub mod run;
+pub mod stats;

@@ -1,0 +1,1 @@
+//! A page, Markdown and JSON, made from a run folder.
