@@ -477,7 +477,7 @@ impl Scheduler {
             let fixed = self.options.guesses;
             let outlook = Outlook { cost: &self.cost, rows: decoding, room, fixed };
             if self.options.ngram {
-                drafts[at] = choice.guesses.from_text(&choice.tokens, &outlook);
+                drafts[at] = choice.guesses.in_text(&choice.tokens, &outlook);
             }
             if let (Some(draft), true) = (&self.draft, drafts[at].is_empty()) {
                 let reading = draft.reading_seconds(&choice.tokens, &choice.guesses);

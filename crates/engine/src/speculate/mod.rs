@@ -136,7 +136,7 @@ impl Guesses {
     }
 
     /// The tokens that are likely to come next, judging by the text itself, as many as are worth it.
-    pub(crate) fn from_text(&mut self, tokens: &[u32], outlook: &Outlook<'_>) -> Vec<u32> {
+    pub(crate) fn in_text(&mut self, tokens: &[u32], outlook: &Outlook<'_>) -> Vec<u32> {
         let Some((at, ground)) = self.ngrams.find(tokens) else { return Vec::new() };
         let n = match outlook.fixed {
             Some(n) => n.min(outlook.room),
@@ -207,8 +207,8 @@ mod tests {
         let cost = cost();
         let mut text: Vec<u32> = (0..100).collect();
         text.extend(0..50);
-        let all = Guesses::new(true).from_text(&text, &outlook(&cost)).len();
-        let few = Guesses::new(true).from_text(&text[..103], &outlook(&cost)).len();
+        let all = Guesses::new(true).in_text(&text, &outlook(&cost)).len();
+        let few = Guesses::new(true).in_text(&text[..103], &outlook(&cost)).len();
         assert!(all > few && few > 0, "{all} {few}");
     }
 
@@ -219,7 +219,7 @@ mod tests {
         let mut guesses = Guesses::new(true);
         let mut guessed = 0;
         for _ in 0..200 {
-            let n = guesses.from_text(&text, &outlook(&cost)).len();
+            let n = guesses.in_text(&text, &outlook(&cost)).len();
             guesses.learn(n, 0);
             guessed += n;
         }
