@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod endpoint_arg;
 mod engine_arg;
 mod model_arg;
 mod progress;

@@ -113,6 +113,19 @@ impl SamplingArgs {
         Ok(sampling)
     }
 
+    /// Those of the flags that every engine knows.
+    pub fn common(&self) -> reason::Sampling {
+        reason::Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+        }
+    }
+
     /// DRY's sequence breakers: all tokens that contain one of the texts, as a line end is part
     /// of many.
     pub fn breakers(&self, tokenizer: &Tokenizer) -> Vec<u32> {

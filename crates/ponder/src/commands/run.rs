@@ -1,7 +1,7 @@
 //! `ponder run`: one question, or a chat.
 
-mod local;
 mod question;
+mod speaker;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -12,7 +12,8 @@ use engine::sampler::Sampling;
 use engine::{Completion, FinishReason, Flow, Timings, Usage};
 use serde::Serialize;
 
-use self::local::{Local, Settings};
+use self::speaker::{Settings, Speaker};
+use crate::endpoint_arg::EndpointArg;
 use crate::engine_arg::EngineArg;
 use crate::model_arg::ModelArg;
 use crate::sampling_arg::SamplingArgs;
@@ -73,6 +74,9 @@ pub struct Args {
     sampling: SamplingArgs,
 
     #[command(flatten)]
+    endpoint: EndpointArg,
+
+    #[command(flatten)]
     engine: EngineArg,
 
     /// Tokens of context; what the model was made for if not given.
@@ -124,28 +128,34 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Some(n) => Budget::Tokens(n),
     };
     let settings = Settings { max_tokens: args.max_tokens, stop: args.stop };
-    let local =
-        Local::load(&args.model.resolve()?, &args.engine, args.ctx, &args.sampling, settings)?;
+    let speaker = match args.endpoint.connect(args.model.model.as_deref())? {
+        Some(pool) => Speaker::elsewhere(pool, &args.sampling, settings)?,
+        None => {
+            let model = args.model.resolve()?;
+            Speaker::here(&model, &args.engine, args.ctx, &args.sampling, settings)?
+        }
+    };
     let mut conversation = Conversation::new(args.system, budget);
     match question {
         Some(question) => {
             conversation.ask(question);
             if args.json {
-                report(local, &conversation)
+                report(speaker, &conversation)
             } else {
-                answer(local, &conversation, look)
+                answer(speaker, &conversation, look)
             }
         }
-        None => chat(local, conversation, look),
+        None => chat(speaker, conversation, look),
     }
 }
 
 /// One answer, as it comes.
-fn answer(mut local: Local, conversation: &Conversation, look: Look) -> Result<ExitCode> {
+fn answer(mut speaker: Speaker, conversation: &Conversation, look: Look) -> Result<ExitCode> {
     let interrupt = Interrupt::install(2)?;
     let mut out = std::io::stdout().lock();
-    let completion =
-        stream(&mut out, look, &interrupt, &mut |receive| local.answer(conversation, 0, receive))?;
+    let completion = stream(&mut out, look, &interrupt, &mut |receive| {
+        speaker.answer(conversation, 0, receive)
+    })?;
     drop(out);
     if std::io::stderr().is_terminal() {
         let line = stats::line(&completion.usage, &completion.timings, completion.finish_reason);
@@ -157,32 +167,32 @@ fn answer(mut local: Local, conversation: &Conversation, look: Look) -> Result<E
 }
 
 /// One answer as a JSON object.
-fn report(mut local: Local, conversation: &Conversation) -> Result<ExitCode> {
+fn report(mut speaker: Speaker, conversation: &Conversation) -> Result<ExitCode> {
     let interrupt = Interrupt::install(2)?;
-    let completion = local.answer(conversation, 0, &mut |_| {
+    let completion = speaker.answer(conversation, 0, &mut |_| {
         if interrupt.pressed() { Flow::Stop } else { Flow::Continue }
     })?;
     let report = Report {
-        model: local.name(),
+        model: speaker.name(),
         reasoning: &completion.reasoning,
         content: &completion.content,
         tool_calls: &completion.tool_calls,
         finish_reason: completion.finish_reason,
         usage: completion.usage,
         timings: completion.timings,
-        seed: local.seed(),
+        seed: speaker.seed(),
     };
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?;
     Ok(code(&completion))
 }
 
-fn chat(local: Local, conversation: Conversation, look: Look) -> Result<ExitCode> {
+fn chat(speaker: Speaker, conversation: Conversation, look: Look) -> Result<ExitCode> {
     let interrupt = Interrupt::install(3)?;
     let store = weights::store::Store::from_env()?;
     // A chat without history is better than none: the prompt copes.
     let _ = std::fs::create_dir_all(store.root());
     let mut prompt = Prompt::new(Some(store.root().join("chat-history")))?;
-    Chat::new(std::io::stdout(), look, &interrupt, local, conversation).run(&mut prompt)?;
+    Chat::new(std::io::stdout(), look, &interrupt, speaker, conversation).run(&mut prompt)?;
     Ok(ExitCode::SUCCESS)
 }
 

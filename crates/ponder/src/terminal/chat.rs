@@ -18,8 +18,8 @@ pub trait Answer {
     /// The model's name.
     fn name(&self) -> &str;
 
-    /// Positions of the context.
-    fn context_length(&self) -> usize;
+    /// Positions of the context, where known.
+    fn context_length(&self) -> Option<usize>;
 
     /// Answers the last turn. `attempt` counts how often it was answered before: with a fixed
     /// seed, another attempt must still be another answer.
@@ -186,7 +186,10 @@ impl<'a, W: Write, A: Answer> Chat<'a, W, A> {
         let Some(last) = &self.last else { return self.note("nothing was answered yet") };
         let used = last.usage.prompt_tokens + last.usage.completion_tokens;
         let line = stats::line(&last.usage, &last.timings, last.finish_reason);
-        let context = format!("{used} of {} tokens of context", self.model.context_length());
+        let context = match self.model.context_length() {
+            Some(length) => format!("{used} of {length} tokens of context"),
+            None => format!("{used} tokens of context"),
+        };
         self.note(&line)?;
         self.note(&context)
     }

@@ -24,8 +24,8 @@ impl Answer for &mut Parrot {
         "parrot"
     }
 
-    fn context_length(&self) -> usize {
-        100
+    fn context_length(&self) -> Option<usize> {
+        Some(100)
     }
 
     fn answer(

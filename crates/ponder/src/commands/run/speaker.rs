@@ -1,21 +1,19 @@
-//! The model in this process: from a conversation to a request.
+//! From a conversation to an answer, by a model in this process or elsewhere.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use engine::sampler::Sampling;
-use engine::{Completion, Delta, Engine, Flow, Request, Scheduler};
-use serde_json::Map;
+use engine::{Completion, Delta, Flow, Runtime, Scheduler};
+use reason::{Ask, Completer, Local, Pool};
 use text::template::Message;
 
+use crate::endpoint_arg;
 use crate::engine_arg::EngineArg;
 use crate::model_arg::ResolvedModel;
 use crate::sampling_arg::SamplingArgs;
 use crate::terminal::chat::Answer;
 use crate::terminal::conversation::{Budget, Conversation, Role, Turn};
-
-/// What the model says when its thinking has to end before it would have.
-const TIME_IS_UP: &str = "\n\nI have to answer now, with what I have found so far.";
 
 /// What applies to every answer.
 #[derive(Clone, Debug)]
@@ -26,19 +24,18 @@ pub struct Settings {
     pub stop: Vec<String>,
 }
 
-/// A loaded model that answers conversations.
-pub struct Local {
-    engine: Arc<Engine>,
-    scheduler: Scheduler,
-    name: String,
-    sampling: Sampling,
+/// A model that answers conversations.
+pub struct Speaker {
+    completer: Box<dyn Completer>,
+    context: Option<usize>,
+    sampling: reason::Sampling,
     seed: u64,
     settings: Settings,
 }
 
-impl Local {
+impl Speaker {
     /// Loads a model. Warns where greedy sampling is asked of one that thinks.
-    pub fn load(
+    pub fn here(
         model: &ResolvedModel,
         engine_arg: &EngineArg,
         ctx: Option<usize>,
@@ -68,37 +65,33 @@ impl Local {
         }
         // Chosen here so that it can be reported, and counted on from for another attempt.
         let seed = sampling.seed.take().unwrap_or_else(engine::sampler::random_seed);
-        let engine = Arc::new(engine);
-        let scheduler = Scheduler::new(Arc::clone(&engine), engine_arg.scheduling())?;
-        Ok(Self { engine, scheduler, name: model.name.clone(), sampling, seed, settings })
+        let context = engine.context_length();
+        let scheduler = Scheduler::new(Arc::new(engine), engine_arg.scheduling())?;
+        let runtime = Runtime::start(scheduler).context("cannot start the engine's thread")?;
+        Ok(Self {
+            completer: Box::new(Local::new(runtime, &*model.name, 1).with_defaults(sampling)),
+            context: Some(context),
+            sampling: reason::Sampling::default(),
+            seed,
+            settings,
+        })
+    }
+
+    /// Asks a model elsewhere.
+    pub fn elsewhere(pool: Pool, flags: &SamplingArgs, settings: Settings) -> Result<Self> {
+        flags.over(Sampling::default(), None)?;
+        Ok(Self {
+            completer: Box::new(pool),
+            context: None,
+            sampling: endpoint_arg::sent(flags)?,
+            seed: flags.seed.unwrap_or_else(engine::sampler::random_seed),
+            settings,
+        })
     }
 
     /// The seed of the first attempt at an answer.
     pub fn seed(&self) -> u64 {
         self.seed
-    }
-
-    fn request(&self, conversation: &Conversation, attempt: u64) -> Result<Request> {
-        let messages: Vec<Message> = conversation.turns().iter().map(message).collect();
-        let mut extra = Map::new();
-        if conversation.budget == Budget::Off {
-            // Understood by the templates of models that can do without thinking.
-            extra.insert("enable_thinking".to_owned(), false.into());
-        }
-        let mut request = self.engine.chat(&messages, None, extra)?;
-        request.sampling =
-            Sampling { seed: Some(self.seed.wrapping_add(attempt)), ..self.sampling.clone() };
-        request.max_tokens = self.settings.max_tokens;
-        request.stop.clone_from(&self.settings.stop);
-        match conversation.budget {
-            Budget::Unlimited => {}
-            Budget::Off => request.max_thinking = Some(0),
-            Budget::Tokens(n) => {
-                request.max_thinking = Some(n);
-                request.thinking_close.insert_str(0, TIME_IS_UP);
-            }
-        }
-        Ok(request)
     }
 }
 
@@ -112,13 +105,13 @@ fn message(turn: &Turn) -> Message {
     Message { reasoning_content: reasoning, ..Message::new(role, turn.content.clone()) }
 }
 
-impl Answer for Local {
+impl Answer for Speaker {
     fn name(&self) -> &str {
-        &self.name
+        self.completer.name()
     }
 
-    fn context_length(&self) -> usize {
-        self.engine.context_length()
+    fn context_length(&self) -> Option<usize> {
+        self.context
     }
 
     fn answer(
@@ -127,7 +120,18 @@ impl Answer for Local {
         attempt: u64,
         receive: &mut dyn FnMut(Delta) -> Flow,
     ) -> Result<Completion> {
-        let request = self.request(conversation, attempt)?;
-        Ok(self.scheduler.complete(&request, receive)?)
+        let ask = Ask {
+            sampling: self.sampling.clone(),
+            seed: self.seed.wrapping_add(attempt),
+            max_tokens: self.settings.max_tokens,
+            max_thinking: match conversation.budget {
+                Budget::Unlimited => None,
+                Budget::Off => Some(0),
+                Budget::Tokens(n) => Some(n),
+            },
+            stop: self.settings.stop.clone(),
+            ..Ask::chat(conversation.turns().iter().map(message).collect())
+        };
+        Ok(self.completer.complete(&ask, receive)?)
     }
 }
