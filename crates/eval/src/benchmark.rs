@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior};
 use reason::{Prompt, Sampling};
 use serde::{Deserialize, Serialize};
@@ -133,7 +134,8 @@ impl Benchmark {
     /// It isn't what a benchmark's TOML must be.
     pub fn parse(toml: &str, file: &str) -> Result<Benchmark, Error> {
         let wrong = |why: String| Error::Benchmark { file: file.to_owned(), why };
-        let benchmark: Benchmark = toml::from_str(toml).map_err(|error| wrong(error.to_string()))?;
+        let benchmark: Benchmark =
+            toml::from_str(toml).map_err(|error| wrong(error.to_string()))?;
         if benchmark.prompt.user.is_some() == benchmark.prompt.text.is_some() {
             return Err(wrong("[prompt] must have either `user` or `text`".to_owned()));
         }
@@ -157,7 +159,9 @@ impl Benchmark {
         let path = data.map(|data| data.join(&self.items.file));
         match path {
             Some(path) if path.exists() => Ok(path),
-            _ => Err(Error::NoItems { file: self.items.file.clone(), benchmark: self.name.clone() }),
+            _ => {
+                Err(Error::NoItems { file: self.items.file.clone(), benchmark: self.name.clone() })
+            }
         }
     }
 
@@ -225,9 +229,9 @@ impl Benchmark {
         for (field, expression) in &self.check {
             let value = match field.as_str() {
                 "kind" => Value::String(expression.clone()),
-                _ => writer
-                    .value(expression, row)
-                    .map_err(|why| (format!("check.{field}"), why))?,
+                _ => {
+                    writer.value(expression, row).map_err(|why| (format!("check.{field}"), why))?
+                }
             };
             task.insert(field.clone(), value);
         }
@@ -247,20 +251,27 @@ impl Writer {
     fn new() -> Writer {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         // A hostile benchmark must not run for ever.
         environment.set_fuel(Some(1_000_000));
-        environment.set_keep_trailing_newline(true);
+        if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).build() {
+            environment.set_syntax(syntax);
+        }
         Writer(environment)
     }
 
     fn fill(&self, template: &str, row: &Map<String, Value>) -> Result<String, String> {
-        self.0.render_str(template, row).map_err(|error| error.to_string())
+        self.0
+            .render_str(template, minijinja::Value::from(minijinja::value::Serde(row)))
+            .map_err(|error| error.to_string())
     }
 
     fn value(&self, expression: &str, row: &Map<String, Value>) -> Result<Value, String> {
         let expression = self.0.compile_expression(expression).map_err(|e| e.to_string())?;
-        let value = expression.eval(row).map_err(|error| error.to_string())?;
+        let value = expression
+            .eval(minijinja::Value::from(minijinja::value::Serde(row)))
+            .map_err(|error| error.to_string())?;
         if value.is_undefined() {
             return Err("the row has no such column".to_owned());
         }
@@ -315,7 +326,10 @@ mod tests {
     fn errors_name_row_and_field() {
         let toy = Benchmark::parse(TOY, "toy.toml").unwrap();
         let error = toy.items(&[row(json!({"question": "?"}))]).unwrap_err().to_string();
-        assert!(error.contains("row 1") && error.contains("check.") || error.contains("group"), "{error}");
+        assert!(
+            error.contains("row 1") && error.contains("check.") || error.contains("group"),
+            "{error}"
+        );
         let twice = TOY.replace("'q-' ~ index", "level");
         let rows = vec![row(json!({"question": "?", "answer": "1", "level": 1, "list": 0})); 2];
         let error = Benchmark::parse(&twice, "t").unwrap().items(&rows).unwrap_err().to_string();

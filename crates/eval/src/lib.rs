@@ -3,11 +3,19 @@
 //! A benchmark's items are put to a model, every sample is kept in a *run folder*, and every figure
 //! is worked out from run folders and from nothing else:
 //!
+//! - [`benchmark`]: what is asked and how it is checked, as data; [`rows`]: the items' files;
+//! - [`measure`]: asking and judging;
 //! - [`run`]: the folder: a manifest that says what was measured and how, and the samples;
 //! - [`stats`]: pass@k and its kin, how sure they are, and whether two runs differ;
 //! - [`report`]: a page, Markdown and JSON made from a run.
 #![forbid(unsafe_code)]
 
+pub mod benchmark;
+mod error;
+pub mod measure;
 pub mod report;
+pub mod rows;
 pub mod run;
 pub mod stats;
+
+pub use error::Error;

@@ -4,8 +4,20 @@
 //! line a finished sample, written whole or not at all. A run that was killed goes on where it
 //! stopped: the last line counts only if it is whole.
 
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 use verify::Verdict;
+
+use crate::Error;
+
+/// Version of [`Manifest`] and [`Sample`].
+pub const FORMAT: u32 = 1;
+const MANIFEST: &str = "manifest.json";
+const SAMPLES: &str = "samples.jsonl";
 
 /// What was measured, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,4 +113,232 @@ pub struct Sample {
     /// IFEval's strict and loose instruction counts, for instance.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub details: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Manifest {
+    /// What must be equal for a run to be gone on with, as (name, value).
+    fn identity(&self) -> [(&'static str, String); 8] {
+        [
+            ("format", self.format.to_string()),
+            ("benchmark", self.benchmark_toml.clone()),
+            ("file of items", self.items.sha256.clone()),
+            ("number of items", self.item_count.to_string()),
+            ("number of samples", self.k.to_string()),
+            ("model", format!("{:?}", (&self.model.name, &self.model.file))),
+            ("sampling", self.sampling.to_string()),
+            ("seed", self.seed.to_string()),
+        ]
+    }
+}
+
+/// A run folder, open for writing by this process alone.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    samples: File,
+}
+
+/// Reads a run folder.
+///
+/// # Errors
+/// A file is missing or is not what it should be.
+pub fn read(path: &Path) -> Result<(Manifest, Vec<Sample>), Error> {
+    let manifest = read_manifest(path)?;
+    let file = path.join(SAMPLES);
+    let text = std::fs::read(&file).map_err(|error| Error::Read { path: file.clone(), error })?;
+    Ok((manifest, parse_samples(&file, &text)?.0))
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, Error> {
+    let file = path.join(MANIFEST);
+    let text = std::fs::read(&file).map_err(|error| Error::Read { path: file.clone(), error })?;
+    serde_json::from_slice(&text).map_err(|error| Error::Line {
+        why: format!("this is no manifest of a run: {error}"),
+        line: error.line(),
+        path: file,
+    })
+}
+
+/// The samples, and the length of the text up to the end of the last whole line.
+fn parse_samples(file: &Path, text: &[u8]) -> Result<(Vec<Sample>, usize), Error> {
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let mut samples = Vec::new();
+    for (i, line) in text[..whole].split_inclusive(|byte| *byte == b'\n').enumerate() {
+        samples.push(serde_json::from_slice(line).map_err(|error| Error::Line {
+            path: file.to_owned(),
+            line: i + 1,
+            why: format!("this is no sample: {error}"),
+        })?);
+    }
+    Ok((samples, whole))
+}
+
+impl RunFolder {
+    /// Begins a run, or goes on with it: then the manifest must say the same. Returns what is there.
+    ///
+    /// # Errors
+    /// The folder can't be written, holds another run, or is in use.
+    pub fn open(path: &Path, manifest: &Manifest) -> Result<(RunFolder, Vec<Sample>), Error> {
+        let wrong = |path: &Path| {
+            let path = path.to_owned();
+            move |error| Error::Write { path, error }
+        };
+        std::fs::create_dir_all(path).map_err(wrong(path))?;
+        let file = path.join(SAMPLES);
+        let mut samples = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&file)
+            .map_err(wrong(&file))?;
+        samples.try_lock().map_err(|_| Error::Busy { path: path.to_owned() })?;
+        if path.join(MANIFEST).exists() {
+            let there = read_manifest(path)?;
+            let pairs = there.identity().into_iter().zip(manifest.identity());
+            if let Some(((what, _), _)) = pairs.into_iter().find(|(a, b)| a.1 != b.1) {
+                return Err(Error::OtherRun { path: path.to_owned(), what: what.to_owned() });
+            }
+        } else {
+            write_whole(
+                &path.join(MANIFEST),
+                &serde_json::to_vec_pretty(manifest).unwrap_or_default(),
+            )?;
+        }
+        let mut text = Vec::new();
+        samples
+            .read_to_end(&mut text)
+            .map_err(|error| Error::Read { path: file.clone(), error })?;
+        let (there, whole) = parse_samples(&file, &text)?;
+        // Half a line is a sample that was being written when the process was killed.
+        samples.set_len(whole as u64).map_err(wrong(&file))?;
+        samples.seek(SeekFrom::End(0)).map_err(wrong(&file))?;
+        Ok((RunFolder { path: path.to_owned(), samples }, there))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a sample.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn add(&mut self, sample: &Sample) -> Result<(), Error> {
+        let mut line = serde_json::to_vec(sample).unwrap_or_default();
+        line.push(b'\n');
+        let path = self.path.join(SAMPLES);
+        self.samples.write_all(&line).map_err(|error| Error::Write { path, error })
+    }
+
+    /// Replaces all samples, for a new scoring.
+    ///
+    /// # Errors
+    /// They can't be written; the old ones are still there then.
+    pub fn replace(path: &Path, samples: &[Sample]) -> Result<(), Error> {
+        let mut text = Vec::new();
+        for sample in samples {
+            text.extend(serde_json::to_vec(sample).unwrap_or_default());
+            text.push(b'\n');
+        }
+        write_whole(&path.join(SAMPLES), &text)
+    }
+}
+
+/// Which samples are there, as (item, index).
+pub fn done(samples: &[Sample]) -> HashSet<(String, usize)> {
+    samples.iter().map(|sample| (sample.item.clone(), sample.index)).collect()
+}
+
+/// Writes a file, whole or not at all.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let part = path.with_extension("part");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().map_err(|error| Error::Write { path: path.to_owned(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let source = Source { path: "items.jsonl".into(), sha256: "00".into() };
+        Manifest {
+            format: FORMAT,
+            benchmark: "toy".into(),
+            description: String::new(),
+            benchmark_toml: "name = \"toy\"".into(),
+            items: source,
+            item_count: 2,
+            k: 1,
+            model: ModelId { name: "m".into(), file: None, endpoints: vec![], parameters: None },
+            sampling: serde_json::json!({"temperature": 0}),
+            seed: 1,
+            command: vec!["ponder".into()],
+            version: "0".into(),
+            machine: None,
+            started: 0,
+        }
+    }
+
+    fn sample(item: &str) -> Sample {
+        Sample {
+            item: item.into(),
+            index: 0,
+            seed: 1,
+            question: "?".into(),
+            task: serde_json::json!({"kind": "exact", "gold": "1"}),
+            reasoning: String::new(),
+            answer: "1\n".into(),
+            finish_reason: "stop".into(),
+            prompt_tokens: 1,
+            completion_tokens: 1,
+            reasoning_tokens: 0,
+            seconds: 0.1,
+            verdict: Some(Verdict::right("1", "equal")),
+            cannot_tell: None,
+            group: None,
+            details: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_killed_run_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut run, there) = RunFolder::open(dir.path(), &manifest()).unwrap();
+        assert!(there.is_empty());
+        run.add(&sample("a")).unwrap();
+        assert!(matches!(RunFolder::open(dir.path(), &manifest()), Err(Error::Busy { .. })));
+        drop(run);
+        let half = &serde_json::to_string(&sample("b")).unwrap()[..50];
+        let file = dir.path().join(SAMPLES);
+        let text = std::fs::read_to_string(&file).unwrap() + half;
+        std::fs::write(&file, text).unwrap();
+
+        let later = Manifest { started: 99, command: vec![], ..manifest() };
+        let (mut run, there) = RunFolder::open(dir.path(), &later).unwrap();
+        assert_eq!(there, [sample("a")]);
+        run.add(&sample("b")).unwrap();
+        let (manifest, samples) = read(dir.path()).unwrap();
+        assert_eq!(samples, [sample("a"), sample("b")]);
+        assert_eq!(manifest.started, 0, "the manifest is that of the beginning");
+        assert_eq!(done(&samples).len(), 2);
+    }
+
+    #[test]
+    fn other_runs_are_not_mixed_in() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(RunFolder::open(dir.path(), &manifest()).unwrap());
+        let other = Manifest { seed: 2, ..manifest() };
+        let error = RunFolder::open(dir.path(), &other).unwrap_err().to_string();
+        assert!(error.contains("another seed"), "{error}");
+        std::fs::write(dir.path().join(SAMPLES), "{}\n").unwrap();
+        let error = RunFolder::open(dir.path(), &manifest()).unwrap_err().to_string();
+        assert!(error.contains("samples.jsonl, line 1"), "{error}");
+    }
 }

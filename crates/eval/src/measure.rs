@@ -1,0 +1,333 @@
+//! Asking: every item `k` times, as many at a time as the completer takes, each sample into the run
+//! folder as soon as it is judged.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::Instant;
+
+use engine::{Completion, FinishReason, Flow};
+use reason::{Ask, Completer, Sampling};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use verify::{Attempt, Verdict};
+
+use crate::Error;
+use crate::benchmark::Item;
+use crate::run::{RunFolder, Sample, done};
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The items, in the order in which they are asked.
+    pub items: Vec<Item>,
+    /// Samples of each.
+    pub k: usize,
+    /// Seed of the run; each sample's own is made from it, the item's id and the sample's number.
+    pub seed: u64,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Most tokens of an answer, thinking included.
+    pub max_tokens: usize,
+    /// Most tokens of the thinking.
+    pub max_thinking: Option<usize>,
+    /// Texts that end an answer.
+    pub stop: Vec<String>,
+}
+
+/// What a judge says of an attempt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judgement {
+    /// The verdict, if there can be one.
+    pub verdict: Option<Verdict>,
+    /// Why there can't.
+    pub cannot_tell: Option<String>,
+    /// What else was found, by name.
+    pub details: Map<String, Value>,
+}
+
+/// Judges an attempt at a task.
+pub type Judge<'a> = dyn Fn(&Value, &Attempt<'_>) -> Judgement + Sync + 'a;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All samples are there.
+    Whole,
+    /// It was interrupted; it can be gone on with.
+    Interrupted,
+}
+
+/// Seed of one sample: below 2³¹, which every engine takes.
+pub fn sample_seed(seed: u64, item: &str, index: usize) -> u64 {
+    let hash = Sha256::digest(format!("{seed}/{item}/{index}"));
+    u64::from(u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]) >> 1)
+}
+
+/// Asks what isn't in `there` yet. `on_sample` is told of each new sample; `interrupted` ends the run
+/// as soon as it is set.
+///
+/// # Errors
+/// The model can't be asked any more, or a sample can't be written. What was written stays.
+pub fn measure(
+    completer: &dyn Completer,
+    plan: &Plan,
+    judge: &Judge<'_>,
+    folder: &mut RunFolder,
+    there: &[Sample],
+    interrupted: &AtomicBool,
+    on_sample: &mut dyn FnMut(&Sample),
+) -> Result<Ended, Error> {
+    let there: HashSet<(String, usize)> = done(there);
+    // First samples of all items come first: what is there of a run that was cut is of use.
+    let jobs: VecDeque<(&Item, usize)> = (0..plan.k)
+        .flat_map(|index| plan.items.iter().map(move |item| (item, index)))
+        .filter(|(item, index)| !there.contains(&(item.id.clone(), *index)))
+        .collect();
+    let workers = completer.slots().clamp(1, jobs.len().max(1));
+    let jobs = Mutex::new(jobs);
+    let stop = AtomicBool::new(false);
+    let halted = || stop.load(Ordering::Relaxed) || interrupted.load(Ordering::Relaxed);
+    let mut failure = None;
+    std::thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        for _ in 0..workers {
+            let (tell, jobs, halted) = (tell.clone(), &jobs, &halted);
+            scope.spawn(move || {
+                while !halted() {
+                    let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some((item, index)) = next else { return };
+                    if let Some(outcome) = one(completer, plan, judge, item, index, halted) {
+                        // Whoever has stopped listening has stopped the run.
+                        let _ = tell.send(outcome);
+                    }
+                }
+            });
+        }
+        drop(tell);
+        for outcome in told {
+            let written = outcome.and_then(|sample| folder.add(&sample).map(|()| sample));
+            match written {
+                Ok(sample) => on_sample(&sample),
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    failure = failure.take().or(Some(error));
+                }
+            }
+        }
+    });
+    match (failure, interrupted.load(Ordering::Relaxed)) {
+        (Some(error), _) => Err(error),
+        (None, true) => Ok(Ended::Interrupted),
+        (None, false) => Ok(Ended::Whole),
+    }
+}
+
+/// One sample; none if the run was halted meanwhile.
+fn one(
+    completer: &dyn Completer,
+    plan: &Plan,
+    judge: &Judge<'_>,
+    item: &Item,
+    index: usize,
+    halted: &dyn Fn() -> bool,
+) -> Option<Result<Sample, Error>> {
+    let seed = sample_seed(plan.seed, &item.id, index);
+    let ask = Ask {
+        prompt: item.prompt.clone(),
+        sampling: plan.sampling.clone(),
+        seed,
+        max_tokens: Some(plan.max_tokens),
+        max_thinking: plan.max_thinking,
+        stop: plan.stop.clone(),
+        ..Ask::chat(Vec::new())
+    };
+    let asked = Instant::now();
+    let outcome =
+        completer.complete(&ask, &mut |_| if halted() { Flow::Stop } else { Flow::Continue });
+    let (completion, judgement) = match outcome {
+        Ok(completion) if completion.finish_reason == FinishReason::Cancelled => return None,
+        Ok(completion) => {
+            let attempt = Attempt {
+                question: &item.question,
+                reasoning: &completion.reasoning,
+                answer: &completion.content,
+            };
+            let judgement = judge(&item.task, &attempt);
+            (Ok(completion), judgement)
+        }
+        Err(error) if is_the_items(&error) => {
+            let verdict = Verdict::missing(format!("the item could not be asked: {error}"));
+            (Err(()), Judgement { verdict: Some(verdict), ..Judgement::default() })
+        }
+        Err(error) => return Some(Err(error.into())),
+    };
+    let finish_reason = match &completion {
+        Err(()) => "refused",
+        Ok(completion) => match completion.finish_reason {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+            FinishReason::Deadline | FinishReason::Cancelled => "deadline",
+        },
+    };
+    let Completion { reasoning, content, usage, .. } = completion.unwrap_or_default();
+    Some(Ok(Sample {
+        item: item.id.clone(),
+        index,
+        seed,
+        question: item.question.clone(),
+        task: item.task.clone(),
+        reasoning,
+        answer: content,
+        finish_reason: finish_reason.to_owned(),
+        prompt_tokens: usage.prompt_tokens,
+        completion_tokens: usage.completion_tokens,
+        reasoning_tokens: usage.reasoning_tokens,
+        seconds: asked.elapsed().as_secs_f64(),
+        verdict: judgement.verdict,
+        cannot_tell: judgement.cannot_tell,
+        group: item.group.clone(),
+        details: judgement.details,
+    }))
+}
+
+/// Whether the error is about this one item (a prompt that doesn't fit) and not about all.
+fn is_the_items(error: &reason::Error) -> bool {
+    match error {
+        reason::Error::Engine(error) => !matches!(
+            error,
+            engine::Error::Broken(_)
+                | engine::Error::ShuttingDown
+                | engine::Error::CacheTooSmall { .. }
+        ),
+        reason::Error::Refused { status, .. } => matches!(status, 400 | 413 | 422),
+        reason::Error::Setting(_) | reason::Error::Unavailable { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::{FORMAT, Manifest, ModelId, Source, read};
+    use engine::Delta;
+    use reason::Prompt;
+
+    /// Says the question back; fails at "down", refuses "long".
+    struct Echo;
+
+    impl Completer for Echo {
+        fn name(&self) -> &str {
+            "echo"
+        }
+
+        fn slots(&self) -> usize {
+            3
+        }
+
+        fn complete(
+            &self,
+            ask: &Ask,
+            _receive: &mut dyn FnMut(Delta) -> Flow,
+        ) -> Result<Completion, reason::Error> {
+            let Prompt::Text(text) = &ask.prompt else { panic!() };
+            let url = "http://x".to_owned();
+            match &**text {
+                "down" => {
+                    Err(reason::Error::Unavailable { url, why: "gone".into(), retry_after: None })
+                }
+                "long" => {
+                    Err(reason::Error::Refused { url, status: 400, message: "too long".into() })
+                }
+                _ => Ok(Completion { content: text.clone(), ..Completion::default() }),
+            }
+        }
+    }
+
+    fn item(text: &str) -> Item {
+        Item {
+            id: text.to_owned(),
+            group: None,
+            prompt: Prompt::Text(text.to_owned()),
+            question: text.to_owned(),
+            task: "a".into(),
+        }
+    }
+
+    fn plan(texts: &[&str], k: usize) -> Plan {
+        Plan {
+            items: texts.iter().map(|text| item(text)).collect(),
+            k,
+            seed: 7,
+            sampling: Sampling::default(),
+            max_tokens: 10,
+            max_thinking: None,
+            stop: Vec::new(),
+        }
+    }
+
+    fn judge(task: &Value, attempt: &Attempt<'_>) -> Judgement {
+        let verdict = match task.as_str() == Some(attempt.answer) {
+            true => Verdict::right(attempt.answer, "equal"),
+            false => Verdict::wrong(attempt.answer, "not equal"),
+        };
+        Judgement { verdict: Some(verdict), ..Judgement::default() }
+    }
+
+    fn folder(dir: &std::path::Path) -> (RunFolder, Vec<Sample>) {
+        let manifest = Manifest {
+            format: FORMAT,
+            benchmark: "toy".into(),
+            description: String::new(),
+            benchmark_toml: String::new(),
+            items: Source { path: String::new(), sha256: String::new() },
+            item_count: 0,
+            k: 1,
+            model: ModelId { name: "echo".into(), file: None, endpoints: vec![], parameters: None },
+            sampling: Value::Null,
+            seed: 7,
+            command: Vec::new(),
+            version: String::new(),
+            machine: None,
+            started: 0,
+        };
+        RunFolder::open(dir, &manifest).unwrap()
+    }
+
+    #[test]
+    fn what_is_there_is_not_asked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let go = AtomicBool::new(false);
+        let (mut run, there) = folder(dir.path());
+        let mut n = 0;
+        let plan1 = plan(&["a", "b", "long"], 1);
+        measure(&Echo, &plan1, &judge, &mut run, &there, &go, &mut |_| n += 1).unwrap();
+        assert_eq!(n, 3);
+        drop(run);
+        let (mut run, there) = folder(dir.path());
+        let plan2 = plan(&["a", "b", "long"], 2);
+        let ended = measure(&Echo, &plan2, &judge, &mut run, &there, &go, &mut |_| n += 1).unwrap();
+        assert_eq!((n, ended), (6, Ended::Whole));
+        let (_, samples) = read(dir.path()).unwrap();
+        assert_eq!(done(&samples).len(), 6);
+        let right = samples.iter().filter(|s| s.verdict.as_ref().unwrap().is_right()).count();
+        assert_eq!(right, 2);
+        assert_eq!(samples.iter().filter(|s| s.finish_reason == "refused").count(), 2);
+        assert_eq!(samples[0].seed, sample_seed(7, &samples[0].item, samples[0].index));
+    }
+
+    #[test]
+    fn a_failing_model_ends_the_run_and_keeps_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut run, there) = folder(dir.path());
+        let go = AtomicBool::new(false);
+        let plan = plan(&["a", "b", "c", "d", "e", "down", "f", "g", "h", "i", "j", "k"], 1);
+        let error = measure(&Echo, &plan, &judge, &mut run, &there, &go, &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains("gone"), "{error}");
+        let (_, samples) = read(dir.path()).unwrap();
+        assert!(samples.len() >= 3, "{}", samples.len());
+        let stopped = AtomicBool::new(true);
+        let ended =
+            measure(&Echo, &plan, &judge, &mut run, &samples, &stopped, &mut |_| {}).unwrap();
+        assert_eq!(ended, Ended::Interrupted);
+    }
+}
