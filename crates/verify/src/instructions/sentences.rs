@@ -193,7 +193,8 @@ impl Word {
         let common = listed(COMMON, next.bare());
         let starter = listed(STARTERS, next.bare());
         if self.is_initial() {
-            let known = common || starter || listed(FAMILIAR, next.bare());
+            // Every other starter is seen without a capital, too.
+            let known = common || starter && next.bare() != "i" || listed(FAMILIAR, next.bare());
             return self.ends && !goes_on && (known || !upper);
         }
         if self.kept {
