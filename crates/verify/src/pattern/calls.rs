@@ -84,11 +84,11 @@ impl Calls {
             .map(|e| (0..made.len()).filter(|&m| differs(e, &made[m]).is_none()).collect())
             .collect();
         let mut owner = vec![None; made.len()];
-        for e in 0..expected.len() {
+        for (e, call) in expected.iter().enumerate() {
             if !take(e, &fits, &mut owner, &mut vec![false; made.len()]) {
-                let same = made.iter().find(|m| m.name == expected[e].name);
-                let why = same.and_then(|m| differs(&expected[e], m));
-                let none = || format!("no call of `{}` fits", expected[e].name);
+                let same = made.iter().find(|m| m.name == call.name);
+                let why = same.and_then(|m| differs(call, m));
+                let none = || format!("no call of `{}` fits", call.name);
                 return Some(why.unwrap_or_else(none));
             }
         }
