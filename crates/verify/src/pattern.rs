@@ -1,1 +1,0 @@
-//! Exact text, regular expressions, choice letters and JSON schemas.
