@@ -64,8 +64,8 @@ pub fn sample_seed(seed: u64, item: &str, index: usize) -> u64 {
     u64::from(u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]) >> 1)
 }
 
-/// Asks what isn't in `there` yet. `on_sample` is told of each new sample; `interrupted` ends the run
-/// as soon as it is set.
+/// Asks what isn't in `there` yet. `on_sample` is told of each new sample; the run ends as soon as
+/// `interrupted` says so.
 ///
 /// # Errors
 /// The model can't be asked any more, or a sample can't be written. What was written stays.
@@ -75,7 +75,7 @@ pub fn measure(
     judge: &Judge<'_>,
     folder: &mut RunFolder,
     there: &[Sample],
-    interrupted: &AtomicBool,
+    interrupted: &(dyn Fn() -> bool + Sync),
     on_sample: &mut dyn FnMut(&Sample),
 ) -> Result<Ended, Error> {
     let there: HashSet<(String, usize)> = done(there);
@@ -87,7 +87,7 @@ pub fn measure(
     let workers = completer.slots().clamp(1, jobs.len().max(1));
     let jobs = Mutex::new(jobs);
     let stop = AtomicBool::new(false);
-    let halted = || stop.load(Ordering::Relaxed) || interrupted.load(Ordering::Relaxed);
+    let halted = || stop.load(Ordering::Relaxed) || interrupted();
     let mut failure = None;
     std::thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
@@ -116,7 +116,7 @@ pub fn measure(
             }
         }
     });
-    match (failure, interrupted.load(Ordering::Relaxed)) {
+    match (failure, interrupted()) {
         (Some(error), _) => Err(error),
         (None, true) => Ok(Ended::Interrupted),
         (None, false) => Ok(Ended::Whole),
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn what_is_there_is_not_asked_again() {
         let dir = tempfile::tempdir().unwrap();
-        let go = AtomicBool::new(false);
+        let go = || false;
         let (mut run, there) = folder(dir.path());
         let mut n = 0;
         let plan1 = plan(&["a", "b", "long"], 1);
@@ -319,13 +319,13 @@ mod tests {
     fn a_failing_model_ends_the_run_and_keeps_what_is_there() {
         let dir = tempfile::tempdir().unwrap();
         let (mut run, there) = folder(dir.path());
-        let go = AtomicBool::new(false);
+        let go = || false;
         let plan = plan(&["a", "b", "c", "d", "e", "down", "f", "g", "h", "i", "j", "k"], 1);
         let error = measure(&Echo, &plan, &judge, &mut run, &there, &go, &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("gone"), "{error}");
         let (_, samples) = read(dir.path()).unwrap();
         assert!(samples.len() >= 3, "{}", samples.len());
-        let stopped = AtomicBool::new(true);
+        let stopped = || true;
         let ended =
             measure(&Echo, &plan, &judge, &mut run, &samples, &stopped, &mut |_| {}).unwrap();
         assert_eq!(ended, Ended::Interrupted);

@@ -30,6 +30,8 @@ struct Cli {
 enum Command {
     Run(Box<commands::run::Args>),
     Serve(Box<commands::serve::Args>),
+    Eval(Box<commands::eval::Args>),
+    Verify(commands::verify::Args),
     Pull(commands::pull::Args),
     List(commands::list::Args),
     Rm(commands::rm::Args),
@@ -51,22 +53,22 @@ fn log() {
 
 fn main() -> ExitCode {
     log();
+    let done = |outcome: anyhow::Result<()>| outcome.map(|()| ExitCode::SUCCESS);
     let outcome = match Cli::parse().command {
-        Command::Run(args) => match commands::run::run(*args) {
-            Ok(code) => return code,
-            Err(error) => Err(error),
-        },
-        Command::Serve(args) => commands::serve::run(*args),
-        Command::Pull(args) => commands::pull::run(args),
-        Command::List(args) => commands::list::run(args),
-        Command::Rm(args) => commands::rm::run(args),
-        Command::Inspect(args) => commands::inspect::run(args),
-        Command::Bench(args) => commands::bench::run(args),
-        Command::Perplexity(args) => commands::perplexity::run(args),
-        Command::Logits(args) => commands::logits::run(args),
+        Command::Run(args) => commands::run::run(*args),
+        Command::Eval(args) => commands::eval::run(*args),
+        Command::Verify(args) => commands::verify::run(args),
+        Command::Serve(args) => done(commands::serve::run(*args)),
+        Command::Pull(args) => done(commands::pull::run(args)),
+        Command::List(args) => done(commands::list::run(args)),
+        Command::Rm(args) => done(commands::rm::run(args)),
+        Command::Inspect(args) => done(commands::inspect::run(args)),
+        Command::Bench(args) => done(commands::bench::run(args)),
+        Command::Perplexity(args) => done(commands::perplexity::run(args)),
+        Command::Logits(args) => done(commands::logits::run(args)),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // `ponder list | head` is no failure.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! One module per command: its arguments and what they do.
 
 pub mod bench;
+pub mod eval;
 pub mod inspect;
 pub mod list;
 pub mod logits;
@@ -9,3 +10,4 @@ pub mod pull;
 pub mod rm;
 pub mod run;
 pub mod serve;
+pub mod verify;

@@ -1,0 +1,226 @@
+//! Asking: from the command line to a run folder.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use engine::sampler::Sampling;
+use engine::{Runtime, Scheduler, SchedulerOptions};
+use eval::benchmark::{Benchmark, Item};
+use eval::measure::{Ended, Plan, measure};
+use eval::run::{FORMAT, Manifest, ModelId, RunFolder, Source};
+use eval::{rows, score};
+use reason::{Completer, Local};
+use serde_json::{Map, Value, json};
+use verify::check::Tools;
+use verify::program::sandbox::Options;
+use verify::tasks::{Kind, Split};
+
+use super::progress::Progress;
+use super::{Ask, after};
+use crate::endpoint_arg;
+use crate::terminal::keyboard::{INTERRUPTED, Interrupt};
+
+/// Tokens that a prompt is taken to have, when room in the cache is made for answers.
+const PROMPT_ROOM: usize = 1024;
+/// Generated tasks where no --limit is given.
+const GENERATED: u32 = 200;
+
+/// Measures.
+pub fn run(args: Ask) -> Result<ExitCode> {
+    let Some(name) = &args.benchmark else {
+        bail!("a benchmark is wanted, such as gsm8k\nhint: `ponder eval list` shows them");
+    };
+    // Mistakes should not show only after a model was fetched.
+    args.sampling.over(Sampling::default(), None)?;
+    let (benchmark, toml) = Benchmark::open(name)?;
+    let (items, source) = items(&args, &benchmark)?;
+    let interrupt = Interrupt::install(2)?;
+    let max_tokens = args.max_tokens.map_or(benchmark.max_tokens, |n| n as usize);
+    let (completer, model, machine) = completer(&args, max_tokens)?;
+    let sampling = args.sampling.common().or(&benchmark.sampling);
+    let seed = args.sampling.seed.unwrap_or(0);
+    let tools = Tools::new(Options {
+        allow_weaker: args.allow_weaker_sandbox,
+        ..Options::default()
+    });
+    let manifest = Manifest {
+        format: FORMAT,
+        benchmark: benchmark.name.clone(),
+        description: benchmark.description.clone(),
+        benchmark_toml: toml,
+        items: source,
+        item_count: items.len(),
+        k: args.k as usize,
+        sampling: settings(&sampling, max_tokens, args.max_thinking),
+        model,
+        seed,
+        command: std::env::args().collect(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        machine,
+        started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+    };
+    let out = args.out.clone().unwrap_or_else(|| {
+        let plain = |c: char| if c.is_alphanumeric() || "-._".contains(c) { c } else { '-' };
+        let name: String = manifest.model.name.chars().map(plain).collect();
+        Path::new("runs").join(format!("{}-{name}", benchmark.name))
+    });
+    let (mut folder, there) = RunFolder::open(&out, &manifest)?;
+    let plan = Plan {
+        items,
+        k: args.k as usize,
+        seed,
+        sampling,
+        max_tokens,
+        max_thinking: args.max_thinking,
+        stop: benchmark.stop.clone(),
+    };
+    let total = plan.items.len() * plan.k;
+    eprintln!(
+        "{}: {} items, {} samples each, asked of {}; kept in {}",
+        benchmark.name,
+        plan.items.len(),
+        plan.k,
+        manifest.model.name,
+        out.display()
+    );
+    if !there.is_empty() {
+        eprintln!("going on: {} of {total} samples are there", there.len());
+    }
+    let mut progress = Progress::new(total, &there);
+    let ended = measure(
+        &*completer,
+        &plan,
+        &|task, attempt| score::judge(&tools, task, attempt),
+        &mut folder,
+        &there,
+        &|| interrupt.pressed(),
+        &mut |sample| progress.add(sample),
+    );
+    progress.finish();
+    drop(folder);
+    match ended.with_context(|| format!("the run in {} is not whole", out.display())) {
+        Ok(Ended::Whole) => {
+            after::write_report(&out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Ended::Interrupted) => {
+            eprintln!("interrupted: the same command goes on with it");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn settings(sampling: &reason::Sampling, max_tokens: usize, max_thinking: Option<usize>) -> Value {
+    let mut settings = json!(sampling);
+    settings["max_tokens"] = json!(max_tokens);
+    if let Some(most) = max_thinking {
+        settings["max_thinking"] = json!(most);
+    }
+    settings
+}
+
+/// The items, and where they are from.
+fn items(args: &Ask, benchmark: &Benchmark) -> Result<(Vec<Item>, Source)> {
+    let (mut rows, source) = match benchmark.items.file.strip_prefix("generator:") {
+        Some(kind) if args.items.is_none() => generated(args, kind)?,
+        _ => {
+            let path = benchmark.find_items(args.items.as_deref(), args.data.as_deref())?;
+            let sha256 = rows::sha256(&path)?;
+            (rows::read(&path, &args.column)?, Source { path: path.display().to_string(), sha256 })
+        }
+    };
+    if let Some(limit) = args.limit {
+        rows.truncate(limit as usize);
+    }
+    if rows.is_empty() {
+        bail!("{} has no items", source.path);
+    }
+    Ok((benchmark.items(&rows)?, source))
+}
+
+/// Tasks of the share that training never sees.
+fn generated(args: &Ask, kind: &str) -> Result<(Vec<Map<String, Value>>, Source)> {
+    let kinds: Vec<Kind> = match kind {
+        "all" => Kind::ALL.to_vec(),
+        name => vec![name.parse().map_err(|error| anyhow::anyhow!("{error}"))?],
+    };
+    let seed = args.sampling.seed.unwrap_or(0);
+    let mut streams: Vec<_> = kinds
+        .iter()
+        .map(|kind| verify::tasks::stream(*kind, Split::Measure, seed, args.difficulty))
+        .collect();
+    let mut rows = Vec::new();
+    let (mut text, streams_len) = (Vec::new(), streams.len());
+    for n in 0..args.limit.unwrap_or(GENERATED) as usize {
+        let Some(task) = streams[n % streams_len].next() else { break };
+        let Value::Object(row) = json!(task) else { bail!("a task is no object") };
+        serde_json::to_writer(&mut text, &row)?;
+        text.push(b'\n');
+        rows.push(row);
+    }
+    let path = format!("generator:{kind}, seed {seed}, difficulty {}", args.difficulty);
+    Ok((rows, Source { path, sha256: rows::sha256_of(&text) }))
+}
+
+/// Who is asked: a model in this process, or endpoints.
+fn completer(
+    args: &Ask,
+    max_tokens: usize,
+) -> Result<(Box<dyn Completer>, ModelId, Option<String>)> {
+    if let Some(pool) = args.endpoint.connect(args.model.model.as_deref())? {
+        endpoint_arg::sent(&args.sampling)?;
+        let model = ModelId {
+            name: pool.name().to_owned(),
+            file: None,
+            endpoints: pool.urls(),
+            parameters: None,
+        };
+        return Ok((Box::new(pool), model, None));
+    }
+    let model = args.model.resolve()?;
+    let file = hash(&model.path)?;
+    let parameters = weights::inspect::inspect(&model.path, None).ok().map(|i| i.parameters);
+    let engine = args.engine.load(&model, args.ctx)?;
+    let row = model.row.as_ref().map(|row| &row.sampling);
+    let defaults = args.sampling.over(engine.defaults().clone(), row)?;
+    let machine = format!(
+        "{}, {} threads, {}",
+        after::processor(),
+        engine.model().threads(),
+        engine.model().isa()
+    );
+    let parallel = usize::from(args.parallel);
+    let room = (PROMPT_ROOM + max_tokens).min(engine.context_length());
+    let tokens = (parallel * room).max(engine.context_length());
+    let scheduling =
+        SchedulerOptions { parallel, kv_tokens: Some(tokens), ..args.engine.scheduling() };
+    let scheduler = Scheduler::new(Arc::new(engine), scheduling)?;
+    let runtime = Runtime::start(scheduler).context("cannot start the engine's thread")?;
+    let local = Local::new(runtime, &*model.name, parallel).with_defaults(defaults);
+    let id = ModelId { name: model.name, file: Some(file), endpoints: Vec::new(), parameters };
+    Ok((Box::new(local), id, Some(machine)))
+}
+
+/// A model's hash: of its file, or of the list of its files' hashes.
+pub fn hash(path: &Path) -> Result<Source> {
+    let shown = path.display().to_string();
+    if path.is_file() {
+        return Ok(Source { path: shown, sha256: rows::sha256(path)? });
+    }
+    let mut files: Vec<PathBuf> = std::fs::read_dir(path)
+        .with_context(|| format!("cannot read {shown}"))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|file| file.is_file())
+        .collect();
+    files.sort();
+    let mut list = String::new();
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        list += &format!("{}  {name}\n", rows::sha256(&file)?);
+    }
+    Ok(Source { path: shown, sha256: rows::sha256_of(list.as_bytes()) })
+}
