@@ -87,3 +87,54 @@ fn step(random: &mut Random, text: &str) -> (String, String) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::tasks::{Kind, generate};
+
+    /// The steps, carried out as the question words them by other code than made them.
+    fn carry_out(step: &str, text: &str) -> String {
+        let vowels = ['a', 'e', 'i', 'o', 'u'];
+        let words: Vec<&str> = step.split(' ').collect();
+        let quoted: Vec<&str> = step.split('"').skip(1).step_by(2).collect();
+        let bytes = text.as_bytes();
+        match words[0] {
+            "Reverse" => text.chars().rev().collect(),
+            "Sort" => ('a'..='z').map(|c| text.matches(c).collect::<String>()).collect(),
+            "Remove" => text.replace(vowels, ""),
+            "Keep" => (0..text.len()).filter(|i| i % 2 == 0).map(|i| bytes[i] as char).collect(),
+            "Move" => {
+                let n = words[3].parse().unwrap_or(1) % text.len();
+                format!("{}{}", &text[n..], &text[..n])
+            }
+            "Replace" if words[1] == "every" => text.replace(quoted[0], quoted[1]),
+            "Replace" => {
+                let by: u8 = words[6].parse().unwrap();
+                let later = |c: u8| if c + by > b'z' { c + by - 26 } else { c + by };
+                text.bytes().map(|c| later(c) as char).collect()
+            }
+            "Of" => {
+                let first = |i: &usize| text.find(bytes[*i] as char) == Some(*i);
+                (0..text.len()).filter(first).map(|i| bytes[i] as char).collect()
+            }
+            "Double" => {
+                vowels.iter().fold(text.to_owned(), |text, v| text.replace(*v, &format!("{v}{v}")))
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn steps_do_what_they_say() {
+        for seed in 0..1000 {
+            let task = generate(Kind::Strings, seed, seed as u32 % 10 + 1);
+            let start = task.question.split('"').nth(1).unwrap().to_owned();
+            let steps = task.question.lines().filter_map(|line| {
+                let (number, step) = line.split_once(". ")?;
+                number.parse::<u32>().ok().map(|_| step)
+            });
+            let end = steps.fold(start, |text, step| carry_out(step, &text));
+            assert_eq!(end, task.gold, "{}", task.question);
+        }
+    }
+}

@@ -174,3 +174,70 @@ fn ages(random: &mut Random, difficulty: u32) -> Draft {
     story.push(format!("In {years} years, what will be the sum of the ages of {list}?"));
     Draft::number(story.join(" "), sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::tasks::{Kind, generate};
+
+    fn numbers(text: &str) -> Vec<i64> {
+        let digits = |c: char| !c.is_ascii_digit();
+        text.split(digits).filter_map(|number| number.parse().ok()).collect()
+    }
+
+    /// The story, told again sentence by sentence by other code than made it.
+    fn retell(story: &str) -> i64 {
+        let sentences: Vec<&str> = story.split_inclusive(['.', '?']).map(str::trim).collect();
+        let last = numbers(sentences[sentences.len() - 1]);
+        let first = numbers(sentences[0]);
+        if sentences[0].contains("years old") {
+            let mut ages = first;
+            for sentence in &sentences[1..sentences.len() - 1] {
+                let age = ages[ages.len() - 1];
+                let by = numbers(sentence).first().copied().unwrap_or(age);
+                ages.push(if sentence.contains("younger") { age - by } else { age + by });
+            }
+            return ages.iter().map(|age| age + last[0]).sum();
+        }
+        if sentences[0].contains("coins each") {
+            let mut total: i64 = first.chunks(2).map(|pair| pair[0] * pair[1]).sum();
+            match sentences[1] {
+                off if off.contains("a quarter") => total = total * 3 / 4,
+                off if off.contains("voucher") => total -= numbers(off)[0],
+                _ => {}
+            }
+            let paid = sentences.iter().find(|s| s.contains("pays with")).unwrap();
+            return numbers(paid)[0] - total;
+        }
+        if story.contains("kilometres per hour") {
+            let (mut far, mut long) = (0.0, 0);
+            for leg in sentences[1].split(", ") {
+                let of_leg = numbers(leg);
+                long += of_leg[0];
+                far += of_leg.get(1).map_or(0.0, |speed| (speed * of_leg[0]) as f64 / 60.0);
+            }
+            return if story.contains("How many minutes") { long } else { far as i64 };
+        }
+        let mut have = first[0] * first[1];
+        for sentence in &sentences[1..sentences.len() - 1] {
+            let n = numbers(sentence);
+            have = match sentence {
+                s if s.contains("packs of") => have + n[0] * n[1],
+                s if s.contains("half of all") => have / 2,
+                s if s.contains("twice as many") => 2 * have,
+                s if s.contains("three times") => 3 * have,
+                s if s.contains("loses") => have - n[0],
+                s if s.contains("more") => have + n[0],
+                s => panic!("{s}"),
+            };
+        }
+        have
+    }
+
+    #[test]
+    fn stories_end_as_they_say() {
+        for seed in 0..2000 {
+            let task = generate(Kind::WordProblems, seed, seed as u32 % 10 + 1);
+            assert_eq!(retell(&task.question).to_string(), task.gold, "{}", task.question);
+        }
+    }
+}
