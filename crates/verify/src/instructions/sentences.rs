@@ -2,9 +2,11 @@
 //! NLTK 3.9 gives it).
 //!
 //! A full stop ends a sentence unless it belongs to an abbreviation, an initial or a number, which
-//! the word after it decides. What Punkt has learnt from newspapers is kept here as four short
-//! lists instead of its table of twenty thousand words, so the two can differ where an abbreviation
-//! or a single letter with a full stop comes before a rare capitalised word.
+//! the word after it decides. Of what Punkt has learnt from newspapers this keeps the abbreviations
+//! and the words that begin sentences; in place of its table of twenty thousand words stand two
+//! lists of common ones, told apart by whether it has seen them with a capital within sentences. So
+//! the two can differ where an abbreviation or a single letter with a full stop comes before a rarer
+//! word with a capital (`tests/instructions/README.md` says how often).
 
 use std::collections::HashSet;
 use std::ops::Range;
