@@ -49,3 +49,24 @@ fn agrees_with_the_published_checker() {
         assert!(*wrong <= allowed(id), "{id}: {wrong} differ");
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        failure_persistence: None,
+        ..proptest::prelude::ProptestConfig::default()
+    })]
+
+    /// Any text at all is judged, and what is strictly followed is loosely followed.
+    #[test]
+    fn every_text_is_judged(text in "(\\PC|[\\n*.\"\\[\\]<>-]|P\\.S\\.|```|\\*\\*\\*){0,60}") {
+        let text_of_goldens = include_str!("instructions/goldens.json");
+        let goldens: Goldens = serde_json::from_str(text_of_goldens).expect("our own file");
+        let first: BTreeMap<String, Value> =
+            goldens.goldens.into_iter().map(|(id, kwargs, ..)| (id, kwargs)).collect();
+        let (ids, kwargs): (Vec<_>, Vec<_>) = first.into_iter().unzip();
+        let followed = Instructions::new(&ids, &kwargs, "").unwrap().check(&text);
+        for (strict, loose) in followed.strict.iter().zip(&followed.loose) {
+            proptest::prop_assert!(*loose || !*strict);
+        }
+    }
+}

@@ -2,14 +2,28 @@
 //! NLTK 3.9 gives it).
 //!
 //! A full stop ends a sentence unless it belongs to an abbreviation, an initial or a number, which
-//! the word after it decides. What Punkt has learnt from newspapers is kept here as four short
-//! lists instead of its table of twenty thousand words, so the two can differ where an abbreviation
-//! or a single letter with a full stop comes before a rare capitalised word.
+//! the word after it decides. Of what Punkt has learnt from newspapers this keeps the abbreviations
+//! and the words that begin sentences; in place of its table of twenty thousand words stand two
+//! lists of common ones, told apart by whether it has seen them with a capital within sentences. So
+//! the two can differ where an abbreviation or a single letter with a full stop comes before a rarer
+//! word with a capital (`tests/instructions/README.md` says how often).
 
+use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::LazyLock;
+
+type Words = LazyLock<HashSet<&'static str>>;
+
+/// The words of a text.
+macro_rules! words_of {
+    ($text:expr) => {
+        LazyLock::new(|| $text.split_whitespace().collect())
+    };
+}
 
 /// Words that are abbreviations when a full stop follows, in lower case.
-const ABBREVIATIONS: &str = " \
+static ABBREVIATIONS: Words = words_of!(
+    " \
  mr mrs ms messrs dr prof st lt col gen sen sens rep reps adm maj jr sr \
  inc corp co cos ltd bros cie vs mg ft yr ct pa ga va \
  jan feb aug sep sept oct nov dec tues wed fri \
@@ -18,19 +32,22 @@ const ABBREVIATIONS: &str = " \
  s.p.a s.a b.v a.g a.c s.g s.s p.a.m m.d m.d.c m.j a.m.e \
  a.a a.s a.t c.v d.h d.w e.f e.h e.l e.m b.f f.g f.j g.d g.f g.k h.c h.f h.m j.b j.c j.j j.k j.p \
  j.r k.r l.f l.p m.b r.a r.h r.i r.j r.k r.t t.j v.a w.c w.r w.w c.i.t c.o.m.b i.m.s \
- c d e f g h k l m n p r s t v w chg sw ok ";
+ c d e f g h k l m n p r s t v w chg sw ok "
+);
 
 /// Words that begin sentences so often that, capitalised, they begin one after an abbreviation.
-const STARTERS: &str = " \
+static STARTERS: Words = words_of!(
+    " \
  according although among both but despite even he however i if in indeed instead it many meanwhile \
  moreover most nevertheless nonetheless nor sales separately similarly since so some that the there \
- these they this though thus under when while yet ";
+ these they this though thus under when while yet "
+);
 
 /// Words that have a capital only where a sentence begins: after an abbreviation, one does.
-const COMMON: &str = include_str!("common_words.txt");
+static COMMON: Words = words_of!(include_str!("common_words.txt"));
 
 /// Words that titles and names have in capitals, too: after a lone letter, a sentence begins.
-const FAMILIAR: &str = include_str!("familiar_words.txt");
+static FAMILIAR: Words = words_of!(include_str!("familiar_words.txt"));
 
 /// How many sentences `text` has.
 pub fn count(text: &str) -> usize {
@@ -154,7 +171,7 @@ impl Word {
         let stem = lower.strip_suffix('.').filter(|_| !text.ends_with(".."));
         let abbreviation = stem.is_some_and(|stem| {
             let last = stem.rsplit('-').next().unwrap_or_default();
-            listed(ABBREVIATIONS, stem) || listed(ABBREVIATIONS, last)
+            ABBREVIATIONS.contains(stem) || ABBREVIATIONS.contains(last)
         });
         let mark = matches!(text, "." | "?" | "!");
         let ends = mark || !dots && stem.is_some() && !abbreviation;
@@ -190,11 +207,11 @@ impl Word {
         let upper = next.text.starts_with(char::is_uppercase);
         let lower = next.text.starts_with(char::is_lowercase);
         let goes_on = lower || matches!(&*next.text, ";" | ":" | "," | "." | "!" | "?");
-        let common = listed(COMMON, next.bare());
-        let starter = listed(STARTERS, next.bare());
+        let common = COMMON.contains(next.bare());
+        let starter = STARTERS.contains(next.bare());
         if self.is_initial() {
             // Every other starter is seen without a capital, too.
-            let known = common || starter && next.bare() != "i" || listed(FAMILIAR, next.bare());
+            let known = common || starter && next.bare() != "i" || FAMILIAR.contains(next.bare());
             return self.ends && !goes_on && (known || !upper);
         }
         if self.kept {
@@ -202,14 +219,6 @@ impl Word {
         }
         self.ends && !(self.is_number() && goes_on)
     }
-}
-
-fn listed(list: &str, word: &str) -> bool {
-    !word.is_empty()
-        && list.match_indices(word).any(|(at, _)| {
-            let before = list[..at].ends_with(char::is_whitespace);
-            before && list[at + word.len()..].starts_with(char::is_whitespace)
-        })
 }
 
 /// The words and marks of a line.
