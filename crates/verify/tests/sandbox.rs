@@ -56,9 +56,14 @@ fn how_long_a_trivial_program_takes() {
             return;
         }
         let once = || sandbox.run(language, source, "", &Limits::default()).unwrap().seconds;
-        let mut all: Vec<f64> = (0..if language == Language::Rust { 9 } else { 101 }).map(|_| once()).collect();
+        let mut all: Vec<f64> =
+            (0..if language == Language::Rust { 9 } else { 101 }).map(|_| once()).collect();
         all.sort_by(f64::total_cmp);
-        println!("{language}: median {:.1} ms, 90 % within {:.1} ms", all[all.len() / 2] * 1e3, all[all.len() * 9 / 10] * 1e3);
+        println!(
+            "{language}: median {:.1} ms, 90 % within {:.1} ms",
+            all[all.len() / 2] * 1e3,
+            all[all.len() * 9 / 10] * 1e3
+        );
     };
     median(Language::Python, "print(1)");
     median(Language::Shell, "echo 1");
@@ -74,7 +79,9 @@ fn how_long_a_trivial_program_takes() {
                 for _ in 0..threads {
                     scope.spawn(|| {
                         for _ in 0..runs {
-                            let outcome = sandbox.run(Language::Python, source, "", &Limits::default()).unwrap();
+                            let outcome = sandbox
+                                .run(Language::Python, source, "", &Limits::default())
+                                .unwrap();
                             assert_eq!(outcome.status, Status::Exited(0), "{outcome:?}");
                         }
                     });

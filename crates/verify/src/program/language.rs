@@ -129,9 +129,9 @@ impl Language {
         program: PathBuf,
         mut readable: Vec<PathBuf>,
     ) -> Result<Toolchain, CannotTell> {
-        let real = program.canonicalize().map_err(|e| {
-            self.missing(format!("{} can't be resolved: {e}", program.display()))
-        })?;
+        let real = program
+            .canonicalize()
+            .map_err(|e| self.missing(format!("{} can't be resolved: {e}", program.display())))?;
         // A link's target may live elsewhere, as a virtual environment's interpreter does.
         readable.extend(real.parent().map(Path::to_owned));
         readable.retain(|path| path.is_absolute() && !is_system(path));

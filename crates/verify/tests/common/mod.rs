@@ -7,7 +7,10 @@ use verify::program::sandbox::{Options, Sandbox};
 
 /// Options with this crate's own launcher: a test's binary is none.
 pub fn options() -> Options {
-    Options { launcher: Some(PathBuf::from(env!("CARGO_BIN_EXE_sandbox-launcher"))), ..Options::default() }
+    Options {
+        launcher: Some(PathBuf::from(env!("CARGO_BIN_EXE_sandbox-launcher"))),
+        ..Options::default()
+    }
 }
 
 /// A sandbox, with what holds in it printed.

@@ -88,7 +88,9 @@ fn confine(orders: &Confinement, input: &File) -> Result<Held, Failure> {
     nix::sys::prctl::set_no_new_privs().doing("giving up new privileges")?;
 
     match landlock(orders, input) {
-        Ok(0) => missing.push("Landlock (Linux 5.13 or later, in the kernel's list of LSMs)".into()),
+        Ok(0) => {
+            missing.push("Landlock (Linux 5.13 or later, in the kernel's list of LSMs)".into())
+        }
         // Before version 3 a file that may be read may also be cut off.
         Ok(version) if version < 3 && !orders.namespaces => {
             held.landlock = version;

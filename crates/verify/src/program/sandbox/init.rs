@@ -78,9 +78,10 @@ fn carry_out(
         }
         if !orders.namespaces {
             // There the linker could not mark its result as a program.
-            let _ = orders.run.first().map(|binary| {
-                fs::set_permissions(binary, fs::Permissions::from_mode(0o755))
-            });
+            let _ = orders
+                .run
+                .first()
+                .map(|binary| fs::set_permissions(binary, fs::Permissions::from_mode(0o755)));
         }
     }
     let (child, held) = start(orders, &orders.run, true)?;
@@ -196,7 +197,9 @@ impl Watch<'_> {
     }
 
     fn ended(&self, status: std::process::ExitStatus) -> Status {
-        let Some(signal) = status.signal() else { return Status::Exited(status.code().unwrap_or(-1)) };
+        let Some(signal) = status.signal() else {
+            return Status::Exited(status.code().unwrap_or(-1));
+        };
         let spent = self.tree.usage().cpu >= self.orders.limits.cpu;
         if signal == Signal::SIGXCPU as i32 || (spent && signal == Signal::SIGKILL as i32) {
             Status::OutOfCpu

@@ -161,7 +161,12 @@ fn take_namespaces() -> Result<(), Failure> {
 }
 
 /// Says who this process is inside the user namespace it has just made.
-pub(super) fn map_user(user: u32, outside: u32, group: u32, outside_group: u32) -> Result<(), Failure> {
+pub(super) fn map_user(
+    user: u32,
+    outside: u32,
+    group: u32,
+    outside_group: u32,
+) -> Result<(), Failure> {
     let write = |file: &str, text: String| {
         std::fs::write(format!("/proc/self/{file}"), text).doing(format!("writing {file}"))
     };

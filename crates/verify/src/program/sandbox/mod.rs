@@ -115,8 +115,7 @@ impl Sandbox {
     /// [`CannotTell::Machine`] if that is less than promised and not [`Options::allow_weaker`], or
     /// if the launcher is none.
     pub fn new(options: Options) -> Result<Self, CannotTell> {
-        let machine =
-            |why: String| CannotTell::Machine { what: "the sandbox".to_owned(), why };
+        let machine = |why: String| CannotTell::Machine { what: "the sandbox".to_owned(), why };
         if std::env::var_os(launcher::VARIABLE).is_some() {
             // A binary that doesn't know it is the launcher: without this it would start itself again.
             return Err(machine("a launcher can't have a sandbox of its own".to_owned()));

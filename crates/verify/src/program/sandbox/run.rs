@@ -67,7 +67,11 @@ fn places(base: Option<&Base>) -> Places {
 }
 
 /// Takes every step but running a program, and says what holds.
-pub(super) fn probe(launcher: &Path, namespaces: bool, allow_weaker: bool) -> Result<Held, Failure> {
+pub(super) fn probe(
+    launcher: &Path,
+    namespaces: bool,
+    allow_weaker: bool,
+) -> Result<Held, Failure> {
     let base = if namespaces { None } else { Some(Base::new()?) };
     let places = places(base.as_ref());
     let setting = Setting { launcher, namespaces, allow_weaker };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use libc::{
     AF_UNIX, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER,
-    CLONE_NEWUTS, EPERM, ENOSYS, MAP_ANONYMOUS, MAP_PRIVATE, MAP_TYPE, c_long,
+    CLONE_NEWUTS, ENOSYS, EPERM, MAP_ANONYMOUS, MAP_PRIVATE, MAP_TYPE, c_long,
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -33,61 +33,194 @@ const CLONE_NEWTIME: i32 = 0x80;
 /// Allowed whatever the arguments.
 const PLAIN: &[c_long] = &[
     // Files. What they are is Landlock's to decide.
-    libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev, libc::SYS_pread64,
-    libc::SYS_pwrite64, libc::SYS_preadv, libc::SYS_pwritev, libc::SYS_preadv2, libc::SYS_pwritev2,
-    libc::SYS_openat, libc::SYS_openat2, libc::SYS_close, libc::SYS_close_range, libc::SYS_lseek,
-    libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_statfs, libc::SYS_fstatfs,
-    libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_readlinkat, libc::SYS_getdents64,
-    libc::SYS_getcwd, libc::SYS_chdir, libc::SYS_fchdir, libc::SYS_mkdirat, libc::SYS_unlinkat,
-    libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_linkat, libc::SYS_symlinkat,
-    libc::SYS_mknodat, libc::SYS_ftruncate, libc::SYS_truncate, libc::SYS_fallocate,
-    libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_flock, libc::SYS_umask, libc::SYS_dup,
-    libc::SYS_dup3, libc::SYS_pipe2, libc::SYS_sendfile, libc::SYS_splice, libc::SYS_tee,
-    libc::SYS_copy_file_range, libc::SYS_fadvise64, libc::SYS_readahead, libc::SYS_fchmod,
-    libc::SYS_getxattr, libc::SYS_lgetxattr, libc::SYS_fgetxattr, libc::SYS_listxattr,
-    libc::SYS_llistxattr, libc::SYS_flistxattr,
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_preadv,
+    libc::SYS_pwritev,
+    libc::SYS_preadv2,
+    libc::SYS_pwritev2,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_close,
+    libc::SYS_close_range,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_getcwd,
+    libc::SYS_chdir,
+    libc::SYS_fchdir,
+    libc::SYS_mkdirat,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_linkat,
+    libc::SYS_symlinkat,
+    libc::SYS_mknodat,
+    libc::SYS_ftruncate,
+    libc::SYS_truncate,
+    libc::SYS_fallocate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_umask,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_pipe2,
+    libc::SYS_sendfile,
+    libc::SYS_splice,
+    libc::SYS_tee,
+    libc::SYS_copy_file_range,
+    libc::SYS_fadvise64,
+    libc::SYS_readahead,
+    libc::SYS_fchmod,
+    libc::SYS_getxattr,
+    libc::SYS_lgetxattr,
+    libc::SYS_fgetxattr,
+    libc::SYS_listxattr,
+    libc::SYS_llistxattr,
+    libc::SYS_flistxattr,
     // Waiting.
-    libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_epoll_create1, libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2, libc::SYS_eventfd2, libc::SYS_signalfd4,
-    libc::SYS_timerfd_create, libc::SYS_timerfd_settime, libc::SYS_timerfd_gettime,
-    libc::SYS_futex, libc::SYS_futex_waitv, libc::SYS_nanosleep, libc::SYS_clock_nanosleep,
+    libc::SYS_ppoll,
+    libc::SYS_pselect6,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_eventfd2,
+    libc::SYS_signalfd4,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
+    libc::SYS_timerfd_gettime,
+    libc::SYS_futex,
+    libc::SYS_futex_waitv,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
     // Memory.
-    libc::SYS_brk, libc::SYS_munmap, libc::SYS_mprotect, libc::SYS_mremap, libc::SYS_madvise,
-    libc::SYS_mincore, libc::SYS_msync, libc::SYS_membarrier,
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_mincore,
+    libc::SYS_msync,
+    libc::SYS_membarrier,
     // Processes and threads.
-    libc::SYS_execve, libc::SYS_execveat, libc::SYS_exit, libc::SYS_exit_group, libc::SYS_wait4,
-    libc::SYS_waitid, libc::SYS_getpid, libc::SYS_getppid, libc::SYS_gettid, libc::SYS_getuid,
-    libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid, libc::SYS_getresuid,
-    libc::SYS_getresgid, libc::SYS_getgroups, libc::SYS_getpgid, libc::SYS_setpgid,
-    libc::SYS_getsid, libc::SYS_setsid, libc::SYS_set_tid_address, libc::SYS_set_robust_list,
-    libc::SYS_get_robust_list, libc::SYS_rseq, libc::SYS_sched_yield, libc::SYS_sched_getaffinity,
-    libc::SYS_sched_getparam, libc::SYS_sched_getscheduler, libc::SYS_sched_get_priority_max,
-    libc::SYS_sched_get_priority_min, libc::SYS_getpriority, libc::SYS_getcpu,
-    libc::SYS_pidfd_open, libc::SYS_getrusage, libc::SYS_times, libc::SYS_capget,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_getpid,
+    libc::SYS_getppid,
+    libc::SYS_gettid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_getresuid,
+    libc::SYS_getresgid,
+    libc::SYS_getgroups,
+    libc::SYS_getpgid,
+    libc::SYS_setpgid,
+    libc::SYS_getsid,
+    libc::SYS_setsid,
+    libc::SYS_set_tid_address,
+    libc::SYS_set_robust_list,
+    libc::SYS_get_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_getparam,
+    libc::SYS_sched_getscheduler,
+    libc::SYS_sched_get_priority_max,
+    libc::SYS_sched_get_priority_min,
+    libc::SYS_getpriority,
+    libc::SYS_getcpu,
+    libc::SYS_pidfd_open,
+    libc::SYS_getrusage,
+    libc::SYS_times,
+    libc::SYS_capget,
     // Signals of its own.
-    libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigreturn,
-    libc::SYS_rt_sigpending, libc::SYS_rt_sigtimedwait, libc::SYS_rt_sigsuspend,
-    libc::SYS_sigaltstack, libc::SYS_restart_syscall, libc::SYS_getitimer, libc::SYS_setitimer,
-    libc::SYS_timer_create, libc::SYS_timer_settime, libc::SYS_timer_gettime,
-    libc::SYS_timer_getoverrun, libc::SYS_timer_delete,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigpending,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_rt_sigsuspend,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_getitimer,
+    libc::SYS_setitimer,
+    libc::SYS_timer_create,
+    libc::SYS_timer_settime,
+    libc::SYS_timer_gettime,
+    libc::SYS_timer_getoverrun,
+    libc::SYS_timer_delete,
     // Sockets it has, to itself.
-    libc::SYS_sendto, libc::SYS_recvfrom, libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_sendmmsg,
-    libc::SYS_recvmmsg, libc::SYS_shutdown, libc::SYS_getsockname, libc::SYS_getpeername,
-    libc::SYS_setsockopt, libc::SYS_getsockopt,
+    libc::SYS_sendto,
+    libc::SYS_recvfrom,
+    libc::SYS_sendmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_shutdown,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockopt,
     // The machine.
-    libc::SYS_uname, libc::SYS_sysinfo, libc::SYS_getrandom, libc::SYS_clock_gettime,
-    libc::SYS_clock_getres, libc::SYS_gettimeofday,
+    libc::SYS_uname,
+    libc::SYS_sysinfo,
+    libc::SYS_getrandom,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_gettimeofday,
 ];
 
 /// Older forms of the above, which newer processors' ports never had.
 #[cfg(target_arch = "x86_64")]
 const OLD: &[c_long] = &[
-    libc::SYS_open, libc::SYS_creat, libc::SYS_stat, libc::SYS_lstat, libc::SYS_access,
-    libc::SYS_readlink, libc::SYS_getdents, libc::SYS_mkdir, libc::SYS_rmdir, libc::SYS_unlink,
-    libc::SYS_rename, libc::SYS_link, libc::SYS_symlink, libc::SYS_mknod, libc::SYS_dup2,
-    libc::SYS_pipe, libc::SYS_poll, libc::SYS_select, libc::SYS_epoll_create, libc::SYS_epoll_wait,
-    libc::SYS_eventfd, libc::SYS_signalfd, libc::SYS_fork, libc::SYS_vfork, libc::SYS_getpgrp,
-    libc::SYS_arch_prctl, libc::SYS_alarm, libc::SYS_pause, libc::SYS_time,
+    libc::SYS_open,
+    libc::SYS_creat,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_access,
+    libc::SYS_readlink,
+    libc::SYS_getdents,
+    libc::SYS_mkdir,
+    libc::SYS_rmdir,
+    libc::SYS_unlink,
+    libc::SYS_rename,
+    libc::SYS_link,
+    libc::SYS_symlink,
+    libc::SYS_mknod,
+    libc::SYS_dup2,
+    libc::SYS_pipe,
+    libc::SYS_poll,
+    libc::SYS_select,
+    libc::SYS_epoll_create,
+    libc::SYS_epoll_wait,
+    libc::SYS_eventfd,
+    libc::SYS_signalfd,
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_getpgrp,
+    libc::SYS_arch_prctl,
+    libc::SYS_alarm,
+    libc::SYS_pause,
+    libc::SYS_time,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[c_long] = &[];
@@ -95,18 +228,28 @@ const OLD: &[c_long] = &[];
 /// Allowed on the file system that is the program's own: Landlock doesn't look at these, and
 /// outside of a mount namespace they would reach every file of the same user.
 const ALONE: &[c_long] = &[
-    libc::SYS_fchmodat, libc::SYS_utimensat, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept4,
-    libc::SYS_accept, libc::SYS_connect,
+    libc::SYS_fchmodat,
+    libc::SYS_utimensat,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_accept4,
+    libc::SYS_accept,
+    libc::SYS_connect,
 ];
 #[cfg(target_arch = "x86_64")]
-const ALONE_OLD: &[c_long] = &[libc::SYS_chmod, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat];
+const ALONE_OLD: &[c_long] =
+    &[libc::SYS_chmod, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat];
 #[cfg(not(target_arch = "x86_64"))]
 const ALONE_OLD: &[c_long] = &[];
 
 /// Signals to others.
 const SIGNALS: &[c_long] = &[
-    libc::SYS_kill, libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo,
-    libc::SYS_rt_tgsigqueueinfo, libc::SYS_pidfd_send_signal,
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_send_signal,
 ];
 
 /// Calls that programs try first and have another way for, if the kernel seems not to know them:
@@ -114,8 +257,13 @@ const SIGNALS: &[c_long] = &[
 const UNKNOWN: &[c_long] = &[
     // Its flags are in memory, where a filter can't look.
     libc::SYS_clone3,
-    libc::SYS_io_uring_setup, libc::SYS_memfd_create, libc::SYS_pkey_alloc, libc::SYS_mbind,
-    libc::SYS_get_mempolicy, libc::SYS_userfaultfd, libc::SYS_inotify_init1,
+    libc::SYS_io_uring_setup,
+    libc::SYS_memfd_create,
+    libc::SYS_pkey_alloc,
+    libc::SYS_mbind,
+    libc::SYS_get_mempolicy,
+    libc::SYS_userfaultfd,
+    libc::SYS_inotify_init1,
     libc::SYS_perf_event_open,
 ];
 
@@ -141,14 +289,20 @@ fn errno(number: i32) -> SeccompAction {
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// One argument of a call, as the kernel sees all 64 bits of it, or the lower 32 for an `int`.
-fn argument(index: u8, long: bool, how: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Failure> {
+fn argument(
+    index: u8,
+    long: bool,
+    how: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompCondition, Failure> {
     let length = if long { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
     SeccompCondition::new(index, length, how, value).doing("a condition")
 }
 
 fn allowed(surroundings: Surroundings) -> Result<Rules, Failure> {
     use SeccompCmpOp::{Eq, MaskedEq};
-    let mut rules: Rules = PLAIN.iter().chain(OLD).chain(UNKNOWN).map(|&call| (call, vec![])).collect();
+    let mut rules: Rules =
+        PLAIN.iter().chain(OLD).chain(UNKNOWN).map(|&call| (call, vec![])).collect();
     let mut when = |call: c_long, any: Vec<Vec<SeccompCondition>>| -> Result<(), Failure> {
         let any = any.into_iter().map(SeccompRule::new).collect::<Result<Vec<_>, _>>();
         rules.insert(call, any.doing("a rule")?);
@@ -158,8 +312,14 @@ fn allowed(surroundings: Surroundings) -> Result<Rules, Failure> {
 
     // No new namespaces.
     let spaces = [
-        CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER,
-        CLONE_NEWUTS, CLONE_NEWTIME,
+        CLONE_NEWCGROUP,
+        CLONE_NEWIPC,
+        CLONE_NEWNET,
+        CLONE_NEWNS,
+        CLONE_NEWPID,
+        CLONE_NEWUSER,
+        CLONE_NEWUTS,
+        CLONE_NEWTIME,
     ];
     let spaces = spaces.iter().fold(0, |all, &flag| all | u64::from(flag.cast_unsigned()));
     when(libc::SYS_clone, vec![vec![argument(0, true, MaskedEq(spaces), 0)?]])?;
@@ -167,7 +327,8 @@ fn allowed(surroundings: Surroundings) -> Result<Rules, Failure> {
     // No memory that is shared and nameless: let go of by everyone's page tables it would still be
     // there, and counted nowhere.
     let (anonymous, kind, private) = (MAP_ANONYMOUS, MAP_TYPE, MAP_PRIVATE);
-    let [anonymous, kind, private] = [anonymous, kind, private].map(|f| u64::from(f.cast_unsigned()));
+    let [anonymous, kind, private] =
+        [anonymous, kind, private].map(|f| u64::from(f.cast_unsigned()));
     when(
         libc::SYS_mmap,
         vec![
@@ -195,23 +356,48 @@ fn allowed(surroundings: Surroundings) -> Result<Rules, Failure> {
     // Of the many things descriptors can be asked and told, those about descriptors themselves:
     // nothing of terminals, and not whom to send signals to.
     let requests: [u64; 9] = [
-        libc::TCGETS, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX, libc::FIONREAD,
-        libc::TIOCGWINSZ, libc::TIOCGPGRP, libc::TIOCOUTQ, libc::FICLONE,
+        libc::TCGETS,
+        libc::FIONBIO,
+        libc::FIOCLEX,
+        libc::FIONCLEX,
+        libc::FIONREAD,
+        libc::TIOCGWINSZ,
+        libc::TIOCGPGRP,
+        libc::TIOCOUTQ,
+        libc::FICLONE,
     ]
     .map(|request| request & 0xffff_ffff);
     let requests = requests.iter().map(|&r| Ok(vec![argument(1, false, Eq, r)?]));
     when(libc::SYS_ioctl, requests.collect::<Result<_, Failure>>()?)?;
     let commands = [
-        libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL,
-        libc::F_SETFL, libc::F_GETLK, libc::F_SETLK, libc::F_SETLKW, libc::F_OFD_GETLK,
-        libc::F_OFD_SETLK, libc::F_OFD_SETLKW, libc::F_GETPIPE_SZ, libc::F_GET_SEALS,
+        libc::F_DUPFD,
+        libc::F_DUPFD_CLOEXEC,
+        libc::F_GETFD,
+        libc::F_SETFD,
+        libc::F_GETFL,
+        libc::F_SETFL,
+        libc::F_GETLK,
+        libc::F_SETLK,
+        libc::F_SETLKW,
+        libc::F_OFD_GETLK,
+        libc::F_OFD_SETLK,
+        libc::F_OFD_SETLKW,
+        libc::F_GETPIPE_SZ,
+        libc::F_GET_SEALS,
     ];
     let commands = commands.iter().map(|&c| Ok(vec![int(1, i64::from(c))?]));
     when(libc::SYS_fcntl, commands.collect::<Result<_, Failure>>()?)?;
     let options = [
-        libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_PDEATHSIG, libc::PR_GET_PDEATHSIG,
-        libc::PR_GET_DUMPABLE, libc::PR_CAPBSET_READ, libc::PR_GET_NO_NEW_PRIVS, libc::PR_SET_VMA,
-        libc::PR_SET_TIMERSLACK, libc::PR_GET_TIMERSLACK,
+        libc::PR_SET_NAME,
+        libc::PR_GET_NAME,
+        libc::PR_SET_PDEATHSIG,
+        libc::PR_GET_PDEATHSIG,
+        libc::PR_GET_DUMPABLE,
+        libc::PR_CAPBSET_READ,
+        libc::PR_GET_NO_NEW_PRIVS,
+        libc::PR_SET_VMA,
+        libc::PR_SET_TIMERSLACK,
+        libc::PR_GET_TIMERSLACK,
     ];
     let options = options.iter().map(|&o| Ok(vec![int(0, i64::from(o))?]));
     when(libc::SYS_prctl, options.collect::<Result<_, Failure>>()?)?;
