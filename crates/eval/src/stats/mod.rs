@@ -35,5 +35,6 @@ pub use random::Random;
 pub use repetition::{Repetition, repetition};
 pub use script::{FOREIGN_THRESHOLD, Script, foreign_share, is_mixed};
 pub use summary::{AtK, Cost, Detail, Group, Summary, Votes};
+pub(crate) use tokens::round_step;
 pub use tokens::{Bar, Bin, Histogram, bins, histogram};
 pub use vote::{Vote, cluster};

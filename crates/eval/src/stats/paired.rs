@@ -57,7 +57,11 @@ pub struct ItemDifference {
 impl Comparison {
     /// Compares two runs.
     pub fn new(first: &[Sample], second: &[Sample], bootstrap: &Bootstrap) -> Self {
-        let (first, second) = (by_item(first), by_item(second));
+        Self::of(&by_item(first), &by_item(second), bootstrap)
+    }
+
+    /// Compares two runs whose samples are gathered already.
+    pub fn of(first: &[Item<'_>], second: &[Item<'_>], bootstrap: &Bootstrap) -> Self {
         let places: HashMap<&str, &Item<'_>> = second.iter().map(|i| (i.id, i)).collect();
         let pairs: Vec<(&Item<'_>, &Item<'_>)> =
             first.iter().filter_map(|a| Some((a, *places.get(a.id)?))).collect();
