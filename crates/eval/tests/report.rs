@@ -96,7 +96,16 @@ fn what_models_write_stays_text() {
     }
     for text in [report.to_markdown(), versus.to_markdown()] {
         // In a fence or between ticks nothing is markup; elsewhere it is escaped.
-        let outside: String = text.lines().filter(|l| !l.contains('`')).collect();
+        let mut fenced = false;
+        let outside: String = text
+            .lines()
+            .filter(|line| {
+                let fence = line.trim_start().starts_with("```");
+                fenced ^= fence;
+                !fenced && !line.contains('`')
+            })
+            .collect();
+        assert!(!fenced && outside.contains("&lt;img"));
         assert!(!outside.contains("<img"));
     }
 }
