@@ -48,10 +48,7 @@ pub(super) fn report(report: &Report<'_>) -> String {
     }
     facts(&mut main, &tables::facts(report));
     figures(&mut main, &plots::of_run(summary));
-    for table in tables::tables(report) {
-        self::table(&mut main, &table);
-    }
-    notes(&mut main, &tables::notes(report));
+    tables(&mut main, &tables::tables(report));
 
     let items: Vec<_> = report
         .items
@@ -61,13 +58,14 @@ pub(super) fn report(report: &Report<'_>) -> String {
         .collect();
     let runs = json!([{"name": manifest.model.name, "model": manifest.model.name}]);
     let title = format!("{}: {}", manifest.model.name, manifest.benchmark);
-    page(&title, &main, &runs, &items)
+    page(&title, &main, &tables::notes(report), &runs, &items)
 }
 
 /// The page around what it says, with the items of one run or of several.
 pub(super) fn page(
     title: &str,
     main: &str,
+    notes: &[String],
     runs: &serde_json::Value,
     items: &[Vec<(&Item<'_>, &[Mark])>],
 ) -> String {
@@ -95,6 +93,7 @@ pub(super) fn page(
             ("title", &escape_html(title)),
             ("style", STYLE),
             ("main", main),
+            ("notes", &self::notes(notes)),
             ("data", &texts),
             ("script", SCRIPT),
         ],
@@ -127,7 +126,10 @@ pub(super) fn opening(out: &mut String, title: &str, subtitle: &str, about: &str
     if !about.trim().is_empty() {
         let _ = writeln!(out, "<p class=\"about\"><bdi>{}</bdi></p>", escape_html(about.trim()));
     }
-    out.push_str("</header>\n");
+    out.push_str(
+        "<nav><a href=\"#plots\">Plots</a> <a href=\"#tables\">Tables</a> \
+         <a href=\"#items\">Items</a> <a href=\"#notes\">Notes</a></nav></header>\n",
+    );
 }
 
 /// The figures to see first.
@@ -163,7 +165,7 @@ pub(super) fn figures(out: &mut String, plots: &[Plot]) {
     if plots.is_empty() {
         return;
     }
-    out.push_str("<section><h2>Plots</h2><div class=\"plots\">\n");
+    out.push_str("<section id=\"plots\"><h2>Plots</h2><div class=\"plots\">\n");
     for plot in plots {
         let _ = writeln!(
             out,
@@ -176,10 +178,20 @@ pub(super) fn figures(out: &mut String, plots: &[Plot]) {
     out.push_str("</div></section>\n");
 }
 
-pub(super) fn table(out: &mut String, table: &Table) {
+/// Tables side by side where there is room; those that explain their rows take all of it.
+pub(super) fn tables(out: &mut String, tables: &[Table]) {
+    out.push_str("<div class=\"tables\" id=\"tables\">");
+    for one in tables {
+        table(out, one);
+    }
+    out.push_str("</div>\n");
+}
+
+fn table(out: &mut String, table: &Table) {
+    let wide = if table.head.contains(&"What") { " class=\"wide\"" } else { "" };
     let _ = write!(
         out,
-        "<section><h2>{}</h2><div class=\"scroll\"><table><thead><tr>",
+        "<section{wide}><h2>{}</h2><div class=\"scroll\"><table><thead><tr>",
         escape_html(table.title)
     );
     let what = table.head.iter().position(|h| *h == "What");
@@ -200,12 +212,12 @@ pub(super) fn table(out: &mut String, table: &Table) {
     out.push_str("</tbody></table></div></section>\n");
 }
 
-pub(super) fn notes(out: &mut String, notes: &[String]) {
-    out.push_str("<section><h2>Notes</h2><ul class=\"notes\">");
+fn notes(notes: &[String]) -> String {
+    let mut out = "<section id=\"notes\"><h2>Notes</h2><ul class=\"notes\">".to_owned();
     for note in notes {
         let _ = writeln!(out, "<li>{}</li>", escape_html(note));
     }
-    out.push_str("</ul></section>\n");
+    out + "</ul></section>"
 }
 
 #[cfg(test)]

@@ -80,10 +80,7 @@ impl<'a> Versus<'a> {
         }
         self.facts_as_html(&mut main);
         html::figures(&mut main, &plots::of_comparison(comparison, ["A", "B"]));
-        for table in self.tables() {
-            html::table(&mut main, &table);
-        }
-        html::notes(&mut main, &self.notes());
+        html::tables(&mut main, &self.tables());
 
         let seconds: HashMap<&str, usize> =
             self.second.items.iter().enumerate().map(|(i, item)| (item.id, i)).collect();
@@ -102,7 +99,7 @@ impl<'a> Versus<'a> {
             {"name": "A", "model": self.first.manifest.model.name},
             {"name": "B", "model": self.second.manifest.model.name},
         ]);
-        html::page(&self.title(), &main, &runs, &items)
+        html::page(&self.title(), &main, &self.notes(), &runs, &items)
     }
 
     fn title(&self) -> String {
