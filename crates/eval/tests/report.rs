@@ -80,6 +80,9 @@ fn what_models_write_stays_text() {
     }
     let report = Report::with(&manifest, &samples, &equal, &FEW);
     let versus = Versus::new(report.clone(), report.clone());
+    if let Some(folder) = std::env::var_os("PONDER_REPORT_OUT").map(std::path::PathBuf::from) {
+        std::fs::write(folder.join("hostile.html"), versus.to_html()).unwrap();
+    }
     for page in [report.to_html(), versus.to_html()] {
         assert!(!page.contains("<img") && !page.contains("alert(1)</script>"));
         assert!(!page.contains('\0'));

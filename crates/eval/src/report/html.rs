@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::escape::{self, html as escape_html};
-use super::figures::{interval, number, percent, seconds};
+use super::figures::{number, percent, seconds};
 use super::plots::{self, Plot};
 use super::tables::{self, Fact, Table};
 use super::{Report, data};
@@ -22,7 +22,7 @@ pub(super) fn report(report: &Report<'_>) -> String {
 
     let mut hero = vec![(
         percent(summary.accuracy.value),
-        format!("right, 95 % interval {}", interval(&summary.accuracy, percent)),
+        format!("right, 95 % interval {}", tables::headline_interval(summary)),
     )];
     let at = |of: &[crate::stats::AtK]| of.last().filter(|at| at.k > 1).copied();
     if let Some(pass) = at(&summary.pass) {

@@ -34,6 +34,9 @@ pub(super) fn results(report: &Report<'_>) -> Value {
     for at in summary.maj.iter().filter(|at| at.k > 1) {
         add(&format!("maj@{}", at.k), &at.estimate, true);
     }
+    if let Some(cons) = &summary.cons {
+        add(&format!("cons@{}", cons.k), &cons.estimate, true);
+    }
     add("truncated", &summary.truncated, false);
     add("no_answer", &summary.no_answer, false);
     for detail in &summary.details {

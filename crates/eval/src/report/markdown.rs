@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::Report;
 use super::escape::markdown as escape;
-use super::figures::{interval, percent};
+use super::figures::percent;
 use super::tables::{self, Fact, Table};
 
 pub(super) fn report(report: &Report<'_>) -> String {
@@ -14,7 +14,7 @@ pub(super) fn report(report: &Report<'_>) -> String {
         escape(&manifest.model.name),
         escape(&manifest.benchmark),
         percent(summary.accuracy.value),
-        interval(&summary.accuracy, percent),
+        tables::headline_interval(summary),
         tables::samples(report),
     );
     if !manifest.description.trim().is_empty() {

@@ -252,7 +252,8 @@
     event.preventDefault();
   });
 
-  const named = location.hash.startsWith('#item=') ? decodeURIComponent(location.hash.slice(6)) : null;
+  let named = null;
+  try { named = location.hash.startsWith('#item=') ? decodeURIComponent(location.hash.slice(6)) : null; } catch { /* cut short */ }
   refresh();
   const at = named === null ? -1 : shown.findIndex((i) => rows[i].id === named);
   if (at >= 0) choose(at, true);

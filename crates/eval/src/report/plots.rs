@@ -114,7 +114,7 @@ fn by_k(summary: &Summary) -> Plot {
     let most = summary.pass.last().map_or(2, |at| at.k) as f64;
     let x = Scale {
         from: Interval { low: 1.0, high: most },
-        to: Interval { low: LEFT + 24.0, high: RIGHT - 56.0 },
+        to: Interval { low: LEFT + 24.0, high: RIGHT - 64.0 },
         logarithmic: true,
     };
     svg.line("rule", (LEFT, BOTTOM), (RIGHT, BOTTOM));

@@ -4,7 +4,7 @@ use super::Report;
 use super::figures::{between, count, date, flops, interval, number, percent, seconds, short};
 use super::{escape, figures};
 use crate::run::{Manifest, Source};
-use crate::stats::{Estimate, Mark};
+use crate::stats::{Estimate, Mark, Summary};
 
 /// A fact about a run.
 pub(super) struct Fact {
@@ -78,6 +78,15 @@ fn parameters_in_words(parameters: u64) -> String {
     }
 }
 
+/// The interval to set beside the accuracy: Wilson's where it holds, since the bootstrap's shrinks to
+/// a point when all or none are right.
+pub(super) fn headline_interval(summary: &Summary) -> String {
+    match summary.wilson {
+        Some(wilson) => format!("{} (Wilson)", between(wilson.low, wilson.high, percent)),
+        None => interval(&summary.accuracy, percent),
+    }
+}
+
 /// Every table that has rows.
 pub(super) fn tables(report: &Report<'_>) -> Vec<Table> {
     let tables = [
@@ -137,12 +146,12 @@ fn scores(report: &Report<'_>) -> Table {
         ));
     }
     for at in summary.maj.iter().filter(|at| at.k > 1) {
-        let what = if at.k == n {
-            "commonest answer right; also known as cons@k"
-        } else {
-            "commonest of k samples' answers right"
+        // The vote of all samples is what others report as cons@k.
+        let name = match at.k {
+            k if k == n => format!("maj@{k}, cons@{k}"),
+            k => format!("maj@{k}"),
         };
-        rows.push(row_with(format!("maj@{}", at.k), &at.estimate, percent, what));
+        rows.push(row_with(name, &at.estimate, percent, "commonest of k samples' answers right"));
     }
     if let Some(votes) = &summary.votes {
         rows.push(row_with(

@@ -33,6 +33,8 @@ pub struct Summary {
     pub pass: Vec<AtK>,
     /// maj@k likewise; none for one sample an item, where it is mean@k.
     pub maj: Vec<AtK>,
+    /// cons@k: maj@k over all samples of an item, as DeepSeek-R1's cons@64.
+    pub cons: Option<AtK>,
     /// How much an item's samples agree; none for one sample an item.
     pub votes: Option<Votes>,
     /// The share of samples cut off by a limit of tokens or time.
@@ -240,7 +242,7 @@ impl Summary {
         };
         let pass = ks.iter().map(|&k| AtK { k, estimate: next() }).collect();
         let (maj, votes) = if n > 1 {
-            let maj = ks.iter().map(|&k| AtK { k, estimate: next() }).collect();
+            let maj: Vec<AtK> = ks.iter().map(|&k| AtK { k, estimate: next() }).collect();
             let votes = Votes { agreement: next(), majority_right: next(), all_right: next() };
             (maj, Some(votes))
         } else {
@@ -264,6 +266,7 @@ impl Summary {
             wilson: if n == 1 { wilson(cost.right, items.len()) } else { None },
             score,
             pass,
+            cons: maj.last().copied(),
             maj,
             votes,
             truncated,
