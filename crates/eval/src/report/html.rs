@@ -178,7 +178,7 @@ pub(super) fn figures(out: &mut String, plots: &[Plot]) {
     out.push_str("</div></section>\n");
 }
 
-/// Tables side by side where there is room; those that explain their rows take all of it.
+/// Tables side by side where there is room; wide ones take all of it.
 pub(super) fn tables(out: &mut String, tables: &[Table]) {
     out.push_str("<div class=\"tables\" id=\"tables\">");
     for one in tables {
@@ -188,7 +188,7 @@ pub(super) fn tables(out: &mut String, tables: &[Table]) {
 }
 
 fn table(out: &mut String, table: &Table) {
-    let wide = if table.head.contains(&"What") { " class=\"wide\"" } else { "" };
+    let wide = if table.is_wide() { " class=\"wide\"" } else { "" };
     let _ = write!(
         out,
         "<section{wide}><h2>{}</h2><div class=\"scroll\"><table><thead><tr>",

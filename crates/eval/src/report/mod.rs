@@ -1,9 +1,9 @@
 //! A page, Markdown and JSON, made from a run folder.
 //!
 //! [`Report`] is of one run, [`Versus`] of two. What they say is put together once, as facts and
-//! tables ([`tables`]), and written out as Markdown and as a page; the JSON is the figures as
-//! they are. The page is one file that asks nobody for anything: its styles, script, plots and every
-//! sample are in it, and what models wrote is only ever text in it.
+//! tables, and written out as Markdown and as a page; the JSON is the figures as they are. The page
+//! is one file that asks nobody for anything: its styles, script, plots and every sample are in it,
+//! and what models wrote is only ever text in it.
 
 mod data;
 mod escape;

@@ -216,7 +216,7 @@
   $('group').addEventListener('change', refresh);
   $('order').addEventListener('change', refresh);
   let wait;
-  $('search').addEventListener('input', () => {
+  for (const change of ['input', 'search']) $('search').addEventListener(change, () => {
     clearTimeout(wait);
     wait = setTimeout(() => { words = $('search').value.trim().toLowerCase(); refresh(); if (chosen >= 0) open(); }, 160);
   });
@@ -238,7 +238,8 @@
   });
   addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, select, textarea')) {
-      if (event.key === 'Escape' && event.target.id === 'search') list.focus();
+      // Left to itself it would empty the box, and in some browsers tell nobody.
+      if (event.key === 'Escape' && event.target.id === 'search') { list.focus(); event.preventDefault(); }
       return;
     }
     if (event.key === 'j') step(1);

@@ -58,9 +58,9 @@ pub(super) fn of_comparison(comparison: &Comparison, names: [&str; 2]) -> Vec<Pl
         },
         Plot {
             title: "Difference",
-            note: "Second less first, paired by item; 0 is no difference.".to_owned(),
+            note: "B less A, paired by item; 0 is no difference.".to_owned(),
             svg: forest(
-                &[("difference", difference)],
+                &[("B less A", difference)],
                 Interval { low: -reach, high: reach },
                 points,
                 "difference",
@@ -166,7 +166,7 @@ fn one_score(summary: &Summary) -> Plot {
         title: "Right",
         note: "With its 95 % interval.".to_owned(),
         svg: forest(
-            &[("pass@1", &summary.accuracy)],
+            &[("mean@1", &summary.accuracy)],
             Interval { low: 0.0, high: 1.0 },
             percent,
             "right",

@@ -21,6 +21,18 @@ pub(super) struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
+impl Table {
+    /// Whether it takes more than half of a wide page: its figures don't wrap, its names do.
+    pub(super) fn is_wide(&self) -> bool {
+        let column = |i: usize| {
+            let cells = self.rows.iter().map(|r| r[i].as_str()).chain([self.head[i]]);
+            // What parts it from the next is about three characters wide.
+            cells.map(|c| c.chars().count()).max().unwrap_or(0) + 3
+        };
+        (1..self.head.len()).map(column).sum::<usize>() > 50
+    }
+}
+
 /// What was measured and how.
 pub(super) fn facts(report: &Report<'_>) -> Vec<Fact> {
     let manifest = report.manifest;
@@ -216,13 +228,13 @@ fn endings(report: &Report<'_>) -> Table {
 fn cost(report: &Report<'_>) -> Table {
     let cost = &report.summary.cost;
     let mut rows = vec![
-        row("tokens for each sample", &cost.tokens_per_sample, number),
-        row("tokens for each right one", &cost.tokens_per_right, number),
-        row("seconds for each sample", &cost.seconds_per_sample, seconds),
-        row("seconds for each right one", &cost.seconds_per_right, seconds),
+        row("tokens a sample", &cost.tokens_per_sample, number),
+        row("tokens a right one", &cost.tokens_per_right, number),
+        row("seconds a sample", &cost.seconds_per_sample, seconds),
+        row("seconds a right one", &cost.seconds_per_right, seconds),
     ];
     if let Some(estimate) = &cost.flops_per_right {
-        rows.push(row("estimated FLOPs for each right one", estimate, flops));
+        rows.push(row("FLOPs a right one", estimate, flops));
     }
     Table { title: "Cost", head: vec!["", "", "95 % interval", "SE"], rows }
 }

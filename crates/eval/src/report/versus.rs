@@ -184,7 +184,9 @@ impl<'a> Versus<'a> {
     fn tables(&self) -> Vec<Table> {
         let c = &self.comparison;
         let estimate = |name: &str, e: &Estimate, show: fn(f64) -> String| {
-            vec![name.to_owned(), show(e.value), interval(e, show), show(e.se)]
+            // An error has no sign.
+            let se = show(e.se).trim_start_matches('+').to_owned();
+            vec![name.to_owned(), show(e.value), interval(e, show), se]
         };
         let plain = |name: &str, value: String| {
             vec![name.to_owned(), value, NONE.to_owned(), NONE.to_owned()]
@@ -193,7 +195,7 @@ impl<'a> Versus<'a> {
             estimate("A right", &c.first, percent),
             estimate("B right", &c.second, percent),
             estimate("B less A", &c.difference, points),
-            estimate("B less A, tokens a sample", &c.tokens, number),
+            estimate("B less A, tokens", &c.tokens, number),
             plain("p, paired permutation", p_value(c.p)),
         ];
         if let Some(mcnemar) = &c.mcnemar {
@@ -233,7 +235,7 @@ impl<'a> Versus<'a> {
         add("tokens a sample".to_owned(), &|s| Some(s.cost.tokens_per_sample), number);
         add("tokens a right one".to_owned(), &|s| Some(s.cost.tokens_per_right), number);
         add("seconds a right one".to_owned(), &|s| Some(s.cost.seconds_per_right), seconds);
-        add("estimated FLOPs a right one".to_owned(), &|s| s.cost.flops_per_right, flops);
+        add("FLOPs a right one".to_owned(), &|s| s.cost.flops_per_right, flops);
         Table { title: "Side by side", head: vec!["", "A", "B"], rows }
     }
 
