@@ -1,1 +1,0 @@
-//! A page, Markdown and JSON, made from a run folder.
