@@ -4,7 +4,7 @@
 //! is worked out from run folders and from nothing else:
 //!
 //! - [`benchmark`]: what is asked and how it is checked, as data; [`rows`]: the items' files;
-//! - [`measure`]: asking and judging;
+//! - [`measure`]: asking; [`score`]: judging, and judging again;
 //! - [`run`]: the folder: a manifest that says what was measured and how, and the samples;
 //! - [`stats`]: pass@k and its kin, how sure they are, and whether two runs differ;
 //! - [`report`]: a page, Markdown and JSON made from a run.
@@ -16,6 +16,7 @@ pub mod measure;
 pub mod report;
 pub mod rows;
 pub mod run;
+pub mod score;
 pub mod stats;
 
 pub use error::Error;

@@ -71,7 +71,11 @@ pub struct Changed {
 
 /// Judges all samples again and says what has changed. Items that could not be asked stay as they
 /// are.
-pub fn rescore(tools: &Tools, samples: &mut [Sample], on_sample: &(dyn Fn() + Sync)) -> Vec<Changed> {
+pub fn rescore(
+    tools: &Tools,
+    samples: &mut [Sample],
+    on_sample: &(dyn Fn() + Sync),
+) -> Vec<Changed> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = samples.len().div_ceil(threads).max(1);
     let mut changed = Vec::new();

@@ -52,6 +52,8 @@ fn log() {
 }
 
 fn main() -> ExitCode {
+    // Programs under test are started by this very binary: see `verify::program::sandbox`.
+    verify::program::sandbox::enter_if_asked();
     log();
     let done = |outcome: anyhow::Result<()>| outcome.map(|()| ExitCode::SUCCESS);
     let outcome = match Cli::parse().command {

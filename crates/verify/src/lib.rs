@@ -8,6 +8,7 @@
 //! This crate knows nothing of models, tokens or files of weights.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod external;
 pub mod instructions;
 pub mod math;

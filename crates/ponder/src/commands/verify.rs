@@ -170,8 +170,7 @@ struct Line {
 
 /// Judges one answer, or a batch.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let options =
-        Options { allow_weaker: args.how.allow_weaker_sandbox, ..Options::default() };
+    let options = Options { allow_weaker: args.how.allow_weaker_sandbox, ..Options::default() };
     let tools = Tools::new(options);
     let Some(kind) = args.kind else { return batch(&tools) };
     let (check, answer) = kind.check()?;
@@ -266,13 +265,10 @@ fn batch(tools: &Tools) -> Result<ExitCode> {
         if line.trim().is_empty() {
             continue;
         }
-        let line: Line =
-            serde_json::from_str(&line).with_context(|| format!("standard input, line {}", i + 1))?;
-        let attempt = Attempt {
-            question: &line.question,
-            reasoning: &line.reasoning,
-            answer: &line.answer,
-        };
+        let line: Line = serde_json::from_str(&line)
+            .with_context(|| format!("standard input, line {}", i + 1))?;
+        let attempt =
+            Attempt { question: &line.question, reasoning: &line.reasoning, answer: &line.answer };
         let judged = judge(tools, &line.check, &attempt);
         worst = worst.max(match &judged {
             Ok(verdict) if verdict.is_right() => 0,

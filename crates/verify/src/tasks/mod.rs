@@ -23,9 +23,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use self::random::{Random, hash};
-use crate::pattern::{choice, exact};
-use crate::puzzles::countdown;
-use crate::{CannotTell, Verifier};
+use crate::CannotTell;
+use crate::check::Check;
+use crate::pattern::exact;
 
 /// The hardest difficulty; the easiest is 1.
 pub const HARDEST: u32 = 10;
@@ -135,41 +135,6 @@ pub struct Task {
     pub check: Check,
 }
 
-/// Which verifier judges, with that verifier's task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "verifier", rename_all = "kebab-case")]
-pub enum Check {
-    /// The answer is mathematically equal to `gold`.
-    Math {
-        /// The right answer, a whole number.
-        gold: String,
-    },
-    /// The answer is a text.
-    Exact(exact::Task),
-    /// The answer is one of several options.
-    Choice(choice::Task),
-    /// The answer is an expression.
-    Countdown(countdown::Task),
-}
-
-impl Check {
-    /// The verifier for this check; `math` makes the one for mathematics from its gold answer.
-    ///
-    /// # Errors
-    /// As the verifier's own `new`.
-    pub fn verifier(
-        &self,
-        math: impl FnOnce(&str) -> Result<Box<dyn Verifier>, CannotTell>,
-    ) -> Result<Box<dyn Verifier>, CannotTell> {
-        Ok(match self {
-            Self::Math { gold } => math(gold)?,
-            Self::Exact(task) => Box::new(exact::Exact::new(task)?),
-            Self::Choice(task) => Box::new(choice::Choice::new(task)?),
-            Self::Countdown(task) => Box::new(countdown::Countdown::new(task)?),
-        })
-    }
-}
-
 /// What a kind's own function makes.
 struct Draft {
     question: String,
@@ -182,7 +147,7 @@ struct Draft {
 impl Draft {
     fn number(question: String, gold: i64) -> Self {
         let gold = gold.to_string();
-        Self { question, check: Check::Math { gold: gold.clone() }, gold, content: None }
+        Self { question, check: Check::Math { gold: gold.clone().into() }, gold, content: None }
     }
 
     fn text(question: String, gold: String) -> Self {

@@ -1,7 +1,8 @@
 //! Countdown, linear equations, bases.
 
+use super::Draft;
 use super::random::Random;
-use super::{Check, Draft};
+use crate::check::Check;
 use crate::puzzles::countdown;
 
 /// A number made of others, and how.

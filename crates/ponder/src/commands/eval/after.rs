@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use eval::benchmark::Benchmark;
 use eval::measure::sample_seed;
-use eval::report::{Comparison, Report};
+use eval::report::{Report, Versus};
 use eval::run::{self, Manifest, RunFolder, Sample};
 use eval::{rows, score};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,6 +40,10 @@ pub struct Compare {
     /// JSON instead of text.
     #[arg(long)]
     json: bool,
+
+    /// Write a page, too.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// A run to be checked.
@@ -77,7 +81,7 @@ pub fn write_report(path: &Path) -> Result<()> {
     let (manifest, samples) = run::read(path)?;
     let report = Report::new(&manifest, &samples, &same);
     let lm_eval = serde_json::to_string_pretty(&report.to_lm_eval())?;
-    let json = serde_json::to_string_pretty(&report)?;
+    let json = serde_json::to_string_pretty(&report.to_json())?;
     for (name, text) in [
         ("report.html", report.to_html()),
         ("report.md", report.to_markdown()),
@@ -87,7 +91,17 @@ pub fn write_report(path: &Path) -> Result<()> {
         let file = path.join(name);
         std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    writeln!(std::io::stdout(), "{}", report.summary())?;
+    let right = report.summary.accuracy;
+    writeln!(
+        std::io::stdout(),
+        "{}, {}: {:.2} % right, 95 % interval {:.2} to {:.2} %, {} samples",
+        manifest.benchmark,
+        manifest.model.name,
+        100.0 * right.value,
+        100.0 * right.low,
+        100.0 * right.high,
+        samples.len()
+    )?;
     eprintln!("report: {}", path.join("report.html").display());
     Ok(())
 }
@@ -137,11 +151,19 @@ pub fn rescore(args: &Run) -> Result<ExitCode> {
 /// Compares two runs.
 pub fn compare(args: &Compare) -> Result<ExitCode> {
     let (a, b) = (run::read(&args.a)?, run::read(&args.b)?);
-    let comparison = Comparison::new((&a.0, &a.1), (&b.0, &b.1));
-    let text = match args.json {
-        true => serde_json::to_string_pretty(&comparison)?,
-        false => comparison.to_markdown(),
+    let report = |run| {
+        let (manifest, samples): &(Manifest, Vec<Sample>) = run;
+        Report::new(manifest, samples, &same)
     };
+    let versus = Versus::new(report(&a), report(&b));
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&versus.to_json())?,
+        false => versus.to_markdown(),
+    };
+    if let Some(path) = &args.html {
+        std::fs::write(path, versus.to_html())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     writeln!(std::io::stdout(), "{text}")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! Asking: from the command line to a run folder.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -42,10 +43,8 @@ pub fn run(args: Ask) -> Result<ExitCode> {
     let (completer, model, machine) = completer(&args, max_tokens)?;
     let sampling = args.sampling.common().or(&benchmark.sampling);
     let seed = args.sampling.seed.unwrap_or(0);
-    let tools = Tools::new(Options {
-        allow_weaker: args.allow_weaker_sandbox,
-        ..Options::default()
-    });
+    let tools =
+        Tools::new(Options { allow_weaker: args.allow_weaker_sandbox, ..Options::default() });
     let manifest = Manifest {
         format: FORMAT,
         benchmark: benchmark.name.clone(),
@@ -155,8 +154,17 @@ fn generated(args: &Ask, kind: &str) -> Result<(Vec<Map<String, Value>>, Source)
         .collect();
     let mut rows = Vec::new();
     let (mut text, streams_len) = (Vec::new(), streams.len());
-    for n in 0..args.limit.unwrap_or(GENERATED) as usize {
+    let wanted = args.limit.unwrap_or(GENERATED) as usize;
+    let mut seen = HashSet::new();
+    // Easy kinds have few tasks: what comes again is left out.
+    for n in 0..20 * wanted {
+        if rows.len() == wanted {
+            break;
+        }
         let Some(task) = streams[n % streams_len].next() else { break };
+        if !seen.insert(task.id.clone()) {
+            continue;
+        }
         let Value::Object(row) = json!(task) else { bail!("a task is no object") };
         serde_json::to_writer(&mut text, &row)?;
         text.push(b'\n');

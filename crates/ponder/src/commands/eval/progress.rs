@@ -18,7 +18,8 @@ impl Progress {
     /// Of `total` samples, those in `there` were drawn before.
     pub fn new(total: usize, there: &[Sample]) -> Progress {
         let bar = ProgressBar::new(total as u64);
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {elapsed}, {eta} left");
+        let style =
+            ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {elapsed}, {eta} left");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(500));
         let mut progress = Progress { bar, right: 0.0, squares: 0.0, judged: 0.0, tokens: 0 };
