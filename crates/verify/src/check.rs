@@ -13,8 +13,8 @@ use crate::external::{Checker, Config, External};
 use crate::instructions::{self, Instructions};
 use crate::math::Math;
 use crate::pattern::{calls, choice, exact, regular, schema};
-use crate::program::Sandbox;
 use crate::program::sandbox::Options;
+use crate::program::{self, Sandbox};
 use crate::puzzles::{colouring, countdown, sudoku};
 use crate::{CannotTell, Verifier};
 
@@ -39,6 +39,12 @@ pub enum Check {
     Calls(calls::Task),
     /// It follows IFEval's instructions.
     Ifeval(instructions::Task),
+    /// It is a Python function that passes the tests of HumanEval.
+    Function(program::FunctionTask),
+    /// It is a Python program that passes assertions, as in MBPP.
+    Asserts(program::AssertsTask),
+    /// It is a program that turns inputs into outputs, as in LiveCodeBench.
+    Stdio(program::StdioTask),
     /// It reaches a number with others.
     Countdown(countdown::Task),
     /// It colours a graph.
@@ -111,6 +117,13 @@ impl Check {
             Check::Schema(task) => Box::new(schema::Schema::new(task)?),
             Check::Calls(task) => Box::new(calls::Calls::new(task)?),
             Check::Ifeval(task) => Box::new(Instructions::of(task)?),
+            Check::Function(task) => {
+                Box::new(program::Tests::function(tools.sandbox()?, task.clone()))
+            }
+            Check::Asserts(task) => {
+                Box::new(program::Tests::asserts(tools.sandbox()?, task.clone()))
+            }
+            Check::Stdio(task) => Box::new(program::Tests::stdio(tools.sandbox()?, task.clone())),
             Check::Countdown(task) => Box::new(countdown::Countdown::new(task)?),
             Check::Colouring(task) => Box::new(colouring::Colouring::new(task)?),
             Check::Sudoku(task) => Box::new(sudoku::Sudoku::new(task)?),

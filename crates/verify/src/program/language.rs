@@ -4,13 +4,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde::{Deserialize, Serialize};
+
 use crate::CannotTell;
 
 /// A language programs can be run in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Language {
     /// `python3`, isolated from the user's settings (`-I`) but with the installation's own packages.
     /// Leaving those out (`-S`) would start 5 ms sooner, without NumPy and its kind.
+    #[default]
     Python,
     /// `node`.
     JavaScript,
