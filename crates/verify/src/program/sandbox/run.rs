@@ -138,7 +138,10 @@ fn environment(toolchain: &Toolchain, work: &Path) -> Vec<(String, String)> {
         path = format!("{}:{path}", own.display());
     }
     let work = work.display().to_string();
-    [("PATH", path), ("HOME", work.clone()), ("TMPDIR", work), ("LANG", "C.UTF-8".to_owned())]
+    // The configuration is not among what can be read, and Node gives up if that is forbidden.
+    let openssl = ("OPENSSL_CONF", "/dev/null".to_owned());
+    let language = ("LANG", "C.UTF-8".to_owned());
+    [("PATH", path), ("HOME", work.clone()), ("TMPDIR", work), language, openssl]
         .map(|(name, value)| (name.to_owned(), value))
         .into()
 }
