@@ -46,6 +46,34 @@ fn each_language_reads_and_writes() {
     }
 }
 
+/// What models' programs rely on although only Python's start-up provides it.
+#[test]
+fn python_is_as_usual() {
+    let sandbox = common::sandbox(false);
+    if !has(&sandbox, Language::Python) {
+        return;
+    }
+    let source = r#"
+import sys, pickle, dataclasses, multiprocessing, os, tempfile
+@dataclasses.dataclass
+class P:
+    x: "int"
+def double(n): return 2 * n
+if __name__ == "__main__":
+    assert pickle.loads(pickle.dumps(P(3))) == P(3)
+    assert len(sys.argv) == 1 and sys.argv[0] == __file__, sys.argv
+    assert "_s" not in globals() and "_t" not in globals()
+    assert any(p.endswith("-packages") for p in sys.path), sys.path
+    with tempfile.NamedTemporaryFile("w") as f: f.write("é"); f.flush(); print(open(f.name).read())
+    assert os.environ.keys() <= {"PATH", "HOME", "TMPDIR", "LANG", "OPENSSL_CONF"}, os.environ
+    with multiprocessing.Pool(2) as pool: print(pool.map(double, range(5)))
+    exit(0)
+"#;
+    let outcome = sandbox.run(Language::Python, source, "", &Limits::default()).unwrap();
+    assert_eq!(outcome.status, Status::Exited(0), "{outcome:?}");
+    assert_eq!(outcome.stdout, "é\n[0, 2, 4, 6, 8]\n");
+}
+
 /// Run with `--ignored --nocapture` on a quiet machine, in a release build.
 #[test]
 #[ignore = "a measurement"]

@@ -12,8 +12,9 @@ use crate::CannotTell;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
-    /// `python3`, isolated from the user's settings (`-I`) but with the installation's own packages.
-    /// Leaving those out (`-S`) would start 5 ms sooner, without NumPy and its kind.
+    /// `python3`, isolated from the user's settings (`-I`). The installation's packages can be
+    /// imported, but code they would have run at every start (`.pth` files) isn't: it can take
+    /// longer than all the rest.
     #[default]
     Python,
     /// `node`.
@@ -43,6 +44,8 @@ pub(crate) struct Toolchain {
     pub program: PathBuf,
     /// Directories it lives in, beyond those of the system.
     pub readable: Vec<PathBuf>,
+    /// Where packages are looked for.
+    pub packages: Vec<String>,
 }
 
 impl Toolchain {
@@ -97,7 +100,8 @@ impl Language {
             Self::Python => &[
                 "-I",
                 "-c",
-                "import sys\nfor p in (sys.executable, sys.prefix, sys.base_prefix): print(p)",
+                "import sys, site\n\
+                 print(sys.executable, sys.prefix, sys.base_prefix, *site.getsitepackages(), sep='\\n')",
             ],
             Self::JavaScript => &["-p", "process.execPath"],
             Self::Rust => &["--print", "sysroot"],
@@ -106,10 +110,12 @@ impl Language {
         let answer = self.ask(&found, question)?;
         let mut lines = answer.lines().map(PathBuf::from);
         let first = lines.next().unwrap_or_default();
-        match self {
-            Self::Rust => self.toolchain(first.join("bin/rustc"), vec![first]),
-            _ => self.toolchain(first, lines.collect()),
+        if self == Self::Rust {
+            return self.toolchain(first.join("bin/rustc"), vec![first]);
         }
+        let readable = lines.by_ref().take(2).collect();
+        let packages = lines.map(|path| path.display().to_string()).collect();
+        Ok(Toolchain { packages, ..self.toolchain(first, readable)? })
     }
 
     /// Runs the trusted program that was found, outside the sandbox.
@@ -150,7 +156,7 @@ impl Language {
                 path.display()
             )));
         }
-        Ok(Toolchain { program, readable })
+        Ok(Toolchain { program, readable, packages: Vec::new() })
     }
 
     fn missing(self, why: String) -> CannotTell {
@@ -175,11 +181,12 @@ impl Language {
         let source = program.join(file).to_string_lossy().into_owned();
         let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
         match self {
-            Self::Python => Commands {
-                file,
-                compile: None,
-                run: words(&[&tool, "-I", "-B", "-X", "utf8", &source]),
-            },
+            Self::Python => {
+                let mut run =
+                    words(&[&tool, "-I", "-S", "-B", "-X", "utf8", "-c", PYTHON, &source]);
+                run.extend(toolchain.packages.iter().cloned());
+                Commands { file, compile: None, run }
+            }
             Self::JavaScript => {
                 // V8 sizes its heap by the machine unless told otherwise, and would rather be
                 // killed than collect.
@@ -205,6 +212,18 @@ impl Language {
         }
     }
 }
+
+/// Does of Python's `site` what programs rely on, `exit()` and packages, and runs the program as
+/// `__main__` with nothing of this left in sight.
+const PYTHON: &str = "\
+import sys as _s, site as _t
+_t.setquit(); _t.sethelper()
+__file__ = _s.argv[1]
+_s.path += _s.argv[2:]
+del _s.argv[0], _s.argv[1:]
+del _s, _t
+exec(compile(open(__file__, 'rb').read(), __file__, 'exec'))
+";
 
 /// What every program may read: the system's programs and libraries. Not `/etc` as a whole, nor
 /// anything of a user's.
