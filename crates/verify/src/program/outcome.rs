@@ -19,6 +19,9 @@ pub enum Status {
     OutOfCpu,
     /// Its processes held more memory than allowed.
     OutOfMemory,
+    /// It had more processes and threads than allowed. Where the kernel counts them alone, the
+    /// program can't start any more instead.
+    TooManyProcesses,
     /// It wrote more files, or more into them, than allowed. Where the private directory is a file
     /// system of its own the program sees "no space left" instead and decides itself what to do.
     OutOfDisk,
@@ -42,6 +45,7 @@ impl fmt::Display for Status {
             Self::OutOfTime => f.write_str("ran out of time"),
             Self::OutOfCpu => f.write_str("ran out of processor time"),
             Self::OutOfMemory => f.write_str("ran out of memory"),
+            Self::TooManyProcesses => f.write_str("had too many processes"),
             Self::OutOfDisk => f.write_str("ran out of disk space"),
             Self::TooMuchOutput => f.write_str("wrote too much output"),
         }

@@ -207,7 +207,7 @@ impl Watch<'_> {
 
     fn look(&mut self) -> Option<Status> {
         let limits = &self.orders.limits;
-        let Use { memory, cpu } = self.tree.usage();
+        let Use { memory, cpu, threads } = self.tree.usage();
         self.peak = self.peak.max(memory);
         if memory > limits.memory {
             return Some(Status::OutOfMemory);
@@ -215,9 +215,13 @@ impl Watch<'_> {
         if cpu > limits.cpu {
             return Some(Status::OutOfCpu);
         }
+        if threads > limits.processes {
+            return Some(Status::TooManyProcesses);
+        }
         if !self.orders.namespaces {
-            let (bytes, files) = tree::disk(&self.orders.places.work);
-            if bytes > limits.disk || files > limits.files {
+            let work = &self.orders.places.work;
+            let (bytes, files) = tree::disk(work, limits.files);
+            if bytes + self.tree.deleted(work) > limits.disk || files > limits.files {
                 return Some(Status::OutOfDisk);
             }
         }

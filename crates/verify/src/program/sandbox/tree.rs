@@ -15,6 +15,7 @@ use nix::unistd::{Pid, SysconfVar, getpid, sysconf};
 pub(super) struct Use {
     pub memory: u64,
     pub cpu: Duration,
+    pub threads: u64,
 }
 
 /// All processes below this one.
@@ -63,7 +64,9 @@ impl Tree {
         let mut sum = Use::default();
         let mut ticks = own_children();
         for pid in self.members() {
-            sum.memory += memory(pid);
+            let (memory, threads) = status(pid);
+            sum.memory += memory;
+            sum.threads += threads;
             ticks += fields(pid).map_or(0, |f| number(&f, 11..15));
         }
         sum.cpu = Duration::from_millis(ticks * 1000 / self.tick);
@@ -81,6 +84,37 @@ impl Tree {
                 let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
             }
         }
+    }
+
+    /// Bytes in files that were deleted below `work` and are still open or mapped.
+    pub(super) fn deleted(self, work: &Path) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        let gone = |path: &str| path.ends_with(" (deleted)") && Path::new(path).starts_with(work);
+        let mut files: HashMap<u64, u64> = HashMap::new();
+        for pid in self.members() {
+            for open in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+                let link = fs::read_link(open.path()).unwrap_or_default();
+                if link.to_str().is_some_and(gone)
+                    && let Ok(data) = open.path().metadata()
+                {
+                    files.insert(data.ino(), data.blocks() * 512);
+                }
+            }
+            let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+            for line in maps.lines() {
+                let mut words = line.split_whitespace();
+                let range = words.next().and_then(|range| range.split_once('-'));
+                let Some(inode) = words.nth(3).and_then(|inode| inode.parse().ok()) else { continue };
+                let path = line.find('/').map_or("", |start| &line[start..]);
+                if let Some((from, to)) = range.filter(|_| gone(path)) {
+                    let number = |digits| u64::from_str_radix(digits, 16).unwrap_or(0);
+                    // Of the file itself nothing can be seen any more.
+                    let size = number(to).saturating_sub(number(from));
+                    files.entry(inode).and_modify(|known| *known = size.max(*known)).or_insert(size);
+                }
+            }
+        }
+        files.values().sum()
     }
 
     /// Kills all processes below this one, and returns when they are gone.
@@ -123,11 +157,7 @@ pub(super) fn threads_of(user: u32) -> u64 {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     all.filter_map(|entry| {
         let status = fs::read_to_string(entry.path().join("status")).ok()?;
-        let value = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        (value("Uid:")? == u64::from(user)).then(|| value("Threads:")).flatten()
+        (value(&status, "Uid:")? == u64::from(user)).then(|| value(&status, "Threads:")).flatten()
     })
     .sum()
 }
@@ -148,26 +178,28 @@ fn own_children() -> u64 {
     fields(getpid().as_raw()).map_or(0, |f| number(&f, 13..15))
 }
 
-/// What a process has written to, wherever that is kept now, and the tables that find it. Pages of
-/// files aren't counted: they can be dropped, or lie on a file system with a limit of its own.
-fn memory(pid: i32) -> u64 {
-    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return 0 };
-    let counted = ["RssAnon:", "RssShmem:", "VmSwap:", "VmPTE:"];
-    status
-        .lines()
-        .filter_map(|line| {
-            let value = counted.iter().find_map(|name| line.strip_prefix(name))?;
-            value.split_whitespace().next()?.parse::<u64>().ok()
-        })
-        .sum::<u64>()
-        << 10
+/// A number in the status of a process, one after the given word.
+fn value(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
-/// Bytes and entries below a directory, without following links.
-pub(super) fn disk(path: &Path) -> (u64, u64) {
+/// What a process has written to, wherever that is kept now, and the tables that find it; and the
+/// number of its threads. Pages of files aren't counted: they can be dropped, or lie on a file
+/// system with a limit of its own.
+fn status(pid: i32) -> (u64, u64) {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return (0, 0) };
+    let counted = ["RssAnon:", "RssShmem:", "VmSwap:", "VmPTE:"];
+    let memory = counted.iter().filter_map(|name| value(&status, name)).sum::<u64>() << 10;
+    (memory, value(&status, "Threads:").unwrap_or(0))
+}
+
+/// Bytes and entries below a directory, without following links. Counted no further than to more
+/// than `enough` entries: directories without end would take as long.
+pub(super) fn disk(path: &Path, enough: u64) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
     let (mut bytes, mut files, mut next) = (0, 0, vec![path.to_owned()]);
-    while let Some(directory) = next.pop() {
+    while let Some(directory) = next.pop().filter(|_| files <= enough) {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let Ok(data) = entry.metadata() else { continue };
             bytes += data.blocks() * 512;
