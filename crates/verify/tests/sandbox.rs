@@ -122,6 +122,59 @@ fn how_long_a_trivial_program_takes() {
 }
 
 #[test]
+fn runs_side_by_side_keep_apart() {
+    for no_namespaces in [false, true] {
+        let sandbox = common::sandbox(no_namespaces);
+        if !has(&sandbox, Language::Python) {
+            return;
+        }
+        let source = "
+import os
+n = input()
+assert not os.path.exists('mine'), os.listdir()
+open('mine', 'w').write(n)
+print(int(open('mine').read()) + 1)";
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let sandbox = &sandbox;
+                scope.spawn(move || {
+                    for run in 0..40 {
+                        let n = thread * 1000 + run;
+                        let outcome = sandbox
+                            .run(Language::Python, source, &n.to_string(), &Limits::default())
+                            .unwrap();
+                        assert_eq!(outcome.stdout, format!("{}\n", n + 1), "{outcome:?}");
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn large_input_and_output_pass_and_binary_output_is_replaced() {
+    let sandbox = common::sandbox(false);
+    let input = "0123456789\n".repeat(90_000);
+    let outcome = sandbox.run(Language::Shell, "cat", &input, &Limits::default()).unwrap();
+    assert_eq!((outcome.status, outcome.stdout == input), (Status::Exited(0), true));
+    let outcome = sandbox
+        .run(Language::Shell, "printf 'a\\377b'; kill -9 $$", "", &Limits::default())
+        .unwrap();
+    assert_eq!((outcome.status, &*outcome.stdout), (Status::Signalled(9), "a\u{fffd}b"));
+}
+
+#[test]
+fn what_does_not_compile_says_why() {
+    let sandbox = common::sandbox(false);
+    if has(&sandbox, Language::Rust) {
+        let outcome =
+            sandbox.run(Language::Rust, "fn main() { nonsense }", "", &Limits::default()).unwrap();
+        assert_eq!(outcome.status, Status::NotCompiled);
+        assert!(outcome.stderr.contains("nonsense"), "{outcome:?}");
+    }
+}
+
+#[test]
 fn time_runs_out() {
     let sandbox = common::sandbox(false);
     if has(&sandbox, Language::Python) {

@@ -223,7 +223,7 @@ impl Watch<'_> {
         }
         if !self.orders.namespaces {
             let work = &self.orders.places.work;
-            let (bytes, files) = tree::disk(work);
+            let (bytes, files) = tree::disk(work, limits.files);
             if bytes + self.tree.deleted(work) > limits.disk || files > limits.files {
                 return Some(Status::OutOfDisk);
             }
