@@ -101,14 +101,18 @@ fn ok(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// What was answered, by item and sample: everything but the time it took.
+/// What was thought and answered, by item and sample: everything but the time it took. Noise may close
+/// a thinking it never opened; what was streamed before is an answer then at an endpoint, and a
+/// thought here, so the two are taken together.
 fn answers(run: &Path) -> BTreeMap<(String, u64), (u64, String)> {
     let lines = std::fs::read_to_string(run.join("samples.jsonl")).unwrap();
     let mut answers = BTreeMap::new();
     for line in lines.lines() {
         let s: Value = serde_json::from_str(line).unwrap();
         let key = (s["item"].as_str().unwrap().to_owned(), s["index"].as_u64().unwrap());
-        let value = (s["seed"].as_u64().unwrap(), s["answer"].as_str().unwrap().to_owned());
+        let said = [&s["reasoning"], &s["answer"]].map(|text| text.as_str().unwrap()).concat();
+        let said = said.replace("<think>", "").replace("</think>", "");
+        let value = (s["seed"].as_u64().unwrap(), said);
         assert!(answers.insert(key, value).is_none(), "a sample is there twice");
     }
     answers
