@@ -247,12 +247,20 @@ impl Benchmark {
 /// Fills templates in.
 struct Writer(Environment<'static>);
 
+/// JSON, as Jinja's own `tojson` writes it.
+fn to_json(value: minijinja::Value) -> Result<String, minijinja::Error> {
+    serde_json::to_string(&value).map_err(|error| {
+        minijinja::Error::new(minijinja::ErrorKind::BadSerialization, error.to_string())
+    })
+}
+
 impl Writer {
     fn new() -> Writer {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", to_json);
         // A hostile benchmark must not run for ever.
         environment.set_fuel(Some(1_000_000));
         if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).build() {
@@ -296,6 +304,57 @@ mod tests {
         }
         let error = Benchmark::open("gsm9k").unwrap_err().to_string();
         assert!(error.contains("gsm9k") && error.contains("gsm8k"), "{error}");
+    }
+
+    /// A row of each benchmark's items, in the published form.
+    fn published(name: &str) -> Value {
+        let choice = json!({"question": "Which?", "choices": ["x", "y"], "answer": 1});
+        match name {
+            "gsm8k" => json!({"question": "?", "answer": "so\n#### 1,080"}),
+            "svamp" => {
+                json!({"ID": "c-1", "Body": "b", "Question": "q", "Answer": 145.0, "Type": "t"})
+            }
+            "math500" => json!({"problem": "p", "answer": "\\frac12", "level": 3}),
+            "amc" => json!({"problem": "p", "answer": 5}),
+            "aime24" | "aime25" => json!({"prompt": "p", "answer": "204"}),
+            "humaneval" => json!({
+                "task_id": "HumanEval/0", "prompt": "def f():\n", "test": "def check(c): pass",
+                "entry_point": "f", "canonical_solution": "    pass",
+            }),
+            "mbpp" => json!({"task_id": 2, "text": "Do.", "test_list": ["assert f()"]}),
+            "livecodebench" => json!({
+                "question_id": "a", "question_content": "Add.",
+                "public_test_cases": [{"input": "1", "output": "1"}],
+            }),
+            "ifeval" => json!({
+                "prompt": "Write.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}],
+            }),
+            "gpqa" | "mmlu" => choice,
+            "bfcl" => json!({
+                "id": "simple_0", "question": "Add.", "function": [{"name": "add"}],
+                "ground_truth": [{"add": {"a": [1], "b": [2, ""]}}],
+            }),
+            "tasks" => {
+                let task = verify::tasks::generate(verify::tasks::Kind::Countdown, 1, 1);
+                serde_json::to_value(task).unwrap()
+            }
+            other => panic!("{other} has no row here"),
+        }
+    }
+
+    #[test]
+    fn published_rows_become_checks() {
+        for name in Benchmark::names() {
+            let (benchmark, _) = Benchmark::open(name).unwrap();
+            let items = benchmark.items(&[row(published(name))]).unwrap();
+            if let Err(error) = verify::check::Check::from_json(&items[0].task) {
+                panic!("{name}: {error}: {}", items[0].task);
+            }
+            assert!(
+                !items[0].question.trim().is_empty() && !items[0].question.contains("{{"),
+                "{name}"
+            );
+        }
     }
 
     const TOY: &str = r##"

@@ -14,7 +14,7 @@ use crate::instructions::{self, Instructions};
 use crate::math::Math;
 use crate::pattern::{calls, choice, exact, regular, schema};
 use crate::program::sandbox::Options;
-use crate::program::{self, Sandbox};
+use crate::program::{Case, Language, Sandbox, Tests};
 use crate::puzzles::{colouring, countdown, sudoku};
 use crate::{CannotTell, Verifier};
 
@@ -40,11 +40,11 @@ pub enum Check {
     /// It follows IFEval's instructions.
     Ifeval(instructions::Task),
     /// It is a Python function that passes the tests of HumanEval.
-    Function(program::FunctionTask),
+    Function(FunctionTask),
     /// It is a Python program that passes assertions, as in MBPP.
-    Asserts(program::AssertsTask),
+    Asserts(AssertsTask),
     /// It is a program that turns inputs into outputs, as in LiveCodeBench.
-    Stdio(program::StdioTask),
+    Stdio(StdioTask),
     /// It reaches a number with others.
     Countdown(countdown::Task),
     /// It colours a graph.
@@ -53,6 +53,46 @@ pub enum Check {
     Sudoku(sudoku::Task),
     /// A command says so.
     External(ExternalTask),
+}
+
+/// A Python function to be completed, with the field names of HumanEval.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionTask {
+    /// The program up to and with the function's head.
+    pub prompt: String,
+    /// Defines `check(candidate)`, which raises if the function is wrong.
+    pub test: String,
+    /// The function's name.
+    pub entry_point: String,
+}
+
+/// A Python program to be held against assertions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssertsTask {
+    /// Statements that raise if the program is wrong.
+    pub tests: Vec<String>,
+    /// Runs before the program.
+    #[serde(default)]
+    pub setup: String,
+}
+
+/// A program that reads and writes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StdioTask {
+    /// What goes in and what must come out.
+    pub cases: Vec<Case>,
+    /// The program's language; Python if not given.
+    #[serde(default)]
+    pub language: Language,
+    /// Numbers may differ by this much, or by this share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
+    /// Whether some right cases earn their share; nothing otherwise.
+    #[serde(default)]
+    pub partial: bool,
 }
 
 /// A command, and what it is told.
@@ -117,13 +157,23 @@ impl Check {
             Check::Schema(task) => Box::new(schema::Schema::new(task)?),
             Check::Calls(task) => Box::new(calls::Calls::new(task)?),
             Check::Ifeval(task) => Box::new(Instructions::of(task)?),
-            Check::Function(task) => {
-                Box::new(program::Tests::function(tools.sandbox()?, task.clone()))
+            Check::Function(FunctionTask { prompt, test, entry_point }) => {
+                Box::new(Tests::check(tools.sandbox()?, prompt, test, entry_point)?)
             }
-            Check::Asserts(task) => {
-                Box::new(program::Tests::asserts(tools.sandbox()?, task.clone()))
+            Check::Asserts(AssertsTask { tests, setup }) => {
+                Box::new(Tests::asserts(tools.sandbox()?, setup, tests.clone())?)
             }
-            Check::Stdio(task) => Box::new(program::Tests::stdio(tools.sandbox()?, task.clone())),
+            Check::Stdio(task) => {
+                let sandbox = tools.sandbox()?;
+                let mut tests = Tests::cases(sandbox, task.language, task.cases.clone())?;
+                if task.partial {
+                    tests = tests.partial_credit();
+                }
+                if let Some(most) = task.tolerance {
+                    tests = tests.tolerance(most);
+                }
+                Box::new(tests)
+            }
             Check::Countdown(task) => Box::new(countdown::Countdown::new(task)?),
             Check::Colouring(task) => Box::new(colouring::Colouring::new(task)?),
             Check::Sudoku(task) => Box::new(sudoku::Sudoku::new(task)?),

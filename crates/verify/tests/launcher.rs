@@ -1,5 +1,7 @@
 //! The launcher when things go wrong: orders that are none, a parent that is killed, a stranger.
 
+#![cfg(target_os = "linux")]
+
 mod common;
 
 use std::io::Write;

@@ -1,5 +1,7 @@
 //! Ordinary programs in the sandbox.
 
+#![cfg(target_os = "linux")]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -4,6 +4,8 @@
 //! list, in a block of code or within the text, with the keys of OpenAI (`function`, `arguments` as
 //! a text), of Anthropic (`input`), of Llama (`parameters`), or as `{"name": {arguments}}`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -15,14 +17,38 @@ const MAX_CALLS: usize = 64;
 
 /// One call that is expected.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written")]
 pub struct Expected {
     /// The function's name.
     pub name: String,
     /// Each argument with the values it may have. An empty text among them says that it may be
     /// left out, as in BFCL. Texts are compared without capitals, spaces and `,./-_*^`.
-    #[serde(default)]
     pub arguments: Map<String, Value>,
+}
+
+/// The two ways a call is written: `{"name": "f", "arguments": {…}}`, and BFCL's own `{"f": {…}}`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Named {
+        name: String,
+        #[serde(default)]
+        arguments: Map<String, Value>,
+    },
+    Published(BTreeMap<String, Map<String, Value>>),
+}
+
+impl From<Written> for Expected {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Named { name, arguments } => Self { name, arguments },
+            Written::Published(call) => call
+                .into_iter()
+                .next()
+                .map(|(name, arguments)| Self { name, arguments })
+                .unwrap_or_default(),
+        }
+    }
 }
 
 /// Which calls are right.

@@ -76,6 +76,12 @@ print('tried')"),
     case(Python, "memory", Either, "
 blocks = []
 while True: blocks.append(b'x' * (1 << 24))"),
+    case(Python, "memory_out_of_sight", Ended(Status::OutOfMemory), "
+import ctypes, os, time
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+for _ in range(3): os.fork()
+x = bytearray(b'x') * (50 << 20)
+time.sleep(3111)"),
     case(Python, "memory_at_once", Either, "
 x = b'x' * (1 << 40)
 print('ESCAPED')"),

@@ -4,6 +4,8 @@
 //! write to, listening sockets, a bystander process of the same user, the processes and temporary
 //! files left, and the time it took. A program that gets what it wants says so, too (`ESCAPED`).
 
+#![cfg(target_os = "linux")]
+
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -73,7 +73,7 @@ fn confine(orders: &Confinement, input: &File) -> Result<Held, Failure> {
     {
         missing.push(failure.0);
     }
-    if orders.namespaces {
+    if orders.namespaces || geteuid().is_root() {
         let (user, group) = (geteuid().as_raw(), getegid().as_raw());
         // In there its processes are counted alone, and whatever rights it had outside are none.
         if unshare(CloneFlags::CLONE_NEWUSER).is_ok() {

@@ -14,7 +14,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Uid, chown, geteuid};
+use nix::unistd::{Gid, Uid, chown, geteuid};
 
 use super::launcher::{Role, die_with_outer};
 use super::orders::{Confinement, Doing, Failure, Held, Orders, Report, receive, send};
@@ -103,8 +103,15 @@ fn prepare(orders: &Orders) -> Result<(), Failure> {
         fs::set_permissions(&places.work, fs::Permissions::from_mode(0o700))
             .doing("closing the private directory")?;
         if let Some(user) = orders.become_user {
-            chown(&places.work, Some(Uid::from_raw(user)), Some(nix::unistd::Gid::from_raw(user)))
-                .doing("giving the private directory away")?;
+            let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+            let given = chown(&places.work, Some(uid), Some(gid));
+            // With less isolation it stays with root, as the program does.
+            if let (Err(error), false) = (given, orders.allow_weaker) {
+                return Err(Failure(format!(
+                    "making another user than root of the program, which takes CAP_CHOWN, \
+                     CAP_SETUID and CAP_SETGID: {error}"
+                )));
+            }
         }
     }
     let (name, source) = &orders.source;

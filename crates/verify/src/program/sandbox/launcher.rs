@@ -14,7 +14,7 @@
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
@@ -70,16 +70,16 @@ pub fn enter_if_asked() {
         return;
     }
     let role = arguments.next().and_then(|name| Role::named(name.to_str()?));
-    let code = match role.ok_or_else(|| Failure("there is no such role".to_owned())).and_then(enter)
-    {
-        Ok(()) => ExitCode::SUCCESS,
+    let role = role.ok_or_else(|| Failure("there is no such role".to_owned()));
+    let code = match role.and_then(enter) {
+        Ok(()) => 0,
         Err(failure) => {
             // Whoever listens was told already, if there was a way to.
             let _ = writeln!(std::io::stderr(), "sandbox launcher: {failure}");
-            ExitCode::from(2)
+            2
         }
     };
-    std::process::exit(if code == ExitCode::SUCCESS { 0 } else { 2 });
+    std::process::exit(code);
 }
 
 fn enter(role: Role) -> Result<(), Failure> {

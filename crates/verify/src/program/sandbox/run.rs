@@ -70,18 +70,25 @@ fn places(base: Option<&Base>) -> Places {
     Places { program: base.join("program"), input: base.join("input"), work }
 }
 
-/// A user no other run has at the same time, so that the kernel counts its processes alone and keeps
-/// it from its neighbours; where there aren't as many users, as in a container, the common nobody.
-fn unowned() -> u32 {
+/// Whom a program runs as if this is root: a user no other run has at the same time, so that the
+/// kernel counts its processes alone and keeps it from its neighbours; where there aren't as many
+/// users, as in a container, the common nobody. Root of a user namespace with nobody else in it is an
+/// ordinary user in truth, and there is no one to become.
+fn unowned() -> Option<u32> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
     let next = NEXT.fetch_add(1, Ordering::Relaxed) & 0xfff;
     let user = UNUSED | (std::process::id() & 0xffff) << 12 | next;
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let exists = map.lines().any(|line| {
-        let numbers: Vec<u64> = line.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-        matches!(numbers[..], [first, _, count] if (first..first + count).contains(&user.into()))
-    });
-    if exists { user } else { NOBODY }
+    [user, NOBODY].into_iter().find(|&user| {
+        map.lines().any(|line| {
+            let numbers = line.split_whitespace().filter_map(|n| n.parse().ok());
+            let numbers: Vec<u64> = numbers.collect();
+            matches!(numbers[..], [first, _, count] if (first..first + count).contains(&user.into()))
+        })
+    })
 }
 
 /// Takes every step but running a program, and says what holds.
@@ -95,7 +102,13 @@ pub(super) fn probe(
     let setting = Setting { launcher, namespaces, allow_weaker };
     let limits = Limits::seconds(5.0);
     let orders = orders(&setting, places, base.as_ref(), &limits);
-    carry_out(&setting, &orders).map(|(report, ..)| report.held)
+    let (report, ..) = carry_out(&setting, &orders)?;
+    let mut held = report.held;
+    if orders.become_user.is_none() {
+        // Inside its user namespace it has another number.
+        held.user = nix::unistd::geteuid().as_raw();
+    }
+    Ok(held)
 }
 
 fn orders(setting: &Setting<'_>, places: Places, base: Option<&Base>, limits: &Limits) -> Orders {
@@ -109,7 +122,7 @@ fn orders(setting: &Setting<'_>, places: Places, base: Option<&Base>, limits: &L
         run: Vec::new(),
         environment: Vec::new(),
         readable: Vec::new(),
-        become_user: nix::unistd::geteuid().is_root().then(unowned),
+        become_user: unowned(),
         limits: limits.clone(),
         places,
     }

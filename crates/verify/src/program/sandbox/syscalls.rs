@@ -401,7 +401,13 @@ fn allowed(surroundings: Surroundings) -> Result<Rules, Failure> {
         libc::PR_GET_TIMERSLACK,
     ];
     let options = options.iter().map(|&o| Ok(vec![int(0, i64::from(o))?]));
-    when(libc::SYS_prctl, options.collect::<Result<_, Failure>>()?)?;
+    let mut options = options.collect::<Result<Vec<_>, Failure>>()?;
+    if surroundings.alone {
+        // A process may hide from its siblings. Elsewhere it would hide from the watch, too, which
+        // has no more rights than it; but there it can't be seen by them in the first place.
+        options.push(vec![int(0, i64::from(libc::PR_SET_DUMPABLE))?, argument(1, true, Eq, 0)?]);
+    }
+    when(libc::SYS_prctl, options)?;
 
     if surroundings.alone || surroundings.scoped_signals {
         for &call in SIGNALS {
