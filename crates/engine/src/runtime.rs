@@ -60,10 +60,18 @@ pub struct Pending {
     commands: Sender<Command>,
 }
 
-impl Drop for Pending {
-    fn drop(&mut self) {
+impl Pending {
+    /// Ends the request where it is: what there is of its answers comes as
+    /// [`FinishReason::Cancelled`](crate::FinishReason::Cancelled).
+    pub fn cancel(&self) {
         // A request that is answered is no longer known, and a thread that has ended needs nothing.
         let _ = self.commands.send(Command::Cancel(self.ticket));
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.cancel();
     }
 }
 
@@ -211,7 +219,6 @@ impl Worker {
             Command::Cancel(ticket) => {
                 let known = self.receivers.iter().find(|(_, (t, ..))| *t == ticket);
                 if let Some(id) = known.map(|(id, _)| *id) {
-                    self.receivers.remove(&id);
                     self.scheduler.cancel(id);
                 }
             }

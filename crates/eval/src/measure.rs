@@ -3,13 +3,16 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
 
 use engine::{Completion, FinishReason, Flow};
-use reason::{Ask, Completer, Sampling};
-use serde_json::{Map, Value};
+use reason::answer::Kind;
+use reason::thought::{End, Manner};
+use reason::{Ask, Completer, Mind, Problem, Sampling, Spec};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use verify::program::Sandbox;
 use verify::{Attempt, Verdict};
 
 use crate::Error;
@@ -33,6 +36,19 @@ pub struct Plan {
     pub max_thinking: Option<usize>,
     /// Texts that end an answer.
     pub stop: Vec<String>,
+    /// How each sample is reasoned about; a plain answer if none.
+    pub how: Option<How>,
+    /// Runs the programs that a strategy writes.
+    pub sandbox: Option<Arc<Sandbox>>,
+}
+
+/// A strategy, and the manner of its thoughts. A sample is then the strategy's whole answer.
+#[derive(Clone, Debug)]
+pub struct How {
+    /// The strategy.
+    pub spec: Spec,
+    /// The manner of its thoughts.
+    pub manner: Manner,
 }
 
 /// What a judge says of an attempt.
@@ -84,7 +100,9 @@ pub fn measure(
         .flat_map(|index| plan.items.iter().map(move |item| (item, index)))
         .filter(|(item, index)| !there.contains(&(item.id.clone(), *index)))
         .collect();
-    let workers = completer.slots().clamp(1, jobs.len().max(1));
+    // A strategy has several thoughts at a time.
+    let width = plan.how.as_ref().map_or(1, |how| how.spec.width().max(1));
+    let workers = (completer.slots() / width).clamp(1, jobs.len().max(1));
     let jobs = Mutex::new(jobs);
     let stop = AtomicBool::new(false);
     let halted = || stop.load(Ordering::Relaxed) || interrupted();
@@ -130,9 +148,12 @@ fn one(
     judge: &Judge<'_>,
     item: &Item,
     index: usize,
-    halted: &dyn Fn() -> bool,
+    halted: &(dyn Fn() -> bool + Sync),
 ) -> Option<Result<Sample, Error>> {
     let seed = sample_seed(plan.seed, &item.id, index);
+    if let Some(how) = &plan.how {
+        return reasoned(completer, plan, how, judge, item, index, halted);
+    }
     let ask = Ask {
         prompt: item.prompt.clone(),
         sampling: plan.sampling.clone(),
@@ -188,6 +209,98 @@ fn one(
         cannot_tell: judgement.cannot_tell,
         group: item.group.clone(),
         details: judgement.details,
+        receipt: None,
+    }))
+}
+
+/// One sample, reasoned about.
+fn reasoned(
+    completer: &dyn Completer,
+    plan: &Plan,
+    how: &How,
+    judge: &Judge<'_>,
+    item: &Item,
+    index: usize,
+    halted: &(dyn Fn() -> bool + Sync),
+) -> Option<Result<Sample, Error>> {
+    let seed = sample_seed(plan.seed, &item.id, index);
+    let problem = Problem {
+        prompt: item.prompt.clone(),
+        question: item.question.clone(),
+        instruction: Some(reason::INSTRUCTION.to_owned()),
+        kind: Kind::Final,
+        // The item's own verifier knows the right answer.
+        verifier: None,
+    };
+    let mut mind = Mind::new(completer, problem, how.manner.clone(), halted, &|_| {});
+    mind.sandbox = plan.sandbox.as_deref();
+    mind.seed = seed;
+    let receipt = match reason::reason(how.spec.strategy(), &mind) {
+        Ok(receipt) if receipt.cancelled => return None,
+        Ok(receipt) => receipt,
+        Err(error) if is_the_items(&error) => {
+            let why = format!("the item could not be asked: {error}");
+            reason::Receipt { why, ..reason::Receipt::default() }
+        }
+        Err(error) => return Some(Err(error.into())),
+    };
+    let attempt = Attempt {
+        question: &item.question,
+        reasoning: &receipt.reasoning,
+        answer: &receipt.content,
+    };
+    let judgement = judge(&item.task, &attempt);
+    let chosen = receipt.thoughts.iter().find(|t| Some(t.number) == receipt.chosen);
+    let finish_reason = match chosen.map(|thought| thought.end) {
+        None => "refused",
+        Some(End::Length | End::Budget) => "length",
+        Some(End::Deadline) => "deadline",
+        Some(_) => "stop",
+    };
+    // Each thought is judged too, so that other rules can be played through later.
+    let thoughts: Vec<Value> = receipt
+        .thoughts
+        .iter()
+        .map(|thought| {
+            let attempt = Attempt { answer: &thought.content, ..attempt };
+            let judged = thought.answer.as_ref().and_then(|_| judge(&item.task, &attempt).verdict);
+            json!({
+                "number": thought.number,
+                "answer": thought.answer,
+                "score": judged.map(|verdict| verdict.score),
+                "end": thought.end,
+                "tokens": thought.tokens,
+                "confidence": thought.confidence,
+                "steps": thought.steps,
+            })
+        })
+        .collect();
+    let usage = receipt.usage;
+    Some(Ok(Sample {
+        item: item.id.clone(),
+        index,
+        seed,
+        question: item.question.clone(),
+        task: item.task.clone(),
+        reasoning: receipt.reasoning,
+        answer: receipt.content,
+        finish_reason: finish_reason.to_owned(),
+        prompt_tokens: usage.prompt_tokens,
+        completion_tokens: usage.drawn_tokens,
+        reasoning_tokens: usage.reasoning_tokens,
+        seconds: usage.seconds,
+        verdict: judgement.verdict,
+        cannot_tell: judgement.cannot_tell,
+        group: item.group.clone(),
+        details: judgement.details,
+        receipt: Some(json!({
+            "strategy": receipt.strategy,
+            "confidence": receipt.confidence,
+            "why": receipt.why,
+            "usage": usage,
+            "vote": receipt.vote,
+            "thoughts": thoughts,
+        })),
     }))
 }
 
@@ -262,6 +375,8 @@ mod tests {
             max_tokens: 10,
             max_thinking: None,
             stop: Vec::new(),
+            how: None,
+            sandbox: None,
         }
     }
 

@@ -113,6 +113,9 @@ pub struct Sample {
     /// IFEval's strict and loose instruction counts, for instance.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub details: serde_json::Map<String, serde_json::Value>,
+    /// Where the sample is a strategy's answer: how that came about, and what it cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<serde_json::Value>,
 }
 
 impl Manifest {
@@ -304,6 +307,7 @@ mod tests {
             cannot_tell: None,
             group: None,
             details: Default::default(),
+            receipt: None,
         }
     }
 

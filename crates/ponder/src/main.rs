@@ -10,6 +10,7 @@ mod endpoint_arg;
 mod engine_arg;
 mod model_arg;
 mod progress;
+mod reason_arg;
 mod sampling_arg;
 mod terminal;
 
@@ -29,6 +30,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(Box<commands::run::Args>),
+    Reason(Box<commands::reason::Args>),
     Serve(Box<commands::serve::Args>),
     Eval(Box<commands::eval::Args>),
     Verify(commands::verify::Args),
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
     let done = |outcome: anyhow::Result<()>| outcome.map(|()| ExitCode::SUCCESS);
     let outcome = match Cli::parse().command {
         Command::Run(args) => commands::run::run(*args),
+        Command::Reason(args) => commands::reason::run(*args),
         Command::Eval(args) => commands::eval::run(*args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Serve(args) => done(commands::serve::run(*args)),

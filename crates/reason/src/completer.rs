@@ -1,8 +1,11 @@
 //! What is asked, and the trait of whoever answers.
 
+use std::time::Instant;
+
 use engine::{Completion, Delta, Flow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use text::splitter::{Start, Tags};
 use text::template::Message;
 
 /// What is to be gone on from.
@@ -72,11 +75,35 @@ impl Sampling {
     }
 }
 
+/// Part of an answer that is there already.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Piece {
+    /// Its text, tags included.
+    pub text: String,
+    /// The tokens that were drawn for it; empty where it was put there by somebody else, or where
+    /// the completer doesn't tell its tokens.
+    pub tokens: Vec<u32>,
+}
+
+/// How an answer begins, for one who is going to write part of it himself.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Where the prompt leaves the model.
+    pub start: Start,
+    /// What sets off its thinking.
+    pub tags: Tags,
+    /// Whether it is known to think apart from its answer.
+    pub thinks: bool,
+}
+
 /// One thing to be answered.
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// What is to be gone on from.
     pub prompt: Prompt,
+    /// What of the answer is there already. The rest is told as the model writes it, tags and all,
+    /// as content. See [`Completer::opening`].
+    pub begun: Option<Vec<Piece>>,
     /// How tokens are drawn.
     pub sampling: Sampling,
     /// Seed of the draws.
@@ -87,6 +114,11 @@ pub struct Ask {
     pub max_thinking: Option<usize>,
     /// Texts that end the answer.
     pub stop: Vec<String>,
+    /// Each token's log-probability is wanted, with those of so many of the likeliest; see
+    /// [`Completer::tells_logprobs`].
+    pub logprobs: Option<usize>,
+    /// The answer ends here, however far it has come.
+    pub deadline: Option<Instant>,
     /// Variables for the chat template.
     pub template: Map<String, Value>,
 }
@@ -96,11 +128,14 @@ impl Ask {
     pub fn chat(messages: Vec<Message>) -> Ask {
         Ask {
             prompt: Prompt::Chat(messages),
+            begun: None,
             sampling: Sampling::default(),
             seed: 0,
             max_tokens: None,
             max_thinking: None,
             stop: Vec::new(),
+            logprobs: None,
+            deadline: None,
             template: Map::new(),
         }
     }
@@ -155,4 +190,40 @@ pub trait Completer: Send + Sync {
         ask: &Ask,
         receive: &mut dyn FnMut(Delta) -> Flow,
     ) -> Result<Completion, Error>;
+
+    /// How the answer to this begins: to be asked before the first [`Ask::begun`].
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if this completer can't go on with an answer that is half written.
+    fn opening(&self, _ask: &Ask) -> Result<Opening, Error> {
+        Err(Error::Setting(format!("{} can't go on with a half-written answer", self.name())))
+    }
+
+    /// How many tokens a text has, by itself. An estimate from above for texts in Latin letters,
+    /// where the vocabulary isn't at hand.
+    fn tokens_in(&self, text: &str) -> usize {
+        text.len().div_ceil(3)
+    }
+
+    /// The text of tokens, and where in it each of them ends; none where the vocabulary isn't at
+    /// hand.
+    fn text_of(&self, _tokens: &[u32]) -> Option<(String, Vec<usize>)> {
+        None
+    }
+
+    /// Whether [`Ask::logprobs`] are told.
+    fn tells_logprobs(&self) -> bool {
+        false
+    }
+
+    /// Forward passes so far, for all who ask; none if not known.
+    fn passes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Multiplications and additions that a token takes, about: twice the parameters that take
+    /// part; none if not known.
+    fn flops_per_token(&self) -> Option<f64> {
+        None
+    }
 }

@@ -1,10 +1,13 @@
 //! The engine in this process.
 
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use engine::{Completion, Delta, Event, FinishReason, Flow, Request, Runtime};
+use text::splitter::{Start, Tags};
+use text::tokenizer::{Special, StreamDecoder};
 
-use crate::{Ask, Completer, Error, Prompt};
+use crate::{Ask, Completer, Error, Opening, Prompt};
 
 /// What a model is made to think before its thinking is closed at its limit.
 const TIME_IS_UP: &str = "\n\nI have to answer now, with what I have found so far.";
@@ -43,18 +46,22 @@ impl Local {
     /// # Errors
     /// The template refuses the conversation, or a setting is out of range.
     pub fn request(&self, ask: &Ask) -> Result<Request, Error> {
-        let engine = self.runtime.engine();
-        let mut request = match &ask.prompt {
-            Prompt::Text(text) => engine.continuation(text),
-            Prompt::Chat(messages) => {
-                let mut extra = ask.template.clone();
-                if ask.max_thinking == Some(0) {
-                    // Understood by the templates of models that can do without thinking.
-                    extra.entry("enable_thinking").or_insert(false.into());
+        let mut request = self.prompt(ask)?;
+        if let Some(begun) = &ask.begun {
+            for piece in begun {
+                match piece.tokens.is_empty() {
+                    true => request.prompt.extend(self.encode(&piece.text)),
+                    false => request.prompt.extend(&piece.tokens),
                 }
-                engine.chat(messages, None, extra)?
             }
-        };
+            // As it is: no tags to be seen, nothing to be trimmed.
+            request.start = Start::Undecided;
+            request.tags = Tags {
+                thinking: Default::default(),
+                tool_call: Default::default(),
+                ..Tags::default()
+            };
+        }
         request.sampling = self.defaults.clone();
         ask.sampling.over(&mut request.sampling);
         request.sampling.seed = Some(ask.seed);
@@ -64,7 +71,28 @@ impl Local {
             request.thinking_close.insert_str(0, TIME_IS_UP);
         }
         request.stop.clone_from(&ask.stop);
+        request.logprobs = ask.logprobs;
+        request.deadline = ask.deadline;
         Ok(request)
+    }
+
+    fn prompt(&self, ask: &Ask) -> Result<Request, Error> {
+        let engine = self.runtime.engine();
+        Ok(match &ask.prompt {
+            Prompt::Text(text) => engine.continuation(text),
+            Prompt::Chat(messages) => {
+                let mut extra = ask.template.clone();
+                if ask.max_thinking == Some(0) {
+                    // Understood by the templates of models that can do without thinking.
+                    extra.entry("enable_thinking").or_insert(false.into());
+                }
+                engine.chat(messages, None, extra)?
+            }
+        })
+    }
+
+    fn encode(&self, text: &str) -> Vec<u32> {
+        self.runtime.engine().tokenizer().encode(text, Special::Parse)
     }
 }
 
@@ -84,29 +112,30 @@ impl Completer for Local {
     ) -> Result<Completion, Error> {
         let request = self.request(ask)?;
         let (tell, told) = sync_channel(AHEAD);
-        let _pending = self.runtime.submit(request, move |update| {
+        let pending = self.runtime.submit(request, move |update| {
             // The engine's thread must never wait: a caller that doesn't keep up is let go.
             match tell.try_send(update.event) {
                 Ok(()) => Flow::Continue,
                 Err(_) => Flow::Stop,
             }
         })?;
-        let mut so_far = Completion::default();
+        let mut flow = Flow::Continue;
         loop {
             match told.recv() {
-                Ok(Event::Delta(delta)) => {
-                    match &delta {
-                        Delta::Reasoning(text) => so_far.reasoning.push_str(text),
-                        Delta::Content(text) => so_far.content.push_str(text),
-                        _ => {}
-                    }
-                    if receive(delta) == Flow::Stop {
-                        so_far.finish_reason = FinishReason::Cancelled;
-                        return Ok(so_far);
+                Ok(Event::Delta(delta)) if flow == Flow::Continue => {
+                    flow = receive(delta);
+                    if flow == Flow::Stop {
+                        pending.cancel();
                     }
                 }
-                Ok(Event::Logprob(_)) => {}
-                Ok(Event::Finished(completion)) => return Ok(*completion),
+                Ok(Event::Delta(_) | Event::Logprob(_)) => {}
+                Ok(Event::Finished(mut completion)) => {
+                    // It may have come to its end before the stop was heard.
+                    if flow == Flow::Stop {
+                        completion.finish_reason = FinishReason::Cancelled;
+                    }
+                    return Ok(*completion);
+                }
                 Ok(Event::Failed(error)) => return Err(error.into()),
                 Err(_) => {
                     let why = "the engine ended before the answer did".to_owned();
@@ -114,5 +143,41 @@ impl Completer for Local {
                 }
             }
         }
+    }
+
+    fn opening(&self, ask: &Ask) -> Result<Opening, Error> {
+        let request = self.prompt(ask)?;
+        let thinks = self.runtime.engine().thinks() && request.start != Start::After;
+        Ok(Opening { start: request.start, tags: request.tags, thinks })
+    }
+
+    fn tokens_in(&self, text: &str) -> usize {
+        self.encode(text).len()
+    }
+
+    fn text_of(&self, tokens: &[u32]) -> Option<(String, Vec<usize>)> {
+        let tokenizer = self.runtime.engine().tokenizer();
+        let mut decoder = StreamDecoder::new(Arc::clone(tokenizer));
+        let mut text = String::new();
+        let ends = tokens.iter().map(|token| {
+            if !tokenizer.is_end_of_generation(*token) {
+                text.push_str(&decoder.push(*token));
+            }
+            text.len()
+        });
+        let ends = ends.collect();
+        Some((text, ends))
+    }
+
+    fn tells_logprobs(&self) -> bool {
+        true
+    }
+
+    fn passes(&self) -> Option<u64> {
+        Some(self.runtime.load().steps)
+    }
+
+    fn flops_per_token(&self) -> Option<f64> {
+        Some(self.runtime.engine().model().operations(0, 1, 1))
     }
 }

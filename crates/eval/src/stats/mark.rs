@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{repetition::repetition, script};
+use super::repetition::repetition;
 use crate::run::Sample;
 
 /// What a sample is, besides its text. None excludes another, save right and what is no verdict.
@@ -31,8 +31,8 @@ impl Mark {
     pub fn of(sample: &Sample) -> Self {
         let verdict = sample.verdict.as_ref();
         let (thought, answered) = (
-            script::foreign_share(&sample.question, &sample.reasoning),
-            script::foreign_share(&sample.question, &sample.answer),
+            reason::watch::foreign_share(&sample.question, &sample.reasoning),
+            reason::watch::foreign_share(&sample.question, &sample.answer),
         );
         let (foreign, letters) = (thought.0 + answered.0, thought.1 + answered.1);
         Self {
@@ -43,7 +43,7 @@ impl Mark {
             cannot_tell: verdict.is_none(),
             repeats: [&sample.reasoning, &sample.answer].iter().any(|t| repetition(t).is_some()),
             foreign: if letters > 0 { foreign as f64 / letters as f64 } else { 0.0 },
-            mixed: script::is_mixed(foreign, letters),
+            mixed: reason::watch::is_mixed(foreign, letters),
         }
     }
 }
@@ -76,6 +76,7 @@ pub(crate) mod tests {
             cannot_tell: None,
             group: None,
             details: serde_json::Map::new(),
+            receipt: None,
         }
     }
 

@@ -132,5 +132,6 @@ fn sample(
             .then(|| "not settled within 1 s: comparing expressions".to_owned()),
         group: Some(format!("Level {level}")),
         details: serde_json::json!({"boxed": random.unit() < 0.9}).as_object().unwrap().clone(),
+        receipt: None,
     }
 }

@@ -13,6 +13,7 @@ use clap::Subcommand;
 use crate::endpoint_arg::EndpointArg;
 use crate::engine_arg::EngineArg;
 use crate::model_arg::ModelArg;
+use crate::reason_arg::ReasonArgs;
 use crate::sampling_arg::SamplingArgs;
 
 /// Measure a model or endpoint on a benchmark.
@@ -83,6 +84,9 @@ pub struct Ask {
     /// Run programs even where this machine can't isolate them as promised.
     #[arg(long)]
     allow_weaker_sandbox: bool,
+
+    #[command(flatten)]
+    reasoning: ReasonArgs,
 
     #[command(flatten)]
     sampling: SamplingArgs,

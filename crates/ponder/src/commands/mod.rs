@@ -7,6 +7,7 @@ pub mod list;
 pub mod logits;
 pub mod perplexity;
 pub mod pull;
+pub mod reason;
 pub mod rm;
 pub mod run;
 pub mod serve;

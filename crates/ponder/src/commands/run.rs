@@ -1,6 +1,6 @@
 //! `ponder run`: one question, or a chat.
 
-mod question;
+pub mod question;
 mod speaker;
 
 use std::io::{IsTerminal, Write};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use engine::{Completion, Delta, Flow};
 use serde_json::{Value, json};
-use text::splitter::Start;
+use text::splitter::{Start, Tags};
 use ureq::http::HeaderMap;
 
 pub use pool::Pool;
@@ -128,34 +128,82 @@ impl Endpoint {
         ask: &Ask,
         receive: &mut dyn FnMut(Delta) -> Flow,
     ) -> Result<Completion, Error> {
-        let (path, start) = match ask.prompt {
-            Prompt::Chat(_) => ("chat/completions", Start::Undecided),
-            Prompt::Text(_) => ("completions", Start::After),
+        let (mut path, mut start, mut tags) = match ask.prompt {
+            Prompt::Chat(_) => ("chat/completions", Start::Undecided, Tags::default()),
+            Prompt::Text(_) => ("completions", Start::After, Tags::default()),
         };
-        let url = format!("{}/{path}", self.base);
-        let mut request = self.agent.post(&url);
-        if let Some(key) = &self.key {
-            request = request.header("authorization", format!("Bearer {key}"));
+        tags.tool_call = Default::default();
+        let mut body = body(&self.model, ask);
+        if let Some(begun) = &ask.begun {
+            let mut prompt = self.rendered(ask)?;
+            begun.iter().for_each(|piece| prompt.push_str(&piece.text));
+            (path, start, tags.thinking) = ("completions", Start::Undecided, Default::default());
+            if let Some(body) = body.as_object_mut() {
+                body.retain(|field, _| {
+                    !matches!(&**field, "messages" | "chat_template_kwargs" | "thinking_budget")
+                });
+                body.insert("prompt".to_owned(), prompt.into());
+            }
         }
         let asked = Instant::now();
-        let mut response = request
-            .send_json(body(&self.model, ask))
-            .map_err(|error| self.unavailable(reason(&error)))?;
-        if !response.status().is_success() {
-            return Err(self.refusal(&mut response));
-        }
+        let mut response = self.post(&format!("{}/{path}", self.base), &body)?;
         let streams = response
             .headers()
             .get("content-type")
             .and_then(|kind| kind.to_str().ok())
             .is_some_and(|kind| kind.starts_with("text/event-stream"));
-        let answer = Answer::new(asked, start);
+        let answer = Answer::new(asked, start, tags);
         let reader = response.body_mut().as_reader();
         let outcome = match streams {
             true => answer.read_events(BufReader::new(reader), receive),
             false => answer.read_whole(reader, receive),
         };
         outcome.map_err(|why| self.unavailable(why))
+    }
+
+    fn post(&self, url: &str, body: &Value) -> Result<ureq::http::Response<ureq::Body>, Error> {
+        let mut request = self.agent.post(url);
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let mut response =
+            request.send_json(body).map_err(|error| self.unavailable(reason(&error)))?;
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(self.refusal(&mut response)),
+        }
+    }
+
+    /// The prompt as its chat template writes it, which llama-server and `ponder serve` tell.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the endpoint doesn't.
+    pub(crate) fn rendered(&self, ask: &Ask) -> Result<String, Error> {
+        let messages = match &ask.prompt {
+            Prompt::Text(text) => return Ok(text.clone()),
+            Prompt::Chat(messages) => messages,
+        };
+        let root = self.base.strip_suffix("/v1").unwrap_or(&self.base);
+        let mut body = json!({"model": self.model, "messages": messages});
+        let mut template = ask.template.clone();
+        if ask.max_thinking == Some(0) {
+            template.entry("enable_thinking").or_insert(false.into());
+        }
+        if !template.is_empty() {
+            body["chat_template_kwargs"] = Value::Object(template);
+        }
+        let reply: Value = match self.post(&format!("{root}/apply-template"), &body) {
+            Ok(mut response) => response.body_mut().read_json().unwrap_or_default(),
+            Err(Error::Refused { status: 404 | 405 | 501, .. }) => Value::Null,
+            Err(error) => return Err(error),
+        };
+        reply["prompt"].as_str().map(str::to_owned).ok_or_else(|| {
+            Error::Setting(format!(
+                "{} doesn't tell how it writes a conversation, so that no answer of it can be gone on with\n\
+                 hint: strategies without budgets, probes and programs work with it; llama-server and `ponder serve` take all",
+                self.base
+            ))
+        })
     }
 
     fn unavailable(&self, why: String) -> Error {

@@ -4,9 +4,10 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::{Completion, Delta, Flow};
+use text::splitter::{Start, Tags};
 
 use super::{Endpoint, EndpointOptions};
-use crate::{Ask, Completer, Error};
+use crate::{Ask, Completer, Error, Opening};
 
 /// Longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -154,5 +155,18 @@ impl Completer for Pool {
                 }
             }
         }
+    }
+
+    fn opening(&self, ask: &Ask) -> Result<Opening, Error> {
+        let prompt = self.endpoints[0].rendered(ask)?;
+        let tags = Tags { tool_call: Default::default(), ..Tags::default() };
+        let (open, close) = &tags.thinking;
+        let end = prompt.trim_end();
+        let start = match (end.ends_with(open.as_str()), end.ends_with(close.as_str())) {
+            (true, _) => Start::Inside,
+            (_, true) => Start::After,
+            _ => Start::Undecided,
+        };
+        Ok(Opening { start, tags, thinks: start == Start::Inside })
     }
 }

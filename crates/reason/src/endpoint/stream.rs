@@ -23,11 +23,12 @@ pub(super) struct Answer {
     /// Pieces of calls, as `(name, arguments)`.
     calls: Vec<(String, String)>,
     stopped: bool,
+    /// Events with text so far: tokens, about.
+    pieces: usize,
 }
 
 impl Answer {
-    pub(super) fn new(asked: Instant, start: Start) -> Answer {
-        let tags = Tags { tool_call: (String::new(), String::new()), ..Tags::default() };
+    pub(super) fn new(asked: Instant, start: Start, tags: Tags) -> Answer {
         Answer {
             asked,
             first: None,
@@ -37,6 +38,7 @@ impl Answer {
             counts_thinking: false,
             calls: Vec::new(),
             stopped: false,
+            pieces: 0,
         }
     }
 
@@ -119,9 +121,11 @@ impl Answer {
         let piece = &choice[part];
         let thought = [&piece["reasoning_content"], &piece["reasoning"]];
         if let Some(thought) = thought.into_iter().find_map(Value::as_str) {
+            self.pieces += usize::from(!thought.is_empty());
             self.event(Event::Reasoning(thought.to_owned()), receive);
         }
         if let Some(said) = piece["content"].as_str().or(choice["text"].as_str()) {
+            self.pieces += usize::from(!said.is_empty());
             for event in self.splitter.push(said) {
                 self.event(event, receive);
             }
@@ -181,6 +185,10 @@ impl Answer {
         if self.stopped {
             completion.finish_reason = FinishReason::Cancelled;
         }
+        // An answer that is hung up on tells no counts; most engines send a token at a time.
+        if completion.usage.completion_tokens == 0 {
+            completion.usage.completion_tokens = self.pieces;
+        }
         completion.tool_calls = self
             .calls
             .into_iter()
@@ -209,7 +217,7 @@ mod tests {
     use super::*;
 
     fn read(events: &str) -> Result<Completion, String> {
-        let answer = Answer::new(Instant::now(), Start::Undecided);
+        let answer = Answer::new(Instant::now(), Start::Undecided, Tags::default());
         answer.read_events(events.as_bytes(), &mut |_| Flow::Continue)
     }
 
@@ -271,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_receiver_can_stop() {
-        let answer = Answer::new(Instant::now(), Start::Undecided);
+        let answer = Answer::new(Instant::now(), Start::Undecided, Tags::default());
         let events = format!("{}{}{END}", piece(r#"{"content":"a"}"#), piece(r#"{"content":"b"}"#));
         let completion = answer.read_events(events.as_bytes(), &mut |_| Flow::Stop).unwrap();
         assert_eq!(completion.finish_reason, FinishReason::Cancelled);

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use engine::sampler::Sampling;
 use engine::{Runtime, Scheduler, SchedulerOptions};
 use eval::benchmark::{Benchmark, Item};
-use eval::measure::{Ended, Plan, measure};
+use eval::measure::{Ended, How, Plan, measure};
 use eval::run::{FORMAT, Manifest, ModelId, RunFolder, Source};
 use eval::{rows, score};
-use reason::{Completer, Local};
+use reason::{Completer, Local, Spec};
 use serde_json::{Map, Value, json};
 use verify::check::Tools;
 use verify::program::sandbox::Options;
@@ -21,11 +21,14 @@ use verify::tasks::{Kind, Split};
 
 use super::progress::Progress;
 use super::{Ask, after};
+use crate::commands::reason::tune::recall;
 use crate::endpoint_arg;
 use crate::terminal::keyboard::{INTERRUPTED, Interrupt};
 
 /// Tokens that a prompt is taken to have, when room in the cache is made for answers.
 const PROMPT_ROOM: usize = 1024;
+/// Of a thought's tokens, those kept for an answer that it has to be made to give.
+const ANSWER_ROOM: usize = 96;
 /// Generated tasks where no --limit is given.
 const GENERATED: u32 = 200;
 
@@ -42,6 +45,7 @@ pub fn run(args: Ask) -> Result<ExitCode> {
     let max_tokens = args.max_tokens.map_or(benchmark.max_tokens, |n| n as usize);
     let (completer, model, machine) = completer(&args, max_tokens)?;
     let sampling = args.sampling.common().or(&benchmark.sampling);
+    let how = how(&args, &sampling, max_tokens, completer.name())?;
     let seed = args.sampling.seed.unwrap_or(0);
     let tools =
         Tools::new(Options { allow_weaker: args.allow_weaker_sandbox, ..Options::default() });
@@ -53,7 +57,7 @@ pub fn run(args: Ask) -> Result<ExitCode> {
         items: source,
         item_count: items.len(),
         k: args.k as usize,
-        sampling: settings(&sampling, max_tokens, args.max_thinking),
+        sampling: settings(&sampling, max_tokens, args.max_thinking, how.as_ref())?,
         model,
         seed,
         command: std::env::args().collect(),
@@ -75,6 +79,11 @@ pub fn run(args: Ask) -> Result<ExitCode> {
         max_tokens,
         max_thinking: args.max_thinking,
         stop: benchmark.stop.clone(),
+        sandbox: match how.as_ref().map(|how| &how.spec) {
+            Some(Spec::Program(_)) => Some(tools.sandbox()?),
+            _ => None,
+        },
+        how,
     };
     let total = plan.items.len() * plan.k;
     eprintln!(
@@ -113,13 +122,41 @@ pub fn run(args: Ask) -> Result<ExitCode> {
     }
 }
 
-fn settings(sampling: &reason::Sampling, max_tokens: usize, max_thinking: Option<usize>) -> Value {
+/// A strategy, if one is asked for. `max_tokens` is what a thought may take in all.
+fn how(
+    args: &Ask,
+    sampling: &reason::Sampling,
+    max_tokens: usize,
+    model: &str,
+) -> Result<Option<How>> {
+    if !args.reasoning.is_asked_for() {
+        return Ok(None);
+    }
+    let (mut spec, mut manner) = args.reasoning.settings(sampling.clone())?;
+    manner.max_answer = manner.max_answer.min(max_tokens);
+    let room = max_tokens.saturating_sub(manner.max_answer.min(ANSWER_ROOM));
+    manner.max_thinking =
+        Some(manner.max_thinking.or(args.max_thinking).map_or(room, |n| n.min(room)));
+    recall(&mut spec, model);
+    Ok(Some(How { spec, manner }))
+}
+
+fn settings(
+    sampling: &reason::Sampling,
+    max_tokens: usize,
+    max_thinking: Option<usize>,
+    how: Option<&How>,
+) -> Result<Value> {
     let mut settings = json!(sampling);
     settings["max_tokens"] = json!(max_tokens);
+    if let Some(how) = how {
+        settings["reasoning"] = serde_json::to_value(&how.spec)?;
+        settings["manner"] = serde_json::to_value(&how.manner)?;
+    }
     if let Some(most) = max_thinking {
         settings["max_thinking"] = json!(most);
     }
-    settings
+    Ok(settings)
 }
 
 /// The items, and where they are from.

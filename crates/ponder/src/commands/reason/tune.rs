@@ -1,0 +1,80 @@
+//! `ponder reason tune`: from a run to a calibration, kept beside the models.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use reason::strategy::{Calibration, Observed, Spec, learn};
+use weights::store::Store;
+
+use crate::reason_arg::read;
+
+/// A run to learn from.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder of a run with several samples of each item, as `ponder eval gsm8k -k 16` makes.
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    /// Accuracy that may be given up for fewer thoughts.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    within: f64,
+
+    /// Where to write it, instead of beside the models, where it is found by itself.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Learns.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let (manifest, samples) = eval::run::read(&args.run)?;
+    let mut items: BTreeMap<&str, Observed> = BTreeMap::new();
+    for sample in &samples {
+        let item = items.entry(&sample.item).or_default();
+        item.answers.push((!sample.answer.is_empty()).then(|| sample.answer.clone()));
+        item.right.push(sample.verdict.as_ref().is_some_and(verify::Verdict::is_right));
+        item.tokens.push(sample.completion_tokens);
+    }
+    let items: Vec<Observed> = items.into_values().collect();
+    let learnt = learn(&manifest.model.name, &items, args.within)
+        .with_context(|| format!("nothing can be learnt from {}", args.run.display()))?;
+    let path = match &args.out {
+        Some(path) => path.clone(),
+        None => place(&learnt.model)?,
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(&path, serde_json::to_string_pretty(&learnt)? + "\n")
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{} items of {}: kept in {}", learnt.items, learnt.model, path.display());
+    for (agree, (n, expected)) in learnt.thoughts.iter().zip(&learnt.expected).enumerate() {
+        let curve: Vec<String> =
+            expected.iter().map(|(n, right)| format!("{n}: {:.1} %", 100.0 * right)).collect();
+        println!("{} of 3 agree: {n:>2} thoughts   ({})", agree + 1, curve.join("  "));
+    }
+    if let Some(most) = learnt.max_thinking {
+        println!("longest thinking: {most} tokens");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where a model's calibration is kept.
+fn place(model: &str) -> Result<PathBuf> {
+    let plain = |c: char| if c.is_alphanumeric() || "-._".contains(c) { c } else { '-' };
+    let name: String = model.chars().map(plain).collect();
+    Ok(Store::from_env()?.root().join("calibrations").join(name).with_extension("json"))
+}
+
+/// Gives `auto` what is known of the model, if it has nothing yet.
+pub fn recall(spec: &mut Spec, model: &str) {
+    let Spec::Auto(auto) = spec else { return };
+    if auto.calibration.is_some() {
+        return;
+    }
+    let known = place(model).ok().filter(|path| Path::exists(path));
+    auto.calibration = known.and_then(|path| -> Option<Calibration> {
+        read(&path).inspect_err(|error| tracing::warn!("{error:#}")).ok()
+    });
+}

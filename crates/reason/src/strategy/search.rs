@@ -1,0 +1,165 @@
+//! Step by step, with the best few of several ways to go on.
+
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use super::vote::{decide, vote};
+use super::{Outcome, Strategy};
+use crate::Error;
+use crate::mind::{Event, Mind};
+use crate::thought::{End, Halt, Stop, Thought, Writing, mix};
+use crate::vote::{Ballot, Weight};
+
+/// Most tokens of one step.
+const STEP: usize = 192;
+
+/// Beam search over steps (Xie et al. 2023): a step is a paragraph. Each text in the beam goes on in
+/// several ways; the texts of which the model is surest, by their mean log-probability, are kept. Those
+/// that come to an end vote, weighted by how sure the model was of them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Search {
+    /// Texts that are kept.
+    pub width: usize,
+    /// Ways in which each goes on.
+    pub expand: usize,
+    /// Steps, at most.
+    pub depth: usize,
+}
+
+impl Default for Search {
+    fn default() -> Search {
+        Search { width: 3, expand: 3, depth: 24 }
+    }
+}
+
+/// One way to go on.
+struct Branch<'a> {
+    writing: Writing<'a>,
+    number: usize,
+    ended: Option<End>,
+    /// Tokens drawn for its last step.
+    drawn: usize,
+}
+
+impl Branch<'_> {
+    fn score(&self) -> f64 {
+        let sure = self.writing.sure();
+        let sum: f64 = sure.iter().map(|token| f64::from(token.logprob)).sum();
+        sum / sure.len().max(1) as f64
+    }
+}
+
+impl Search {
+    /// Lets a text go on by one step.
+    fn step<'a>(
+        &self,
+        mind: &'a Mind<'a>,
+        from: &Writing<'a>,
+        number: usize,
+    ) -> Result<Branch<'a>, Error> {
+        let mut writing = from.clone();
+        let most = mind.manner.max_thinking.unwrap_or(usize::MAX).saturating_sub(writing.tokens());
+        let (begin, before) = (writing.text().len(), writing.drawn);
+        let seed = mix(mind.seed, number as u64);
+        mind.tell(Event::Begun { thought: number, about: format!("from {begin}") });
+        let mut cancelled = false;
+        let stop =
+            writing.go_on(most.min(STEP), &mind.manner.sampling, seed, true, &mut |text, at| {
+                if mind.is_cancelled() || mind.is_late() {
+                    cancelled = true;
+                    return Some(Halt::Here);
+                }
+                if at < text.len() {
+                    mind.tell(Event::Text { thought: number, text: text[at..].to_owned() });
+                }
+                let said = text[begin..].trim_start().len();
+                let start = text.len() - said;
+                text[start..].find("\n\n").map(|at| Halt::After(start + at + 2))
+            })?;
+        let ended = match stop {
+            _ if cancelled && mind.is_cancelled() => Some(End::Cancelled),
+            _ if cancelled => Some(End::Deadline),
+            Stop::Ended => Some(End::Ended),
+            Stop::Full if most <= STEP => Some(End::Budget),
+            Stop::Full | Stop::Halted => None,
+        };
+        let drawn = writing.drawn - before;
+        Ok(Branch { writing, number, ended, drawn })
+    }
+}
+
+impl Strategy for Search {
+    fn name(&self) -> &'static str {
+        "search"
+    }
+
+    fn reason(&self, mind: &Mind<'_>) -> Result<Outcome, Error> {
+        if !mind.completer.tells_logprobs() {
+            return Err(Error::Setting(
+                "search needs to know how sure the model is of its tokens, which endpoints don't tell\n\
+                 hint: use vote, or a model on this machine"
+                    .to_owned(),
+            ));
+        }
+        let width = self.width.max(1);
+        let mut beam = vec![Writing::new(mind.completer, mind.ask())?];
+        let mut done: Vec<Branch<'_>> = Vec::new();
+        let mut unfinished: Vec<Branch<'_>> = Vec::new();
+        let mut drawn = 0;
+        for _ in 0..self.depth.max(1) {
+            let jobs: Vec<(usize, &Writing<'_>)> = beam
+                .iter()
+                .flat_map(|writing| (0..self.expand.max(1)).map(move |_| writing))
+                .enumerate()
+                .collect();
+            let first = mind.numbers(jobs.len());
+            let outcomes = Mutex::new(Vec::new());
+            std::thread::scope(|scope| {
+                for (at, writing) in jobs {
+                    let outcomes = &outcomes;
+                    scope.spawn(move || {
+                        let outcome = self.step(mind, writing, first + at);
+                        if let Ok(mut outcomes) = outcomes.lock() {
+                            outcomes.push(outcome);
+                        }
+                    });
+                }
+            });
+            let outcomes = outcomes.into_inner().unwrap_or_default();
+            let mut branches = outcomes.into_iter().collect::<Result<Vec<_>, Error>>()?;
+            branches.sort_by_key(|branch| branch.number);
+            drawn += branches.iter().map(|branch| branch.drawn).sum::<usize>();
+            // The same text twice is one.
+            let mut texts = std::collections::HashSet::new();
+            branches.retain(|branch| texts.insert(branch.writing.text().to_owned()));
+            branches.sort_by(|a, b| b.score().total_cmp(&a.score()));
+            let mut next = Vec::new();
+            for branch in branches {
+                match branch.ended {
+                    Some(_) => done.push(branch),
+                    None if next.len() < width => next.push(branch),
+                    None => {}
+                }
+            }
+            beam = next.iter().map(|branch| branch.writing.clone()).collect();
+            if beam.is_empty() || done.len() >= width * 2 || mind.is_cancelled() || mind.is_late() {
+                unfinished = next;
+                break;
+            }
+            unfinished = next;
+        }
+        let mut ballot = Ballot::default();
+        let mut thoughts = Vec::new();
+        for branch in done.into_iter().chain(unfinished) {
+            let end = branch.ended.unwrap_or(End::Unwanted);
+            let thought = branch.writing.record(mind.problem.kind, None, end);
+            let thought = Thought { number: branch.number, ..thought };
+            vote(mind, &mut ballot, &thought, Weight::Likelihood);
+            thoughts.push(thought);
+        }
+        mind.tell(Event::Vote { clusters: ballot.clusters(), sure: 1.0 });
+        Ok(Outcome { drawn: Some(drawn), ..decide(thoughts, &ballot) })
+    }
+}
