@@ -175,7 +175,8 @@ fn a_model_that_has_settled_is_stopped() {
 
 #[test]
 fn a_paragraph_in_another_language_is_written_anew() {
-    let model = Played::new(|begun, _| {
+    let tries = AtomicUsize::new(0);
+    let model = Played::new(move |begun, _| {
         let paragraph = "The first of them is four and the next is five, which adds up to nine. \
             That is what was asked for, as far as I can see from here; but let me go on with it. \
             Both of the numbers are small, so that nothing can go wrong when adding them up. \
@@ -183,14 +184,13 @@ fn a_paragraph_in_another_language_is_written_anew() {
             Counting on one's fingers is one of those ways, and nobody needs more than two hands. \
             Writing both down and adding them column by column is another, which is slower here. \
             Whoever wants to be sure does it once more, from the other end, and compares.";
-        match begun.is_empty() {
-            true => {
-                let mut random = Random::new(&[3]);
-                let letter = |_| char::from_u32(0x4e00 + random.below(0x4000) as u32);
-                let foreign: String = (0..300).filter_map(letter).collect();
-                format!("{paragraph}\n\n我{foreign}\n\nNine.")
-            }
-            false => "So the answer is \\boxed{9}.".to_owned(),
+        let mut random = Random::new(&[3]);
+        let letter = |_| char::from_u32(0x4e00 + random.below(0x4000) as u32);
+        let foreign: String = (0..300).filter_map(letter).collect();
+        let text = format!("{paragraph}\n\n我{foreign}\n\nNine.");
+        match begun.trim_end() == paragraph && tries.fetch_add(1, Ordering::SeqCst) > 0 {
+            true => "So the answer is \\boxed{9}.".to_owned(),
+            false => rest(&text, begun),
         }
     });
     let receipt = run(&model, "What is four and five, added up?", Manner::default());

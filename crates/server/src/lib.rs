@@ -40,10 +40,15 @@ use axum::routing::{get, post};
 use engine::sampler::Sampling;
 use engine::{Engine, Runtime};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use verify::program::Sandbox;
 
 use crate::error::{ApiError, Dialect, Kind};
 pub use crate::params::thinking::ReasoningFormat;
+
+/// Questions that are reasoned about at a time; each has a thread, and one for each thought.
+const REASONING: usize = 16;
 
 /// How a server behaves.
 #[derive(Clone, Debug)]
@@ -71,6 +76,8 @@ pub struct Options {
     pub head_patience: Duration,
     /// How long a body may take to arrive.
     pub body_patience: Duration,
+    /// Runs the programs that models write while they reason; without it, none are run.
+    pub sandbox: Option<Arc<Sandbox>>,
     /// How long requests under way may take to end once the server is told to stop.
     pub patience: Duration,
 }
@@ -89,6 +96,7 @@ impl Default for Options {
             lora_dir: None,
             head_patience: Duration::from_secs(20),
             body_patience: Duration::from_secs(60),
+            sandbox: None,
             patience: Duration::from_secs(30),
         }
     }
@@ -103,6 +111,8 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) created: u64,
     pub(crate) options: Options,
+    /// Questions that may be reasoned about at a time.
+    pub(crate) reasoning: Arc<Semaphore>,
     closing: AtomicBool,
 }
 
@@ -235,6 +245,7 @@ pub async fn serve(
         name,
         created: now(),
         options,
+        reasoning: Arc::new(Semaphore::new(REASONING)),
         closing: AtomicBool::new(false),
     }));
     let stop = {

@@ -10,6 +10,7 @@ use engine::sampler::Sampling;
 use engine::{Engine, Runtime, Scheduler, SchedulerOptions};
 use model::KvCache;
 use server::{Options, ReasoningFormat};
+use verify::check::Tools;
 
 use crate::engine_arg::EngineArg;
 use crate::model_arg::{Library, ModelArg};
@@ -97,6 +98,11 @@ pub struct Args {
     /// Largest body of a request, such as 16MiB.
     #[arg(long, default_value = "16MiB", value_name = "SIZE", value_parser = bytes)]
     body_limit: u64,
+
+    /// Run the programs that the model writes when a request asks for the strategy `program`, in the
+    /// sandbox.
+    #[arg(long)]
+    allow_programs: bool,
 
     /// Seconds that requests under way may take to end when the server is told to stop.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
@@ -207,6 +213,10 @@ pub fn run(args: Args) -> Result<()> {
         let engine = load(&draft).with_context(|| format!("cannot load {}", draft.name))?;
         scheduler.set_draft(engine)?;
     }
+    let sandbox = match args.allow_programs {
+        true => Some(Tools::default().sandbox()?),
+        false => None,
+    };
     let options = Options {
         sampling,
         max_tokens: args.max_tokens,
@@ -217,6 +227,7 @@ pub fn run(args: Args) -> Result<()> {
         body_limit: usize::try_from(args.body_limit)?,
         parallel: args.parallel.into(),
         lora_dir: args.lora_dir,
+        sandbox,
         patience: Duration::from_secs(args.drain),
         ..Options::default()
     };

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use text::splitter::Tags;
 use text::tokenizer::Tokenizer;
 
-use super::{logprobs, usage};
+use super::{logprobs, reasoned, usage};
 use crate::App;
 use crate::answers::{Answers, Writer, data, stream};
 use crate::body::Fields;
@@ -22,6 +22,9 @@ use crate::tools::{self, Calls, Step};
 
 /// Answers a conversation.
 pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Response, ApiError> {
+    if reasoned::is_asked_for(&fields) {
+        return reasoned::create(app, fields).await;
+    }
     let Chat { request, stream: streams, include_usage, format } = {
         let app = app.clone();
         aside(move || prepare(&app, &fields)).await?
@@ -31,7 +34,7 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
     let answers = Answers::ask(&app.runtime, request)?;
     if streams {
         let writer = ChatWriter {
-            head: Head { object: "chat.completion.chunk", ..head },
+            head: head.chunks(),
             tokenizer: Arc::clone(app.engine().tokenizer()),
             format,
             tags,
@@ -88,6 +91,11 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn new(app: &App, prefix: &str, object: &'static str) -> Head {
         Head { id: crate::id(prefix), object, created: crate::now(), model: app.name.clone() }
+    }
+
+    /// The same, for the pieces of a stream.
+    pub(crate) fn chunks(self) -> Head {
+        Head { object: "chat.completion.chunk", ..self }
     }
 
     /// A response that is told at once.

@@ -5,4 +5,5 @@ pub(crate) mod completions;
 pub(crate) mod embeddings;
 pub(crate) mod logprobs;
 pub(crate) mod models;
+mod reasoned;
 pub(crate) mod usage;
