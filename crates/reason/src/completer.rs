@@ -110,6 +110,8 @@ pub struct Ask {
     pub seed: u64,
     /// Most tokens to generate, thinking included.
     pub max_tokens: Option<usize>,
+    /// Fewest tokens to generate: what ends the answer is not drawn before.
+    pub min_tokens: usize,
     /// Most tokens to think for; 0 asks for an answer at once.
     pub max_thinking: Option<usize>,
     /// Texts that end the answer.
@@ -132,6 +134,7 @@ impl Ask {
             sampling: Sampling::default(),
             seed: 0,
             max_tokens: None,
+            min_tokens: 0,
             max_thinking: None,
             stop: Vec::new(),
             logprobs: None,

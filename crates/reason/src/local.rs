@@ -66,6 +66,7 @@ impl Local {
         ask.sampling.over(&mut request.sampling);
         request.sampling.seed = Some(ask.seed);
         request.max_tokens = ask.max_tokens;
+        request.min_tokens = ask.min_tokens;
         request.max_thinking = ask.max_thinking;
         if ask.max_thinking.is_some_and(|most| most > 0) {
             request.thinking_close.insert_str(0, TIME_IS_UP);

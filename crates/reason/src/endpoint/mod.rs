@@ -261,6 +261,9 @@ fn body(model: &str, ask: &Ask) -> Value {
     if let Some(most) = ask.max_tokens {
         body["max_tokens"] = json!(most);
     }
+    if ask.min_tokens > 0 {
+        body["min_tokens"] = json!(ask.min_tokens);
+    }
     if !ask.stop.is_empty() {
         body["stop"] = json!(ask.stop);
     }

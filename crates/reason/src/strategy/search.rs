@@ -65,8 +65,12 @@ impl Search {
         let seed = mix(mind.seed, number as u64);
         mind.tell(Event::Begun { thought: number, about: format!("from {begin}") });
         let mut cancelled = false;
-        let stop =
-            writing.go_on(most.min(STEP), &mind.manner.sampling, seed, true, &mut |text, at| {
+        let stop = writing.go_on(
+            0..most.min(STEP),
+            &mind.manner.sampling,
+            seed,
+            true,
+            &mut |text, at| {
                 if mind.is_cancelled() || mind.is_late() {
                     cancelled = true;
                     return Some(Halt::Here);
@@ -77,7 +81,8 @@ impl Search {
                 let said = text[begin..].trim_start().len();
                 let start = text.len() - said;
                 text[start..].find("\n\n").map(|at| Halt::After(start + at + 2))
-            })?;
+            },
+        )?;
         let ended = match stop {
             _ if cancelled && mind.is_cancelled() => Some(End::Cancelled),
             _ if cancelled => Some(End::Deadline),

@@ -67,7 +67,7 @@ pub(crate) fn probe(
     let over = boxed(&words.lead).unwrap_or(|text| text.find('\n'));
     let greedy = Sampling { temperature: Some(0.0), ..Sampling::default() };
     let tells = mind.completer.tells_logprobs();
-    branch.go_on(MOST, &greedy, seed, tells, &mut |text, _| {
+    branch.go_on(1..MOST, &greedy, seed, tells, &mut |text, _| {
         if mind.is_cancelled() {
             return Some(Halt::Here);
         }

@@ -247,7 +247,7 @@ impl<'a> Thinker<'a> {
         let mut began = was_thinking;
         let mut why = None;
         let stop = self.writing.go_on(
-            most,
+            0..most,
             &self.sampling,
             seed,
             self.manner.confidence || self.mind.floor().is_some(),
@@ -480,7 +480,7 @@ impl<'a> Thinker<'a> {
         let (mind, number, unwanted) = (self.mind, self.number, self.unwanted);
         let watches = self.manner.stopping.loops;
         let stop =
-            self.writing.go_on(most, &self.sampling, seed, confidence, &mut |text, from| {
+            self.writing.go_on(1..most, &self.sampling, seed, confidence, &mut |text, from| {
                 if unwanted() || mind.is_cancelled() {
                     cancelled = true;
                     return Some(Halt::Here);

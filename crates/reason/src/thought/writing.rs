@@ -1,5 +1,7 @@
 //! A text that a model and somebody else write together.
 
+use std::ops::Range;
+
 use engine::{Delta, FinishReason, Flow};
 use text::splitter::{Answer, Splitter};
 
@@ -146,17 +148,18 @@ impl<'a> Writing<'a> {
         self.text.push_str(text);
     }
 
-    /// Lets the model go on for up to `most` tokens. `see` is shown the whole text each time there
+    /// Lets the model go on, by at least as many tokens as `tokens` begins with and at most as many
+    /// as it ends with. `see` is shown the whole text each time there
     /// is more of it, and from where on it is new; it may be shown nothing new.
     pub(crate) fn go_on(
         &mut self,
-        most: usize,
+        tokens: Range<usize>,
         sampling: &Sampling,
         seed: u64,
         logprobs: bool,
         see: &mut dyn FnMut(&str, usize) -> Option<Halt>,
     ) -> Result<Stop, Error> {
-        if most == 0 {
+        if tokens.end == 0 {
             return Ok(Stop::Full);
         }
         let begun = self
@@ -166,7 +169,8 @@ impl<'a> Writing<'a> {
             .collect();
         let ask = Ask {
             begun: Some(begun),
-            max_tokens: Some(most),
+            max_tokens: Some(tokens.end),
+            min_tokens: tokens.start,
             max_thinking: None,
             sampling: sampling.clone(),
             seed,
