@@ -8,17 +8,25 @@ use crate::{Journey, Trip, Wanted, solver};
 
 const TOWNS: &[&str] = &["Arden", "Brook", "Colm", "Dale", "Elms", "Ford", "Gate", "Holt", "Inch"];
 
-/// How many timetables are tried for a route of so many legs.
-const TRIES: usize = 50;
+/// How many timetables are tried for one that is hard enough.
+const TRIES: usize = 200;
 
 pub fn make(random: &mut Random, difficulty: u32) -> Draft<Journey> {
-    let legs = [1, 2, 2, 3, 3][(difficulty as usize - 1).min(4)];
+    let (least, most) = [(1, 1), (2, 2), (2, 9), (3, 9), (3, 9)][(difficulty as usize - 1).min(4)];
     let mut tries = 0;
     loop {
         tries += 1;
         let journey = journey(random, difficulty);
         let Some(best) = solver::best(&journey) else { continue };
-        if best.legs.len() < legs && tries < TRIES {
+        // Where it isn't easy, the other measure leads astray.
+        let wanted = match journey.wanted {
+            Wanted::EarliestArrival => Wanted::LowestPrice,
+            Wanted::LowestPrice => Wanted::EarliestArrival,
+        };
+        let other = solver::best(&Journey { wanted, ..journey.clone() });
+        let astray = difficulty < 2 || other.is_some_and(|other| other.legs != best.legs);
+        let fits = (least..=most).contains(&best.legs.len());
+        if tries < TRIES && !(fits && astray) {
             continue;
         }
         let gold = serde_json::to_string(&best).unwrap_or_default();
@@ -42,7 +50,7 @@ fn journey(random: &mut Random, difficulty: u32) -> Journey {
         let minutes = random.range(20, 110);
         let price = random.range(4, 30);
         for (from, to) in [(a, b), (b, a)] {
-            for _ in 0..1 + u32::from(random.chance(40)) {
+            for _ in 0..random.range(1, if difficulty < 2 { 1 } else { 3 }) {
                 let departs = random.range(84, 228) * 5;
                 let arrives = departs + minutes + random.range(0, 3) * 5;
                 let price = (price + random.range(-3, 3)).max(1);
@@ -128,13 +136,19 @@ mod tests {
 
     #[test]
     fn its_own_answers_are_right_and_changed_ones_wrong() {
-        let mut legs = 0;
+        let (mut legs, mut astray) = (0, 0);
         for index in 0..300 {
-            let (_, draft) = item::<Carrier>(52, index);
+            let (difficulty, draft) = item::<Carrier>(52, index);
             let score = |answer: &str| score(&draft.task, answer);
             assert_eq!(score(&draft.gold), 1.0, "{}\n{}", draft.question, draft.gold);
             let right: Route = serde_json::from_str(&draft.gold).unwrap();
             legs += right.legs.len();
+            let other = match draft.task.wanted {
+                Wanted::EarliestArrival => Wanted::LowestPrice,
+                Wanted::LowestPrice => Wanted::EarliestArrival,
+            };
+            let other = solver::best(&Journey { wanted: other, ..draft.task.clone() }).unwrap();
+            astray += u32::from(difficulty > 1 && other.legs != right.legs);
             let mut others = vec![
                 Route { legs: vec![], ..right.clone() },
                 Route { legs: vec!["T999".into()], ..right.clone() },
@@ -151,7 +165,7 @@ mod tests {
                 assert_eq!(score(&serde_json::to_string(&other).unwrap()), 0.0, "{other:?}");
             }
         }
-        assert!(legs > 600, "{legs}");
+        assert!(legs > 600 && astray > 230, "{legs} {astray}");
     }
 
     /// A to C: by B at 11:00 for 9, directly at 11:00 for 20, directly at 13:00 for 9.

@@ -171,7 +171,7 @@ fn bare(line: &str) -> &str {
 /// What follows `Answer:`.
 fn marked(line: &str) -> Option<&str> {
     let head = line.get(..MARK.len()).filter(|head| head.eq_ignore_ascii_case(MARK))?;
-    Some(&line[head.len()..])
+    Some(line[head.len()..].trim())
 }
 
 #[cfg(test)]

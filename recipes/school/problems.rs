@@ -8,6 +8,8 @@ use crate::Lesson;
 const PEOPLE: &[&str] = &["Anna", "Ben", "Chloe", "Dan", "Emma", "Femi", "Grace", "Hugo"];
 const THINGS: &[&str] = &["pencils", "marbles", "stickers", "apples", "beads", "cards"];
 const HOLDERS: &[&str] = &["boxes", "bags", "packets", "tins"];
+/// More than a lesson has steps.
+const MOST_STEPS: i64 = 12;
 /// The largest heap.
 const MOST: i64 = 2000;
 
@@ -34,9 +36,9 @@ pub fn make(random: &mut Random, difficulty: u32) -> Draft<Lesson> {
             Some(((_, last), earlier)) => (*last, earlier),
             None => continue,
         };
-        // The answer must be told apart from whatever else a lesson says.
+        // The answer must be told apart from whatever else a lesson says, as the steps' numbers.
         let known = story.given.iter().chain(earlier.iter().map(|(_, heap)| heap));
-        if last <= 1 || last > MOST || known.clone().any(|&number| number == last) {
+        if last <= MOST_STEPS || last > MOST || known.clone().any(|&number| number == last) {
             continue;
         }
         let steps = story.steps.iter().enumerate();
