@@ -13,12 +13,32 @@ use verify::tasks::random::hash;
 /// Name, program, benchmark, and a hash of its first items: to change what a seed gives makes the
 /// figures in the recipe's page out of date.
 const RECIPES: &[(&str, &str, &str, u64)] = &[
-    ("shop", env!("CARGO_BIN_EXE_shop"), include_str!("../shop/shop.toml"), 0),
-    ("bank", env!("CARGO_BIN_EXE_bank"), include_str!("../bank/bank.toml"), 0),
-    ("hospital", env!("CARGO_BIN_EXE_hospital"), include_str!("../hospital/hospital.toml"), 0),
-    ("factory", env!("CARGO_BIN_EXE_factory"), include_str!("../factory/factory.toml"), 0),
-    ("carrier", env!("CARGO_BIN_EXE_carrier"), include_str!("../carrier/carrier.toml"), 0),
-    ("school", env!("CARGO_BIN_EXE_school"), include_str!("../school/school.toml"), 0),
+    ("shop", env!("CARGO_BIN_EXE_shop"), include_str!("../shop/shop.toml"), 0x754c_f18f_9c7b_cd56),
+    ("bank", env!("CARGO_BIN_EXE_bank"), include_str!("../bank/bank.toml"), 0x2ed4_11d2_69ea_0a17),
+    (
+        "hospital",
+        env!("CARGO_BIN_EXE_hospital"),
+        include_str!("../hospital/hospital.toml"),
+        0xdcee_8f74_d591_b6e1,
+    ),
+    (
+        "factory",
+        env!("CARGO_BIN_EXE_factory"),
+        include_str!("../factory/factory.toml"),
+        0x4357_56ba_c460_1998,
+    ),
+    (
+        "carrier",
+        env!("CARGO_BIN_EXE_carrier"),
+        include_str!("../carrier/carrier.toml"),
+        0xe442_e50f_47fb_012b,
+    ),
+    (
+        "school",
+        env!("CARGO_BIN_EXE_school"),
+        include_str!("../school/school.toml"),
+        0x0d73_8db3_2ede_a12d,
+    ),
 ];
 
 fn data(program: &str, seed: u64, count: u64) -> String {
@@ -103,7 +123,8 @@ fn benchmarks_judge_by_the_programs() {
                     assert!(!judge(other).is_right(), "{name}: {other} for {gold}");
                 }
             }
-            for answer in ["", "I can't tell.", "{}", "ANSWER: 1", &item.question] {
+            let question = rows[i]["question"].as_str().unwrap();
+            for answer in ["", "I can't tell.", "{}", "ANSWER: 1", question] {
                 assert!(!judge(answer).is_right(), "{name}: {answer}");
             }
         }
