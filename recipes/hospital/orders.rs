@@ -178,6 +178,7 @@ mod tests {
             };
             if draft.gold.contains(REFUSAL) {
                 refused += 1;
+                assert_eq!(score(&format!("ANSWER: {REFUSAL}")), 0.0);
                 let exact = Exact::new(&draft.task).unwrap();
                 assert_eq!(
                     score(&format!("ANSWER: {} {}", exact.value.to_integer(), draft.task.unit)),
@@ -189,6 +190,7 @@ mod tests {
             } else {
                 assert_eq!(score(&format!("ANSWER: {REFUSAL}")), 0.0);
                 let value = draft.gold.split(' ').nth(1).unwrap();
+                assert!(draft.gold.ends_with(&format!("ANSWER: {value} {}", draft.task.unit)));
                 let (whole, tenth) = value.split_once('.').unwrap();
                 let tenths: i64 = format!("{whole}{tenth}").parse().unwrap();
                 for other in [tenths + 2, tenths - 2, tenths * 10, tenths / 1000, tenths * 1000] {

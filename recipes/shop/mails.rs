@@ -1,6 +1,6 @@
 //! Mails, from chance.
 
-use recipes::{Draft, plural};
+use recipes::Draft;
 use verify::tasks::random::Random;
 
 use crate::{About, Action, Actions, Line};
@@ -204,6 +204,11 @@ fn slip(random: &mut Random, word: &str) -> String {
         letters.swap(at, at + 1);
     }
     letters.into_iter().collect()
+}
+
+/// `n` of these: `1 mug`, `2 mugs`.
+fn plural(n: i64, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
 #[cfg(test)]

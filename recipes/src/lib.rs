@@ -139,8 +139,3 @@ pub fn data<R: Recipe>(seed: u64, count: u64, output: &mut impl Write) -> io::Re
     }
     output.flush()
 }
-
-/// `n` of these: `1 mug`, `2 mugs`.
-pub fn plural(n: i64, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
-}

@@ -19,7 +19,7 @@ const RECIPES: &[(&str, &str, &str, u64)] = &[
         "hospital",
         env!("CARGO_BIN_EXE_hospital"),
         include_str!("../hospital/hospital.toml"),
-        0xdcee_8f74_d591_b6e1,
+        0x5285_e5db_bc0c_1b8f,
     ),
     (
         "factory",
