@@ -8,7 +8,7 @@ use super::vote::{decide, vote};
 use super::{Outcome, Strategy};
 use crate::Error;
 use crate::mind::{Event, Mind};
-use crate::thought::{End, Halt, Stop, Thought, Writing, mix};
+use crate::thought::{End, Halt, Stop, Thought, Writing, close, mix};
 use crate::vote::{Ballot, Weight};
 
 /// Most tokens of one step.
@@ -157,10 +157,22 @@ impl Strategy for Search {
         }
         let mut ballot = Ballot::default();
         let mut thoughts = Vec::new();
-        for branch in done.into_iter().chain(unfinished) {
-            let end = branch.ended.unwrap_or(End::Unwanted);
-            let thought = branch.writing.record(mind.problem.kind, None, end);
-            let thought = Thought { number: branch.number, ..thought };
+        // What came to no end by itself is made to answer, where nothing else did.
+        if done.is_empty() {
+            done = unfinished;
+        }
+        for Branch { writing, number, ended, .. } in done {
+            let thought = match ended {
+                None | Some(End::Budget | End::Deadline) => {
+                    let seed = mix(mind.seed, number as u64);
+                    let end = ended.unwrap_or(End::Budget);
+                    let (thought, more) = close(mind, writing, number, seed, end)?;
+                    drawn += more;
+                    thought
+                }
+                Some(end) => writing.record(mind.problem.kind, None, end),
+            };
+            let thought = Thought { number, ..thought };
             vote(mind, &mut ballot, &thought, Weight::Likelihood);
             thoughts.push(thought);
         }

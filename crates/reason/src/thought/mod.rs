@@ -15,5 +15,5 @@ mod writing;
 pub use confidence::Confidence;
 pub use manner::{Manner, Settle, Stopping, Words};
 pub use record::{End, Measure, Step, Thought, Tokens};
-pub(crate) use think::{Thinker, mix};
+pub(crate) use think::{Thinker, close, mix};
 pub(crate) use writing::{Halt, Stop, Writing};

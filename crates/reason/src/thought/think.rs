@@ -96,7 +96,20 @@ impl<'a> Thinker<'a> {
     ) -> Result<Thinker<'a>, Error> {
         let mut writing = Writing::new(mind.completer, ask)?;
         writing.put(begun);
-        Ok(Thinker {
+        Ok(Thinker::around(mind, manner, writing, number, seed, unwanted))
+    }
+
+    /// A thought that is written so far.
+    fn around(
+        mind: &'a Mind<'a>,
+        manner: &'a Manner,
+        writing: Writing<'a>,
+        number: usize,
+        seed: u64,
+        unwanted: &'a (dyn Fn() -> bool + Sync),
+    ) -> Thinker<'a> {
+        let begun = writing.text().len();
+        Thinker {
             mind,
             manner,
             number,
@@ -105,7 +118,7 @@ impl<'a> Thinker<'a> {
             writing,
             sampling: manner.sampling.clone(),
             loops: Loops::default(),
-            loops_from: begun.len(),
+            loops_from: begun,
             steps: Vec::new(),
             waits_left: manner.waits,
             remedies: 0,
@@ -118,8 +131,8 @@ impl<'a> Thinker<'a> {
             started: Instant::now(),
             thinking: None,
             programs_left: manner.programs,
-            ran_to: begun.len(),
-        })
+            ran_to: begun,
+        }
     }
 
     /// Thinks, and answers.
@@ -524,6 +537,25 @@ impl<'a> Thinker<'a> {
         thought.tokens.discarded += self.spent_on_probes;
         Thought { number: self.number, seed: self.seed, steps: self.steps, seconds, ..thought }
     }
+}
+
+/// Closes a text that was written otherwise, and has the answer given. Says also how many tokens that
+/// took.
+///
+/// # Errors
+/// The model can't be asked.
+pub(crate) fn close<'a>(
+    mind: &'a Mind<'a>,
+    writing: Writing<'a>,
+    number: usize,
+    seed: u64,
+    end: End,
+) -> Result<(Thought, usize), Error> {
+    let before = writing.drawn;
+    let mut thinker = Thinker::around(mind, &mind.manner, writing, number, seed, &|| false);
+    let end = thinker.close(end)?;
+    let drawn = thinker.writing.drawn - before;
+    Ok((thinker.record(end), drawn))
 }
 
 /// Another seed, of which both decide.

@@ -14,6 +14,7 @@ const EFFORTS: &[(&str, Option<usize>)] = &[
     ("high", None),
     ("xhigh", None),
     ("max", None),
+    ("auto", None),
 ];
 
 #[derive(Debug, Deserialize)]
