@@ -7,12 +7,14 @@
 //! - [`measure`]: asking; [`score`]: judging, and judging again;
 //! - [`run`]: the folder: a manifest that says what was measured and how, and the samples;
 //! - [`stats`]: pass@k and its kin, how sure they are, and whether two runs differ;
+//! - [`replay`]: what other rules would have made of the same thoughts;
 //! - [`report`]: a page, Markdown and JSON made from a run.
 #![forbid(unsafe_code)]
 
 pub mod benchmark;
 mod error;
 pub mod measure;
+pub mod replay;
 pub mod report;
 pub mod rows;
 pub mod run;

@@ -26,7 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         if let Some(found) = found {
             *alarms += 1;
             let tail: String = text[..text.len()].chars().rev().take(160).collect();
-            let tail: String = tail.chars().rev().map(|c| if c == '\n' { '⏎' } else { c }).collect();
+            let tail: String =
+                tail.chars().rev().map(|c| if c == '\n' { '⏎' } else { c }).collect();
             println!("{} {found:?}\n    …{tail}", sample["item"]);
         }
     }

@@ -12,10 +12,12 @@ mod html;
 mod lm_eval;
 mod markdown;
 mod plots;
+mod spending;
 mod svg;
 mod tables;
 mod versus;
 
+pub use spending::{Series, spending};
 pub use versus::Versus;
 
 use serde::Serialize;

@@ -3,6 +3,7 @@
 mod after;
 mod ask;
 mod progress;
+mod replay;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -113,6 +114,8 @@ enum After {
     Compare(after::Compare),
     /// Check a run: its files' hashes, and that its samples are judged the same again.
     Verify(after::Verify),
+    /// Play other rules for voting through on a run's thoughts: accuracy against tokens.
+    Replay(replay::Args),
     /// Write a run's report: report.html, report.md, report.json and lm-eval.json.
     Report(after::Run),
 }
@@ -134,6 +137,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Some(After::Rescore(run)) => after::rescore(&run),
         Some(After::Compare(compare)) => after::compare(&compare),
         Some(After::Verify(verify)) => after::verify(&verify),
+        Some(After::Replay(args)) => replay::run(&args),
         Some(After::Report(run)) => after::report(&run),
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::vote::{decide, vote};
 use super::{Outcome, Strategy};
 use crate::Error;
-use crate::answer::{Final, Kind};
+use crate::answer::Final;
 use crate::mind::{Event, Mind};
 use crate::vote::{Ballot, Weight};
 
@@ -104,12 +104,12 @@ impl Strategy for Auto {
     }
 }
 
-/// What a run saw of one item: for each sample its text's answer, whether it was right, and the tokens
-/// it took.
+/// What a run saw of one item: for each sample its answer, whether that was right, and the tokens it
+/// took.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// The answers, as text to find the final answer in; none where there was none.
-    pub answers: Vec<Option<String>>,
+    /// The answers.
+    pub answers: Vec<Option<Final>>,
     /// Which of them were right.
     pub right: Vec<bool>,
     /// Tokens of each.
@@ -133,18 +133,13 @@ pub fn learn(model: &str, items: &[Observed], within: f64) -> Result<Calibration
     // (right, cases) for each agreement and number of thoughts.
     let mut seen = vec![vec![(0.0, 0.0); choices.len()]; FIRST];
     for item in items {
-        let answers: Vec<Option<Final>> = item
-            .answers
-            .iter()
-            .map(|answer| answer.as_ref().and_then(|text| Final::find(text, Kind::Final)))
-            .collect();
         // Each sample gets to be the first once.
         for turn in 0..samples {
             let order: Vec<usize> = (0..samples).map(|i| (i + turn) % samples).collect();
             let leader = |n: usize| {
                 let mut ballot = Ballot::default();
                 for &i in &order[..n] {
-                    if let Some(answer) = &answers[i] {
+                    if let Some(answer) = &item.answers[i] {
                         ballot.cast(answer.clone(), 1.0, i);
                     }
                 }
@@ -191,10 +186,11 @@ pub fn learn(model: &str, items: &[Observed], within: f64) -> Result<Calibration
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Kind;
 
     fn item(answers: &[&str], right: &str) -> Observed {
         Observed {
-            answers: answers.iter().map(|a| Some(format!("\\boxed{{{a}}}"))).collect(),
+            answers: answers.iter().map(|a| Final::find(a, Kind::Final)).collect(),
             right: answers.iter().map(|a| *a == right).collect(),
             tokens: vec![100; answers.len()],
         }

@@ -1,6 +1,5 @@
 //! `ponder reason tune`: from a run to a calibration, kept beside the models.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,7 +12,8 @@ use crate::reason_arg::read;
 /// A run to learn from.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder of a run with several samples of each item, as `ponder eval gsm8k -k 16` makes.
+    /// The folder of a run with several thoughts or samples of each item, as `ponder eval gsm8k -k 16`
+    /// makes.
     #[arg(value_name = "RUN")]
     run: PathBuf,
 
@@ -29,14 +29,14 @@ pub struct Args {
 /// Learns.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let (manifest, samples) = eval::run::read(&args.run)?;
-    let mut items: BTreeMap<&str, Observed> = BTreeMap::new();
-    for sample in &samples {
-        let item = items.entry(&sample.item).or_default();
-        item.answers.push((!sample.answer.is_empty()).then(|| sample.answer.clone()));
-        item.right.push(sample.verdict.as_ref().is_some_and(verify::Verdict::is_right));
-        item.tokens.push(sample.completion_tokens);
-    }
-    let items: Vec<Observed> = items.into_values().collect();
+    let items: Vec<Observed> = eval::replay::thoughts(&samples)
+        .into_values()
+        .map(|thoughts| Observed {
+            right: thoughts.iter().map(|had| had.right).collect(),
+            tokens: thoughts.iter().map(|had| had.tokens).collect(),
+            answers: thoughts.into_iter().map(|had| had.answer).collect(),
+        })
+        .collect();
     let learnt = learn(&manifest.model.name, &items, args.within)
         .with_context(|| format!("nothing can be learnt from {}", args.run.display()))?;
     let path = match &args.out {
