@@ -220,3 +220,49 @@ fn the_default_model_computes_with_a_program() {
     );
     assert_eq!(receipt["answer"], "188594808");
 }
+
+/// A server with the same model; stopped when dropped.
+struct Server(std::process::Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_endpoint_is_reasoned_with_as_far_as_it_allows() {
+    use std::io::{BufRead, BufReader};
+
+    let world = World::new();
+    let mut command = world.command(&["serve", "--port", "0", "--ctx", "2048", "-m"]);
+    let mut server = command.arg(&world.model).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(server.stderr.take().unwrap()).lines();
+    let server = Server(server);
+    let url = lines
+        .map_while(Result::ok)
+        .find_map(|line| {
+            line.split_whitespace().find(|w| w.starts_with("http://")).map(str::to_owned)
+        })
+        .unwrap();
+    let ask = |args: &[&str]| {
+        let mut command = world.command(&["reason", "How many?", "--seed", "7", "--json"]);
+        command.args(["--endpoint", &url]).args(args).output().unwrap()
+    };
+    let output = ask(&["--strategy", "vote", "-n", "5", "--all-votes", "--think", "90"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let receipt: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let thoughts = receipt["thoughts"].as_array().unwrap();
+    assert_eq!(thoughts.len(), 5);
+    for thought in thoughts {
+        // Tokens of what is put there are estimated from above.
+        assert!(thought["tokens"]["thinking"].as_u64().unwrap() <= 90, "{thought}");
+    }
+    assert!(thoughts.iter().any(|t| t["content"] != "" || t["reasoning"] != ""), "{receipt}");
+    let output = ask(&["--strategy", "search"]);
+    assert!(!output.status.success() && stderr(&output).contains("endpoints don't tell"));
+    let output = ask(&["--strategy", "vote", "--weight", "tail"]);
+    assert!(!output.status.success() && stderr(&output).contains("doesn't tell how sure"));
+    drop(server);
+}
