@@ -53,6 +53,8 @@ pub struct Rule {
     pub n: usize,
     /// Ends when the leader stays ahead with this probability; all vote if none.
     pub sure: Option<f64>,
+    /// Ends when half have voted and no answer has more than this share of the votes.
+    pub give_up: Option<f64>,
     /// Thoughts under way at a time.
     pub at_a_time: usize,
     /// How votes are weighted.
@@ -146,9 +148,11 @@ impl Rule {
             if let Some(answer) = &item[which].answer {
                 ballot.cast(answer.clone(), self.weigh(&item[which]), which);
             }
-            if let Some(sure) = self.sure
-                && ended < n
-                && ballot.sure(n - ended) >= sure
+            let clear = |sure| ballot.sure(n - ended) >= sure;
+            let scattered = |share| ballot.leading() <= share * ended as f64;
+            if ended < n
+                && (self.sure.is_some_and(clear)
+                    || 2 * ended >= n && self.give_up.is_some_and(scattered))
             {
                 break;
             }
@@ -182,12 +186,15 @@ impl Rule {
 /// Rules worth looking at, where there are `n` thoughts of each item: fewer of them, ends of the vote,
 /// and weights where confidence is known.
 pub fn rules(n: usize, confidence: bool) -> Vec<Rule> {
-    let all = |n| Rule { n, sure: None, at_a_time: n, weight: Weight::Count };
+    let all = |n| Rule { n, sure: None, give_up: None, at_a_time: n, weight: Weight::Count };
     let sizes = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64].into_iter().filter(|size| *size < n);
     let mut rules: Vec<Rule> = sizes.map(all).collect();
     rules.push(all(n));
     for sure in [0.8, 0.9, 0.95, 0.99, 1.0] {
-        rules.push(Rule { n, sure: Some(sure), at_a_time: 4, weight: Weight::Count });
+        rules.push(Rule { sure: Some(sure), at_a_time: 4, ..all(n) });
+    }
+    for sure in [0.8, 0.9, 0.95] {
+        rules.push(Rule { sure: Some(sure), give_up: Some(0.25), at_a_time: 4, ..all(n) });
     }
     if confidence {
         for weight in [Weight::Likelihood, Weight::Tail] {
@@ -214,7 +221,7 @@ mod tests {
     #[test]
     fn the_first_to_end_vote_first() {
         let item = vec![had("4", 100), had("5", 10), had("4", 20), had("4", 30), had("7", 500)];
-        let all = Rule { n: 5, sure: None, at_a_time: 5, weight: Weight::Count };
+        let all = Rule { n: 5, sure: None, give_up: None, at_a_time: 5, weight: Weight::Count };
         assert_eq!(all.on(&item), (true, 660, 5));
         // One after another, three of five that agree can't be overtaken.
         let early = Rule { sure: Some(1.0), at_a_time: 1, ..all };

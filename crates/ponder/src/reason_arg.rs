@@ -49,6 +49,10 @@ pub struct ReasonArgs {
     #[arg(long, value_name = "P", value_parser = share, conflicts_with = "all_votes")]
     pub sure: Option<f64>,
 
+    /// Stop voting when half have voted and no answer has more than this share of the votes; 0 for never.
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "all_votes")]
+    pub give_up: Option<f64>,
+
     /// Let all thoughts vote, however clear the vote is.
     #[arg(long)]
     pub all_votes: bool,
@@ -149,6 +153,11 @@ impl ReasonArgs {
             Spec::Vote(vote) => {
                 vote.weight = self.weight.unwrap_or(vote.weight);
                 vote.sure = sure.unwrap_or(vote.sure);
+                vote.give_up = match (self.all_votes, self.give_up) {
+                    (true, _) => None,
+                    (_, Some(share)) => Some(share),
+                    _ => vote.give_up,
+                };
                 vote.drop_weak |= self.drop_weak;
             }
             Spec::Program(program) => program.sure = sure.unwrap_or(program.sure),

@@ -80,6 +80,12 @@ impl Ballot {
         clusters
     }
 
+    /// Votes for the answer that has most of them, by number.
+    pub fn leading(&self) -> f64 {
+        let votes = self.clusters.iter().map(|(_, cluster)| cluster.thoughts.len());
+        votes.max().unwrap_or(0) as f64
+    }
+
     /// Votes cast.
     pub fn votes(&self) -> usize {
         self.clusters.iter().map(|(_, cluster)| cluster.thoughts.len()).sum()

@@ -128,7 +128,8 @@ fn whatever_is_called_off_gives_its_pages_back() {
 
 #[test]
 fn the_same_seed_gives_the_same_thoughts_and_one_prompt_is_read() {
-    let vote = Vote { n: 12, sure: None, weight: Weight::Likelihood, drop_weak: false };
+    let vote =
+        Vote { n: 12, sure: None, weight: Weight::Likelihood, give_up: None, drop_weak: false };
     let texts = |local: &Local, strategy: &dyn reason::strategy::Strategy| -> Vec<String> {
         let never = || false;
         let manner = Manner { max_thinking: Some(90), ..Manner::default() };

@@ -27,7 +27,7 @@ fn mostly_four() -> Played {
 
 #[test]
 fn the_commonest_answer_wins_whoever_comes_first() {
-    let vote = Vote { n: 16, sure: None, ..Vote::default() };
+    let vote = Vote { n: 16, sure: None, give_up: None, ..Vote::default() };
     let receipt = run(&mostly_four(), &vote).unwrap();
     assert_eq!((receipt.answer.as_deref(), receipt.usage.thoughts), (Some("4"), 16));
     let votes: usize = receipt.vote.iter().map(|cluster| cluster.thoughts.len()).sum();
@@ -57,12 +57,22 @@ fn sampling_stops_when_the_vote_is_clear() {
 }
 
 #[test]
+fn a_question_on_which_answers_scatter_is_given_up() {
+    let model = Played::new(|_, seed| format!("\\boxed{{{seed}}}"));
+    let receipt = run(&model, &Vote { n: 32, ..Vote::default() }).unwrap();
+    assert!((16..=20).contains(&receipt.usage.thoughts), "{}", receipt.usage.thoughts);
+    let stubborn = Vote { n: 32, give_up: None, ..Vote::default() };
+    assert_eq!(run(&model, &stubborn).unwrap().usage.thoughts, 32);
+}
+
+#[test]
 fn thoughts_without_an_answer_do_not_vote() {
     let model = Played::new(|_, seed| match seed % 2 {
         0 => "I don't know.".to_owned(),
         _ => "\\boxed{1}".to_owned(),
     });
-    let receipt = run(&model, &Vote { n: 12, sure: None, ..Vote::default() }).unwrap();
+    let receipt =
+        run(&model, &Vote { n: 12, sure: None, give_up: None, ..Vote::default() }).unwrap();
     assert_eq!(receipt.answer.as_deref(), Some("1"));
     assert_eq!(receipt.confidence, Some(1.0));
     let silent = Played::new(|_, _| "I don't know.".to_owned());
@@ -84,7 +94,7 @@ fn a_verifier_chooses_and_ends_the_search() {
     let receipt = reason(&BestOf { n: 64 }, &mind).unwrap();
     assert_eq!((receipt.answer.as_deref(), receipt.confidence), (Some("3"), Some(1.0)));
     assert!(receipt.usage.thoughts < 64);
-    let votes = Vote { n: 8, weight: Weight::Score, sure: None, drop_weak: false };
+    let votes = Vote { n: 8, weight: Weight::Score, sure: None, give_up: None, drop_weak: false };
     assert_eq!(reason(&votes, &mind).unwrap().answer.as_deref(), Some("3"));
     assert!(run(&model, &BestOf::default()).unwrap_err().to_string().contains("--check"));
     assert!(run(&model, &votes).is_err());

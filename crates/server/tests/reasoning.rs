@@ -30,7 +30,7 @@ fn events(text: &str) -> Vec<Value> {
 #[test]
 fn an_answer_has_its_receipt() {
     let server = start(Options::default());
-    let vote = json!({"strategy": "vote", "n": 5, "sure": null, "max_tokens": 40});
+    let vote = json!({"strategy": "vote", "n": 5, "sure": null, "give_up": null, "max_tokens": 40});
     let (status, whole) = server.post(CHAT, question(vote.clone(), json!({})));
     assert_eq!(status, 200, "{whole}");
     let message = &whole["choices"][0]["message"];
@@ -127,7 +127,7 @@ fn what_is_wrong_is_named() {
 fn who_hangs_up_stops_the_thoughts() {
     let server = start(Options::default());
     for after in [0, 200, 2000, 6000] {
-        let vote = json!({"strategy": "vote", "n": 16, "sure": null});
+        let vote = json!({"strategy": "vote", "n": 16, "sure": null, "give_up": null});
         let more = json!({"max_tokens": 1500, "stream": true});
         let mut stream = server.send(&request(CHAT, &question(vote, more).to_string()));
         let mut some = vec![0; after];

@@ -27,7 +27,7 @@ pub struct Program {
 
 impl Default for Program {
     fn default() -> Program {
-        Program { n: 1, rounds: 3, sure: Some(0.95) }
+        Program { n: 1, rounds: 3, sure: Some(0.9) }
     }
 }
 

@@ -26,6 +26,10 @@ pub struct Vote {
     /// 1, only when it can't be overtaken. All vote if none. (The idea is that of Aggarwal et al. 2023,
     /// adaptive consistency; the rule is [`crate::vote::stays_ahead`].)
     pub sure: Option<f64>,
+    /// Stop when half of the `n` have voted and no answer has more than this share of the votes: a
+    /// question on which a model's answers scatter is one that more of them won't settle. All vote if
+    /// none.
+    pub give_up: Option<f64>,
     /// Give up thoughts that are less sure than nearly all of the first ones were at their worst
     /// (Fu et al. 2025, DeepConf).
     pub drop_weak: bool,
@@ -33,13 +37,13 @@ pub struct Vote {
 
 impl Default for Vote {
     fn default() -> Vote {
-        Vote { n: 8, weight: Weight::Count, sure: Some(0.95), drop_weak: false }
+        Vote { n: 8, weight: Weight::Count, sure: Some(0.9), give_up: Some(0.25), drop_weak: false }
     }
 }
 
 impl Vote {
     pub(super) fn width(&self) -> usize {
-        match self.sure {
+        match self.sure.or(self.give_up) {
             Some(_) => self.n.min(AT_A_TIME),
             None => self.n,
         }
@@ -52,6 +56,9 @@ impl Vote {
         }
         if self.sure.is_some_and(|sure| !(0.0..=1.0).contains(&sure)) {
             return setting("sure: a probability is wanted, from 0 to 1");
+        }
+        if self.give_up.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            return setting("give_up: a share is wanted, from 0 to 1");
         }
         if (self.weight.needs_logprobs() || self.drop_weak) && !mind.completer.tells_logprobs() {
             return setting(
@@ -96,10 +103,11 @@ impl Vote {
             }
             let sure = ballot.sure(self.n - over);
             mind.tell(Event::Vote { clusters: ballot.clusters(), sure });
-            match self.sure {
-                Some(wanted) if sure >= wanted && over < self.n => Flow::Stop,
-                _ => Flow::Continue,
-            }
+            let clear = self.sure.is_some_and(|wanted| sure >= wanted);
+            let scattered = self
+                .give_up
+                .is_some_and(|most| 2 * over >= self.n && ballot.leading() <= most * over as f64);
+            if over < self.n && (clear || scattered) { Flow::Stop } else { Flow::Continue }
         })?;
         mind.set_floor(f64::NAN);
         for thought in &mut thoughts {

@@ -63,13 +63,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         writeln!(out, "{}, {model}, {} items, {n} thoughts each", manifest.benchmark, whole.len())?;
         writeln!(
             out,
-            "{:34} {:>8} {:>18} {:>10} {:>9}",
+            "{:42} {:>8} {:>18} {:>10} {:>9}",
             "rule", "right", "95 %", "tokens", "thoughts"
         )?;
         for played in &played {
             writeln!(
                 out,
-                "{:34} {:>6.1} % {:>7.1} to {:>4.1} % {:>10.0} {:>9.1}",
+                "{:42} {:>6.1} % {:>7.1} to {:>4.1} % {:>10.0} {:>9.1}",
                 name(played),
                 100.0 * played.right,
                 100.0 * played.interval.low,
@@ -97,9 +97,10 @@ fn name(played: &Played) -> String {
         Weight::Likelihood => ", weighted by likelihood",
         Weight::Tail => ", weighted by tail",
     };
+    let give_up = rule.give_up.map_or(String::new(), |share| format!(" or given up at {share}"));
     match rule.sure {
         None => format!("{} of {} vote{weight}", rule.n, rule.n),
-        Some(sure) => format!("up to {} until {sure} sure{weight}", rule.n),
+        Some(sure) => format!("up to {} until {sure} sure{give_up}", rule.n),
     }
 }
 
@@ -117,7 +118,8 @@ fn series(played: &[Played]) -> Vec<Series> {
     let counts = |played: &Played| played.rule.weight == Weight::Count;
     let mut all = vec![
         of("vote of 1, 2, 3 …", &|played| counts(played) && played.rule.sure.is_none()),
-        of("vote until sure", &|played| counts(played) && played.rule.sure.is_some()),
+        of("until sure", &|p| counts(p) && p.rule.sure.is_some() && p.rule.give_up.is_none()),
+        of("until sure, or given up", &|p| p.rule.give_up.is_some()),
         of("weighted by confidence", &|played| !counts(played)),
     ];
     all.retain(|series| !series.points.is_empty());
