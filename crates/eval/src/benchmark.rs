@@ -18,6 +18,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("aime24", include_str!("../benchmarks/aime24.toml")),
     ("aime25", include_str!("../benchmarks/aime25.toml")),
     ("amc", include_str!("../benchmarks/amc.toml")),
+    ("arithmetic", include_str!("../benchmarks/arithmetic.toml")),
     ("bfcl", include_str!("../benchmarks/bfcl.toml")),
     ("gpqa", include_str!("../benchmarks/gpqa.toml")),
     ("gsm8k", include_str!("../benchmarks/gsm8k.toml")),

@@ -102,7 +102,7 @@ fn spec(name: &str) -> Result<Spec> {
 }
 
 fn weight(name: &str) -> Result<Weight> {
-    Ok(serde_json::from_value(name.into()).context("there are count, likelihood, tail, score")?)
+    serde_json::from_value(name.into()).context("there are count, likelihood, tail, score")
 }
 
 fn share(typed: &str) -> Result<f64> {
