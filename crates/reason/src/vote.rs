@@ -152,7 +152,8 @@ pub fn stays_ahead(votes: &[f64], left: usize) -> f64 {
             0.0
         };
     }
-    ahead / f64::from(FUTURES)
+    // What was not seen in any future is not impossible: only the lead above is certain.
+    ahead / f64::from(FUTURES + 1)
 }
 
 #[cfg(test)]
@@ -182,6 +183,8 @@ mod tests {
     fn what_cannot_be_overtaken_is_certain() {
         assert_eq!(stays_ahead(&[5.0, 1.0], 3), 1.0);
         assert!(stays_ahead(&[5.0, 1.0], 4) < 1.0);
+        assert!(stays_ahead(&[8.0], 8) < 1.0);
+        assert_eq!(stays_ahead(&[9.0], 7), 1.0);
         assert_eq!(stays_ahead(&[], 3), 0.0);
         assert_eq!(cast(&[]).sure(4), 0.0);
     }
