@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use reason::Effort;
-use reason::strategy::{Calibration, Spec};
+use reason::strategy::{By, Calibration, Spec};
 use reason::thought::{Manner, Settle, Stopping, Words};
 use reason::vote::Weight;
 
@@ -161,6 +161,11 @@ impl ReasonArgs {
                 vote.drop_weak |= self.drop_weak;
             }
             Spec::Program(program) => program.sure = sure.unwrap_or(program.sure),
+            Spec::Search(search) => match self.weight {
+                Some(Weight::Score) => search.by = By::Score,
+                None | Some(Weight::Likelihood) => {}
+                Some(_) => bail!("search chooses by --weight likelihood or score"),
+            },
             Spec::Auto(auto) => {
                 if let Some(path) = &self.calibration {
                     auto.calibration = Some(read(path)?);

@@ -5,7 +5,7 @@ mod played;
 use std::sync::atomic::Ordering;
 
 use played::{Played, problem};
-use reason::strategy::{Auto, BestOf, Revise, Search, Strategy, Vote};
+use reason::strategy::{Auto, BestOf, By, Revise, Search, Strategy, Vote};
 use reason::thought::{End, Manner};
 use reason::vote::Weight;
 use reason::{Completer, Error, Event, Mind, Receipt, Spec, reason};
@@ -164,6 +164,34 @@ fn steps_are_searched() {
     let usage = receipt.usage;
     assert!(usage.drawn_tokens > usage.reasoning_tokens + usage.answer_tokens);
     assert!(usage.discarded_tokens > 0);
+}
+
+#[test]
+fn a_verifier_guides_the_search() {
+    // Steps are numbers; the verifier likes those with a 7, and only they lead to the answer.
+    let model = Played::new(|begun, seed| match begun.matches("\n\n").count() {
+        0..3 => format!("Take {}.\n\nAnd then more", seed % 10),
+        _ if begun.matches('7').count() == 3 => "So \\boxed{777}.".to_owned(),
+        _ => "So \\boxed{0}.".to_owned(),
+    });
+    struct Sevens;
+    impl verify::Verifier for Sevens {
+        fn verify(
+            &self,
+            attempt: &verify::Attempt<'_>,
+        ) -> Result<verify::Verdict, verify::CannotTell> {
+            let score = attempt.answer.matches('7').count() as f64 / 10.0;
+            Ok(verify::Verdict::new(score, None, "sevens"))
+        }
+    }
+    let never = || false;
+    let mut problem = problem("How many?");
+    problem.verifier = Some(&Sevens);
+    let mind = Mind::new(&model, problem, Manner::default(), &never, &|_| {});
+    let search = Search { width: 2, expand: 24, by: By::Score, ..Search::default() };
+    let receipt = reason(&search, &mind).unwrap();
+    assert_eq!(receipt.answer.as_deref(), Some("777"));
+    assert!(run(&model, &search).unwrap_err().to_string().contains("needs a verifier"));
 }
 
 #[test]

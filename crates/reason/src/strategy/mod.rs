@@ -12,7 +12,7 @@ pub use auto::{Auto, Calibration, Observed, learn};
 pub use best_of::BestOf;
 pub use program::Program;
 pub use revise::Revise;
-pub use search::Search;
+pub use search::{By, Search};
 pub use single::Single;
 pub use vote::Vote;
 

@@ -14,9 +14,20 @@ use crate::vote::{Ballot, Weight};
 /// Most tokens of one step.
 const STEP: usize = 192;
 
+/// By what texts are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// By the mean log-probability of their tokens.
+    #[default]
+    Likelihood,
+    /// By what the verifier says of the text so far: a reward for steps, or, of texts that have ended,
+    /// for outcomes.
+    Score,
+}
+
 /// Beam search over steps (Xie et al. 2023): a step is a paragraph. Each text in the beam goes on in
-/// several ways; the texts of which the model is surest, by their mean log-probability, are kept. Those
-/// that come to an end vote, weighted by how sure the model was of them.
+/// several ways, and the best texts are kept. Those that come to an end vote, weighted likewise.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Search {
@@ -26,11 +37,13 @@ pub struct Search {
     pub expand: usize,
     /// Steps, at most.
     pub depth: usize,
+    /// By what texts are chosen.
+    pub by: By,
 }
 
 impl Default for Search {
     fn default() -> Search {
-        Search { width: 3, expand: 3, depth: 24 }
+        Search { width: 3, expand: 3, depth: 24, by: By::Likelihood }
     }
 }
 
@@ -41,17 +54,25 @@ struct Branch<'a> {
     ended: Option<End>,
     /// Tokens drawn for its last step.
     drawn: usize,
-}
-
-impl Branch<'_> {
-    fn score(&self) -> f64 {
-        let sure = self.writing.sure();
-        let sum: f64 = sure.iter().map(|token| f64::from(token.logprob)).sum();
-        sum / sure.len().max(1) as f64
-    }
+    /// How good it is.
+    score: f64,
 }
 
 impl Search {
+    fn score(&self, mind: &Mind<'_>, writing: &Writing<'_>) -> f64 {
+        match self.by {
+            By::Likelihood => {
+                let sure = writing.sure();
+                let sum: f64 = sure.iter().map(|token| f64::from(token.logprob)).sum();
+                sum / sure.len().max(1) as f64
+            }
+            By::Score => {
+                let so_far = writing.record(mind.problem.kind, None, End::Ended);
+                mind.score(&so_far).unwrap_or(0.0)
+            }
+        }
+    }
+
     /// Lets a text go on by one step.
     fn step<'a>(
         &self,
@@ -65,11 +86,12 @@ impl Search {
         let seed = mix(mind.seed, number as u64);
         mind.tell(Event::Begun { thought: number, about: format!("from {begin}") });
         let mut cancelled = false;
+        let tells = self.by == By::Likelihood;
         let stop = writing.go_on(
             0..most.min(STEP),
             &mind.manner.sampling,
             seed,
-            true,
+            tells,
             &mut |text, at| {
                 if mind.is_cancelled() || mind.is_late() {
                     cancelled = true;
@@ -91,7 +113,8 @@ impl Search {
             Stop::Full | Stop::Halted => None,
         };
         let drawn = writing.drawn - before;
-        Ok(Branch { writing, number, ended, drawn })
+        let score = self.score(mind, &writing);
+        Ok(Branch { writing, number, ended, drawn, score })
     }
 }
 
@@ -101,10 +124,13 @@ impl Strategy for Search {
     }
 
     fn reason(&self, mind: &Mind<'_>) -> Result<Outcome, Error> {
-        if !mind.completer.tells_logprobs() {
+        if self.by == By::Score && mind.problem.verifier.is_none() {
+            return Err(Error::Setting("search by score needs a verifier".to_owned()));
+        }
+        if self.by == By::Likelihood && !mind.completer.tells_logprobs() {
             return Err(Error::Setting(
                 "search needs to know how sure the model is of its tokens, which endpoints don't tell\n\
-                 hint: use vote, or a model on this machine"
+                 hint: use vote, search by a verifier's score, or a model on this machine"
                     .to_owned(),
             ));
         }
@@ -139,7 +165,7 @@ impl Strategy for Search {
             // The same text twice is one.
             let mut texts = std::collections::HashSet::new();
             branches.retain(|branch| texts.insert(branch.writing.text().to_owned()));
-            branches.sort_by(|a, b| b.score().total_cmp(&a.score()));
+            branches.sort_by(|a, b| b.score.total_cmp(&a.score));
             let mut next = Vec::new();
             for branch in branches {
                 match branch.ended {
@@ -172,8 +198,15 @@ impl Strategy for Search {
                 }
                 Some(end) => writing.record(mind.problem.kind, None, end),
             };
-            let thought = Thought { number, ..thought };
-            vote(mind, &mut ballot, &thought, Weight::Likelihood);
+            let mut thought = Thought { number, ..thought };
+            let weight = match self.by {
+                By::Likelihood => Weight::Likelihood,
+                By::Score => {
+                    thought.score = mind.score(&thought);
+                    Weight::Score
+                }
+            };
+            vote(mind, &mut ballot, &thought, weight);
             thoughts.push(thought);
         }
         mind.tell(Event::Vote { clusters: ballot.clusters(), sure: 1.0 });
