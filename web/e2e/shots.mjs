@@ -86,7 +86,7 @@ for (const dark of [false, true]) {
   await shot(`vote-open${mode}`, { dark, size: { width: 1440, height: 1100 }, settings: { way: 'vote' } }, async (page) => {
     await ask(page, REASON)
     await done(page)
-    await page.click('.run > .fold')
+    await page.click('.run-head > .fold')
     await page.click('.figures summary')
     await page.locator('.card .text-button').nth(2).click()
   })

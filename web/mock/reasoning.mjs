@@ -3,7 +3,7 @@
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
 /** What the thoughts come to, in turn. */
-const ANSWERS = ['36', '36', '35', '36', '\\frac{72}{2}', '36', '42', '36']
+const ANSWERS = ['36', '35', '36', '42', '\\frac{72}{2}', '36', '36', '36']
 const SAME = (answer) => (answer === '\\frac{72}{2}' ? '36' : answer)
 
 const STARTS = [
@@ -54,7 +54,7 @@ export async function play({ ask, send, isOpen, delay, tokens, question }) {
     clusters.sort((a, b) => b.weight - a.weight)
     const votes = clusters.reduce((sum, { weight }) => sum + weight, 0)
     const lead = clusters[0].weight - (clusters[1]?.weight ?? 0)
-    const sure = votes < 2 ? 0.4 : Math.min(1, 0.55 + 0.14 * lead)
+    const sure = votes < 2 ? 0.4 : Math.min(1, 0.5 + 0.05 * votes + 0.06 * lead)
     event({ vote: { clusters, sure } })
     enough = sure >= 0.97
   }
@@ -93,7 +93,7 @@ export async function play({ ask, send, isOpen, delay, tokens, question }) {
         thought.cut = tokens(LOOP).length
         thought.text = thought.text.slice(0, -LOOP.length)
         event({ rewound: { thought: thought.number, text: thought.text } })
-      } else if (!step || thought.steps.length || thought.at < 60) continue
+      } else if (!step || step.measure === 'loop' || thought.steps.length || thought.at < 60) continue
       if (step) {
         thought.steps.push({ at: thought.at, ...step })
         event({ step: { thought: thought.number, step: thought.steps[0] } })

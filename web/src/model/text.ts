@@ -6,6 +6,7 @@ const CLOSE = '</think>'
 /** A text's thinking, between its tags, and what it says. The first tag may stand in the prompt. */
 export function split(text: string): { reasoning: string; content: string } {
   const start = text.trimStart()
+  if (OPEN.startsWith(start)) return { reasoning: '', content: '' } // a tag under way
   const inside = start.startsWith(OPEN) ? start.slice(OPEN.length) : start
   const end = inside.indexOf(CLOSE)
   if (end >= 0) return { reasoning: inside.slice(0, end).trim(), content: inside.slice(end + CLOSE.length).trim() }

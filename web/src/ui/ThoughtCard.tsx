@@ -65,7 +65,7 @@ export const ThoughtCard = memo(
           {thought.answer !== null ? (
             <Badge answer={thought.answer} colour={colour} />
           ) : (
-            !live && <span class="muted">{t('noAnswer')}</span>
+            !live && !isGivenUp(thought) && <span class="muted">{t('noAnswer')}</span>
           )}
           {thought.end !== null && <span class="end">{ENDS[thought.end] ? t(ENDS[thought.end]!) : thought.end}</span>}
           <span class="card-actions">

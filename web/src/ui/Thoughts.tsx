@@ -19,12 +19,14 @@ export function Thoughts({ conversation, node, run }: { conversation: string; no
   const open = wanted ?? live
   return (
     <section class={`run ${live ? 'live' : ''}`} aria-label={t('thoughts')}>
-      <button type="button" class="fold" aria-expanded={open} aria-controls={id} onClick={() => setWanted(!open)}>
-        <Icon name="fold" size={14} />
-        <span class="fold-name">{wayName(t, run.strategy)}</span>
-        <span class="fold-count">{live ? <Progress run={run} since={node.startedAt} /> : <Summary run={run} />}</span>
-      </button>
-      <VoteBar run={run} />
+      <div class="run-head">
+        <button type="button" class="fold" aria-expanded={open} aria-controls={id} onClick={() => setWanted(!open)}>
+          <Icon name="fold" size={14} />
+          <span class="fold-name">{wayName(t, run.strategy)}</span>
+          <span class="fold-count">{live ? <Progress run={run} since={node.startedAt} /> : <Summary run={run} />}</span>
+        </button>
+        <VoteBar run={run} />
+      </div>
       <div id={id} class="run-body" hidden={!open}>
         {open && (
           <>

@@ -13,18 +13,19 @@ export function VoteBar({ run }: { run: Run }) {
   if (!cast || total <= 0) return null
   const each = total / cast
   const whole = run.receipt ? total : Math.max(total, toCome(run) * each)
+  const place = ({ answer }: { answer: string }): number => run.answers.indexOf(answer)
+  // While it goes on in the order in which they came up, so that the pieces grow and do not jump.
+  const pieces = run.receipt ? run.votes : [...run.votes].sort((a, b) => place(a) - place(b))
   return (
     <div class="vote" data-testid="vote" role="group" aria-label={t('vote')}>
       <div class="vote-bar" aria-hidden="true">
-        {run.answers.map((answer, colour) => {
-          // In the order in which they came up, so that the pieces grow and do not jump.
-          const cluster = run.votes.find((cluster) => cluster.answer === answer)
-          return (
-            cluster && (
-              <span key={answer} class={colourClass(colour)} style={{ width: `${(cluster.weight / whole) * 100}%` }} />
-            )
-          )
-        })}
+        {pieces.map(({ answer, weight }) => (
+          <span
+            key={answer}
+            class={colourClass(run.answers.indexOf(answer))}
+            style={{ width: `${(weight / whole) * 100}%` }}
+          />
+        ))}
       </div>
       <ol class="vote-list">
         {run.votes.slice(0, NAMED).map(({ answer, weight, thoughts }, rank) => (

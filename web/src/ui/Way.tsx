@@ -77,7 +77,9 @@ export function WayFields() {
       </div>
       {n !== null && hasMany(settings.way) && (
         <div class="field">
-          <label for={`${id}-n`}>{t('thoughtsLabel')}</label>
+          <label for={`${id}-n`} title={t('thoughtsLabel')}>
+            {t('thoughts')}
+          </label>
           <input
             id={`${id}-n`}
             type="number"

@@ -29,11 +29,15 @@ export function useMedia(query: string): boolean {
 export function useFollow<E extends HTMLElement>(live: boolean) {
   const ref = useRef<E>(null)
   const following = useRef(true)
+  const wasLive = useRef(live)
   useLayoutEffect(() => {
-    if (live && following.current && ref.current) ref.current.scrollTop = ref.current.scrollHeight
+    const growing = live || wasLive.current
+    wasLive.current = live
+    if (growing && following.current && ref.current) ref.current.scrollTop = ref.current.scrollHeight
   })
   const onScroll = (): void => {
-    const { scrollTop, scrollHeight, clientHeight } = ref.current!
+    if (!ref.current) return // it may be gone by the time it is told
+    const { scrollTop, scrollHeight, clientHeight } = ref.current
     following.current = scrollHeight - scrollTop - clientHeight < 24
   }
   return { ref, onScroll }
