@@ -86,7 +86,7 @@ describe('a question answered with a strategy', () => {
       '[DONE]',
     ])
     await ask(page, QUESTION)
-    expect(await page.getByTestId('vote').innerText()).toMatch(/36\s*66\.7%, 2 votes\s*35\s*33\.3%, 1 vote/)
+    expect(await page.getByTestId('vote').innerText()).toMatch(/36\s*67%, 2 votes\s*35\s*33%, 1 vote/)
     await fold(page).click()
     const colours = await cards(page).evaluateAll((all) => all.map((card) => getComputedStyle(card).borderTopColor))
     expect(colours[0]).toBe(colours[1])

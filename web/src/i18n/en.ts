@@ -91,6 +91,7 @@ const en = {
   settleHint: 'Ends a thought once its answer no longer changes.',
   thoughtN: 'Thought {n}',
   runLive: '{over} of {n} {n|thought|thoughts} over · {seconds} s',
+  runBegun: '{n} {n|thought|thoughts} so far · {seconds} s',
   runAnswers: '{n} {n|thought|thoughts}, {answers} {answers|answer|answers}',
   runTokens: '{seconds} s, {tokens} {tokens|token|tokens} ({discarded} discarded)',
   draft: 'draft',

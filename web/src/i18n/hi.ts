@@ -89,6 +89,7 @@ const hi: Dictionary = {
   settleHint: 'उत्तर बदलना बंद हो जाए तो विचार समाप्त।',
   thoughtN: 'विचार {n}',
   runLive: '{n} में से {over} विचार पूरे · {seconds} से.',
+  runBegun: 'अब तक {n} विचार · {seconds} से.',
   runAnswers: '{n} विचार, {answers} उत्तर',
   runTokens: '{seconds} से., {tokens} टोकन ({discarded} छोड़े गए)',
   draft: 'मसौदा',

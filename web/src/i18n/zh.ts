@@ -89,6 +89,7 @@ const zh: Dictionary = {
   settleHint: '答案不再变化时结束思考。',
   thoughtN: '思考 {n}',
   runLive: '{n} 次思考中已完成 {over} 次 · {seconds} 秒',
+  runBegun: '已有 {n} 次思考 · {seconds} 秒',
   runAnswers: '{n} 次思考，{answers} 个答案',
   runTokens: '{seconds} 秒，{tokens} 词元（丢弃 {discarded}）',
   draft: '草稿',

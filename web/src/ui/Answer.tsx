@@ -117,8 +117,9 @@ function Stats({ node }: { node: AssistantNode }) {
   const ms = timings?.predicted_ms ?? clocked
   const perSecond = timings?.predicted_per_second ?? (clocked > 200 ? (total / clocked) * 1000 : undefined)
   if (perSecond !== undefined) parts.push(t('perSecond', { n: t.number(perSecond, 1) }))
-  parts.push(thinking ? t('tokensThinking', { n: total, thinking }) : t('tokens', { n: total }))
-  if (ms) parts.push(t('seconds', { n: t.number(ms / 1000, 1) }))
+  // A receipt's tokens and seconds stand above.
+  if (!reasoned) parts.push(thinking ? t('tokensThinking', { n: total, thinking }) : t('tokens', { n: total }))
+  if (ms && !reasoned) parts.push(t('seconds', { n: t.number(ms / 1000, 1) }))
   const cached = timings?.cache_n
   const prompt = usage?.prompt_tokens ?? (timings?.prompt_n ?? 0) + (cached ?? 0)
   if (prompt) {

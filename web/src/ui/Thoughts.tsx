@@ -61,7 +61,10 @@ function Progress({ run, since }: { run: Run; since: number }) {
   const t = useT()
   const now = useNow(true)
   const over = run.thoughts.filter(({ end }) => end !== null).length
-  return <>{t('runLive', { n: run.begun, over, seconds: t.number(Math.max(0, now - since) / 1000, 1) })}</>
+  const time = t.number(Math.max(0, now - since) / 1000, 1)
+  // A search does not say which of its texts are over.
+  if (run.strategy === 'search') return <>{t('runBegun', { n: run.begun, seconds: time })}</>
+  return <>{t('runLive', { n: run.begun, over, seconds: time })}</>
 }
 
 function Summary({ run }: { run: Run }) {

@@ -31,7 +31,7 @@ export function VoteBar({ run }: { run: Run }) {
         {run.votes.slice(0, NAMED).map(({ answer, weight, thoughts }, rank) => (
           <li key={answer} class={rank === 0 ? 'leader' : ''}>
             <Badge answer={answer} colour={run.answers.indexOf(answer)} />
-            <span class="muted">{t('votes', { percent: t.percent(weight / total), n: thoughts.length })}</span>
+            <span class="muted">{t('votes', { percent: t.percent(Math.round((weight / total) * 100) / 100), n: thoughts.length })}</span>
           </li>
         ))}
         {run.votes.length > NAMED && <li class="muted">+{t.number(run.votes.length - NAMED)}</li>}
