@@ -221,14 +221,20 @@ describe('the interface', () => {
   })
 
   it('fits on a phone', async () => {
-    const page = await open({ viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true, settings: { n: 2 } })
+    const page = await open({ viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true, settings: { way: 'vote' } })
+    const content = `$$${'x + '.repeat(60)}1$$\n\n\`\`\`\n${'long '.repeat(80)}\n\`\`\`\n\n| ${'wide | '.repeat(20)}\n|${'---|'.repeat(20)}\n\n${'word'.repeat(100)}`
+    const thought = (number: number) => ({ number, reasoning: '', content, answer: 'word'.repeat(30), end: 'ended', tokens: {}, steps: [], seconds: 1 })
+    const vote = [{ answer: 'word'.repeat(30), weight: 2, thoughts: [0, 1] }]
     await answerWith(page, [
-      { choices: [{ index: 0, delta: { content: `$$${'x + '.repeat(60)}1$$\n\n\`\`\`\n${'long '.repeat(80)}\n\`\`\`\n\n| ${'wide | '.repeat(20)}\n|${'---|'.repeat(20)}\n` }, finish_reason: 'stop' }] },
-      { choices: [{ index: 1, delta: { content: 'word'.repeat(100) }, finish_reason: 'stop' }] },
+      { choices: [{ index: 0, delta: { reasoning_details: { event: { begun: { thought: 0, about: '' } } } } }] },
+      { choices: [{ index: 0, delta: { content } }] },
+      { choices: [{ index: 0, delta: { reasoning_details: { receipt: { chosen: 0, vote, thoughts: [thought(0), thought(1)], usage: {} } } }, finish_reason: 'stop' }] },
       '[DONE]',
     ])
     await ask(page, 'x'.repeat(200))
     await page.waitForSelector('.katex')
+    await page.locator('.run-head > .fold').click()
+    await page.waitForSelector('.card .katex')
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360)
     expect(await page.evaluate(() => innerWidth)).toBe(360)
     const inside = await page.evaluate(() => document.querySelector('.chat')!.scrollWidth <= document.querySelector('.chat')!.clientWidth)

@@ -134,33 +134,6 @@ describe('branches', () => {
   })
 })
 
-describe('parallel answers', () => {
-  it('stand side by side and are voted on', async () => {
-    const page = await open({ settings: { n: 2 } })
-    const body = await nextBody(page, () => send(page, QUESTION))
-    expect(body.n).toBe(2)
-    await last(page, 'done')
-    expect(await page.locator('.card').count()).toBe(2)
-    expect(await page.getByTestId('vote').innerText()).toMatch(/Vote/)
-    const second = page.locator('.card').nth(1)
-    await second.getByRole('button', { name: 'Go on from this answer' }).click()
-    expect(await second.getAttribute('class')).toContain('chosen')
-  })
-
-  it('agree or not', async () => {
-    const page = await open({ settings: { n: 3 } })
-    await answerWith(page, [
-      ...['\\boxed{36}', 'I say\n\n**36**', '\\boxed{35}'].map((content, index) => ({
-        choices: [{ index, delta: { content }, finish_reason: 'stop' }],
-      })),
-      '[DONE]',
-    ])
-    await ask(page, QUESTION)
-    expect(await page.getByTestId('vote').innerText()).toMatch(/36\s*2 of 3 agree/)
-    expect(await page.locator('.agrees').count()).toBe(2)
-  })
-})
-
 describe('attachments', () => {
   const attach = (page: Awaited<ReturnType<typeof open>>, name: string, buffer: Buffer) =>
     page.setInputFiles('.composer input[type=file]', { name, mimeType: 'application/octet-stream', buffer })

@@ -69,9 +69,48 @@ await shot('folded-open', { dark: true }, async (page) => {
   await page.click('.fold')
   await page.evaluate(() => document.querySelector('.chat').scrollTo(0, 0))
 })
-await shot('parallel', { settings: { n: 4 } }, async (page) => {
-  await ask(page, QUESTION)
-  await done(page)
+const REASON = 'What is the sum of the first six odd numbers?'
+/** Until there are so many votes. */
+const votes = (page, n) =>
+  page.waitForFunction((n) => document.querySelectorAll('.card .badge').length >= n, n)
+for (const dark of [false, true]) {
+  const mode = dark ? '-dark' : ''
+  await shot(`vote${mode}`, { dark, base: slow.url, size: { width: 1440, height: 1000 }, settings: { way: 'vote' } }, async (page) => {
+    await ask(page, REASON)
+    await votes(page, 5)
+  })
+  await shot(`vote-done${mode}`, { dark, settings: { way: 'vote' } }, async (page) => {
+    await ask(page, REASON)
+    await done(page)
+  })
+  await shot(`vote-open${mode}`, { dark, size: { width: 1440, height: 1100 }, settings: { way: 'vote' } }, async (page) => {
+    await ask(page, REASON)
+    await done(page)
+    await page.click('.run-head > .fold')
+    await page.click('.figures summary')
+    await page.locator('.card .text-button').nth(2).click()
+  })
+  await shot(`phone-vote${mode}`, { size: PHONE, touch: true, dark, base: slow.url, settings: { way: 'vote' } }, async (page) => {
+    await ask(page, REASON)
+    await votes(page, 3)
+  })
+  await shot(`phone-vote-done${mode}`, { size: PHONE, touch: true, dark, settings: { way: 'vote' } }, async (page) => {
+    await ask(page, REASON)
+    await done(page)
+  })
+}
+await shot('revise', { base: slow.url, settings: { way: 'revise' } }, async (page) => {
+  await ask(page, REASON)
+  await votes(page, 1)
+  await page.waitForTimeout(1500)
+})
+await shot('single', { base: slow.url, settings: { way: 'single' } }, async (page) => {
+  await ask(page, REASON)
+  await page.waitForTimeout(3000)
+})
+await shot('program-refused', { settings: { way: 'program' } }, async (page) => {
+  await ask(page, REASON)
+  await page.waitForSelector('.failure')
 })
 await shot('probabilities', { settings: { logprobs: true } }, async (page) => {
   await ask(page, QUESTION)
@@ -85,7 +124,7 @@ await shot('probabilities-dark', { dark: true, settings: { logprobs: true } }, a
   await page.click('.answer-foot .text-button')
   await page.locator('.token-text .token.p3').first().hover()
 })
-await shot('settings', {}, (page) => page.click('.top .icon-button:last-child'))
+await shot('settings', { settings: { way: 'vote' } }, (page) => page.click('.top .icon-button:last-child'))
 await shot('error', {}, async (page) => {
   await ask(page, 'Make an error')
   await page.waitForSelector('.failure')
@@ -103,7 +142,7 @@ await shot('hindi', { lang: 'hi-IN' }, async (page) => {
   await ask(page, 'पहली n विषम संख्याओं का योग क्या है? सिद्ध कीजिए।')
   await done(page)
 })
-await shot('chinese', { lang: 'zh-CN', dark: true, settings: { n: 2 } }, async (page) => {
+await shot('chinese', { lang: 'zh-CN', dark: true, settings: { way: 'vote' } }, async (page) => {
   await ask(page, '前 n 个奇数的和是多少？请证明。')
   await done(page)
 })
@@ -118,11 +157,7 @@ await shot('phone-sidebar', { ...phone, dark: true }, async (page) => {
   await done(page)
   await page.click('.top .icon-button')
 })
-await shot('phone-parallel', { ...phone, settings: { n: 3 } }, async (page) => {
-  await ask(page, QUESTION)
-  await done(page)
-})
-await shot('phone-settings', { ...phone, lang: 'zh-CN' }, (page) => page.click('.top .icon-button:last-child'))
+await shot('phone-settings', { ...phone, lang: 'zh-CN', settings: { way: 'vote' } }, (page) => page.click('.top .icon-button:last-child'))
 
 await browser.close()
 server.close()

@@ -3,11 +3,13 @@
 //   node mock/server.mjs [--port 8090] [--key SECRET] [--delay MS]
 //
 // What an answer is about depends on words of the question: "code", "table", "error", "refuse",
-// "cut", "long", "tool"; anything else gets thinking and a formula.
+// "cut", "long", "tool"; anything else gets thinking and a formula. With `reasoning: {strategy}` it has
+// thoughts, as `reasoning.mjs` plays them.
 import { createReadStream, existsSync, realpathSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { extname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { play } from './reasoning.mjs'
 
 const DIST = fileURLToPath(new URL('../dist', import.meta.url))
 const MODEL = 'mock-reasoner-1b'
@@ -119,6 +121,9 @@ async function chat(request, response, options) {
     return json(response, 400, problem('the prompt is longer than the context (40960 tokens)', 'invalid_request_error', 'context_length_exceeded', 'messages'))
   }
   const kind = ['code', 'table', 'long'].find((word) => new RegExp(`\\b${word}\\b`, 'i').test(question)) ?? 'math'
+  if (ask.reasoning?.strategy === 'program') {
+    return json(response, 400, problem('programs are not run here; start the server with --allow-programs', 'invalid_request_error', null, 'reasoning.strategy'))
+  }
   const started = performance.now()
   const n = ask.n ?? 1
   const think = ask.chat_template_kwargs?.enable_thinking !== false
@@ -138,6 +143,10 @@ async function chat(request, response, options) {
   response.on('close', () => (open = false))
   for (const { index } of lanes) send({ choices: [{ index, delta: { role: 'assistant', content: '' }, finish_reason: null }] })
 
+  if (ask.reasoning?.strategy) {
+    await play({ ask, send, isOpen: () => open, delay: options.delay, tokens, question })
+    return response.end('data: [DONE]\n\n')
+  }
   const prompt = tokens(JSON.stringify(ask.messages)).length
   const prefill = options.delay * 5
   const timings = (lane) => {

@@ -4,6 +4,7 @@ import { begin } from './store/app'
 import './style/base.css'
 import './style/layout.css'
 import './style/chat.css'
+import './style/run.css'
 import './style/markdown.css'
 import { App } from './ui/App'
 

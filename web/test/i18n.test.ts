@@ -39,7 +39,7 @@ it('picks the first language it speaks', () => {
 })
 
 it('fills in values', () => {
-  expect(translator('en')('majority', { n: 3, total: 1000 })).toBe('3 of 1,000 agree')
+  expect(translator('en')('saidVote', { answer: 'x', n: 3, total: 1000 })).toBe('x: 3 of 1,000 votes')
   expect(translator('en')('tokens', { n: 1 })).toBe('1 token')
   expect(translator('en')('tokens', { n: 2000 })).toBe('2,000 tokens')
   expect(translator('hi').number(1234567)).toBe('12,34,567')

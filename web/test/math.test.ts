@@ -18,6 +18,7 @@ describe('split', () => {
     ['$\\$5$', '<\\$5>'],
     ['$\\text{a \\(b\\)}$', '<\\text{a \\(b\\)}>'],
     ['**$x$**', '**<x>**'],
+    ['so **\\boxed{\\frac{1}{2}}** and $\\boxed{3}$.', 'so **<\\boxed{\\frac{1}{2}}>** and <\\boxed{3}>.'],
   ])('finds formulas: %j', (text, expected) => expect(marked(text)).toBe(expected))
 
   it.each([
@@ -37,6 +38,8 @@ describe('split', () => {
     '$$$$',
     'a\\\\(b\\\\)',
     '$HOME/`x`/$PATH',
+    '`\\boxed{1}` and \\boxed{open\n}',
+    '\\\\boxed{1}',
   ])('leaves alone: %j', (text) => expect(marked(text)).toBe(text))
 
   it('goes on after code', () => {
@@ -46,7 +49,7 @@ describe('split', () => {
   })
 
   it('loses nothing', () => {
-    const texts = ['$x$', 'a $$b$$ c', '`$`$', '\\[x', '$$x$ y$$', '\\(a\\]b\\)', '$1$2$3$', '\\', '$', '`', '\n$\n']
+    const texts = ['$x$', 'a $$b$$ c', '`$`$', '\\[x', '$$x$ y$$', '\\(a\\]b\\)', '\\boxed{1} \\boxed{', '$1$2$3$', '\\', '$', '`', '\n$\n']
     for (const text of texts) expect(restore(protect(text))).toBe(text)
   })
 })
@@ -57,6 +60,7 @@ describe('GrowingProtection', () => {
     '$$ never closed\n\nthen $x$\n\nand $y$\n\nuntil here $$ $z$\n\n$w$\n\n',
     '\\[ open\n\n$a$\n\n\\]\n\n$b$\n\n\uE000 and $c$\n\n$d$\n\nline\\\n```\n$e$\n```\n\n$f$',
     '\n\n\n  \n\t\n$x$\n\n',
+    'so \\boxed{\\text{a}}\n\n\\boxed{b\n\n} \\boxed{c}',
   ]
   it('is the same in pieces as at once', () => {
     for (const text of texts) {

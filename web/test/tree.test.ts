@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { add, assistantNode, children, newConversation, path, pathTo, replace, select, siblings, step, userNode } from '../src/model/tree'
+import { add, assistantNode, children, emptyAnswer, newConversation, path, pathTo, replace, select, siblings, step, userNode } from '../src/model/tree'
+import { modern } from '../src/model/legacy'
+import { applyEvent, newRun } from '../src/model/run'
+import { finish } from '../src/model/stream'
 import { exportText, importText } from '../src/model/transfer'
 import type { Conversation } from '../src/model/types'
 
@@ -10,13 +13,13 @@ function sample() {
   let conversation = newConversation(1)
   const q1 = userNode(conversation, null, say('q1'), 10)
   conversation = add(conversation, q1)
-  const a1 = assistantNode(conversation, q1.id, 'm', 1, 11)
+  const a1 = assistantNode(conversation, q1.id, 'm', null, 11)
   conversation = add(conversation, a1)
-  const a2 = assistantNode(conversation, q1.id, 'm', 2, 11)
+  const a2 = assistantNode(conversation, q1.id, 'm', null, 11)
   conversation = add(conversation, a2)
   const q2 = userNode(conversation, null, say('q2'), 10)
   conversation = add(conversation, q2)
-  const a3 = assistantNode(conversation, q2.id, 'm', 1, 20)
+  const a3 = assistantNode(conversation, q2.id, 'm', null, 20)
   conversation = add(conversation, a3)
   return { conversation, q1, a1, a2, q2, a3 }
 }
@@ -85,10 +88,42 @@ describe('export and import', () => {
     expect(importText(exportText([back!]))).toEqual([back])
   })
 
+  it('gives back what was reasoned', () => {
+    const { conversation, a1 } = sample()
+    const events = [
+      { begun: { thought: 0, about: 'draft' } },
+      { text: { thought: 0, text: '<think>x</think>18' } },
+      { step: { thought: 0, step: { at: 3, measure: 'wait', note: 'n' } } },
+      { over: { thought: 0, answer: '18', end: 'ended' } },
+      { vote: { clusters: [{ answer: '18', weight: 1, thoughts: [0] }], sure: 0.9 } },
+      { note: 'more' },
+    ]
+    const node = finish({ ...a1, run: events.reduce(applyEvent, newRun('vote', 8)) }, 'done')
+    const [back] = importText(exportText([replace(conversation, node)]))
+    expect(back!.nodes[a1.id]).toEqual(node)
+    const bent = { ...node, run: { ...node.run!, thoughts: [{ number: -1 }] } }
+    expect(() => importText(exportText([replace(conversation, bent as never)]))).toThrow()
+  })
+
+  it('takes several answers of old for thoughts', () => {
+    const { conversation, a1 } = sample()
+    const { answer: _, run: __, ...rest } = finish(a1, 'done')
+    const answers = ['\\boxed{1}', '\\boxed{2}', '\\boxed{2}'].map((content) => ({ ...emptyAnswer(), content, finish: 'stop' }))
+    const old = { ...rest, answers, chosen: 2, picked: true, vote: null }
+    const nodes = { ...conversation.nodes, [a1.id]: old as never }
+    const file = JSON.stringify({ format: 'ponder-conversations', version: 1, conversations: [{ ...conversation, nodes: { [old.parent!]: nodes[old.parent!], [a1.id]: old } }] })
+    const [imported] = importText(file)
+    for (const node of [imported!.nodes[a1.id], modern({ ...conversation, nodes }).nodes[a1.id]]) {
+      expect(node).not.toHaveProperty('answers')
+      expect(node).toMatchObject({ answer: { content: '\\boxed{2}' }, run: { chosen: 2, votes: [{ answer: '2', thoughts: [1, 2] }, { answer: '1' }] } })
+    }
+    expect(modern(conversation)).toBe(conversation)
+  })
+
   it.each([
     ['no JSON', '{'],
     ['another format', '{"format":"x","version":1,"conversations":[]}'],
-    ['another version', '{"format":"ponder-conversations","version":2,"conversations":[]}'],
+    ['another version', '{"format":"ponder-conversations","version":3,"conversations":[]}'],
     ['no list', '{"format":"ponder-conversations","version":1,"conversations":{}}'],
     ['no conversation', '{"format":"ponder-conversations","version":1,"conversations":[1]}'],
   ])('refuses %s', (_, text) => expect(() => importText(text)).toThrow())
@@ -100,6 +135,6 @@ describe('export and import', () => {
     expect(() => importText(bend({ ...q1, id: '__proto__' }))).toThrow()
     expect(() => importText(bend({ ...q1, id: 'y', parent: 'nobody' }))).toThrow()
     expect(() => importText(bend({ ...q1, role: 'system' }))).toThrow()
-    expect(() => importText(bend({ ...a1, answers: [{}] }))).toThrow()
+    expect(() => importText(bend({ ...a1, answer: {} }))).toThrow()
   })
 })

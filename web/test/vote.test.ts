@@ -1,8 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { emptyAnswer } from '../src/model/tree'
-import { finalAnswer, majority, normalize } from '../src/model/vote'
-
-const answers = (...contents: string[]) => contents.map((content) => ({ ...emptyAnswer(), content, finish: 'stop' }))
+import { clusters, finalAnswer, normalize } from '../src/model/vote'
 
 describe('finalAnswer', () => {
   it.each([
@@ -30,15 +27,15 @@ describe('normalize', () => {
   ])('%j', (answer, expected) => expect(normalize(answer)).toBe(expected))
 })
 
-describe('majority', () => {
+describe('clusters', () => {
   it('counts answers that say the same', () => {
-    expect(majority(answers('\\boxed{1}', 'x\n**2**', '\\boxed{2}', '2.'))).toEqual({ answer: '**2**', members: [1, 2, 3], total: 4 })
+    expect(clusters(['\\boxed{1}', 'x\n**2**', '\\boxed{2}', '2.'])).toEqual([
+      { answer: '**2**', weight: 3, thoughts: [1, 2, 3] },
+      { answer: '1', weight: 1, thoughts: [0] },
+    ])
   })
-  it('takes the first of equals', () => {
-    expect(majority(answers('b', 'a'))).toEqual({ answer: 'b', members: [0], total: 2 })
-  })
-  it('leaves out what is empty or not finished', () => {
-    expect(majority([...answers('', '7'), { ...emptyAnswer(), content: '8' }])).toEqual({ answer: '7', members: [1], total: 1 })
-    expect(majority([])).toBeNull()
+  it('puts the first of equals first, and leaves out what is empty', () => {
+    expect(clusters(['b', '', 'a']).map(({ answer }) => answer)).toEqual(['b', 'a'])
+    expect(clusters([])).toEqual([])
   })
 })

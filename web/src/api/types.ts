@@ -19,9 +19,65 @@ export interface ChunkChoice {
     content?: string | null
     reasoning_content?: string | null
     tool_calls?: ToolCallDelta[]
+    reasoning_details?: ReasoningDetails | null
   }
   logprobs?: { content?: TokenLogprob[] | null } | null
   finish_reason?: string | null
+}
+
+/** What comes of `reasoning: {strategy, …}`: what happens meanwhile, one event a chunk, and the receipt. */
+export interface ReasoningDetails {
+  event?: unknown
+  receipt?: Receipt
+}
+
+/** Something that was done to a thought. */
+export interface Step {
+  /** After so many tokens. */
+  at: number
+  measure: string
+  note: string
+}
+
+/** An answer, and the thoughts (by number) that give it. */
+export interface Cluster {
+  answer: string
+  weight: number
+  thoughts: number[]
+}
+
+export interface ReceiptThought {
+  number?: number
+  reasoning?: string
+  content?: string
+  answer?: string | null
+  end?: string
+  tokens?: { thinking?: number; answer?: number; discarded?: number }
+  steps?: Step[]
+  seconds?: number
+}
+
+export interface ReceiptUsage {
+  prompt_tokens?: number
+  reasoning_tokens?: number
+  answer_tokens?: number
+  discarded_tokens?: number
+  drawn_tokens?: number
+  thoughts?: number
+  forward_passes?: number
+  flops?: number
+  seconds?: number
+}
+
+export interface Receipt {
+  strategy?: string
+  answer?: string | null
+  chosen?: number | null
+  why?: string
+  confidence?: number | null
+  usage?: ReceiptUsage
+  vote?: Cluster[]
+  thoughts?: ReceiptThought[]
 }
 
 export interface Usage {
@@ -67,7 +123,6 @@ export interface ChatRequest {
   messages: ChatMessage[]
   stream: true
   stream_options: { include_usage: true }
-  n?: number
   temperature?: number
   top_p?: number
   top_k?: number
@@ -77,6 +132,13 @@ export interface ChatRequest {
   seed?: number
   thinking_budget?: number
   chat_template_kwargs?: { enable_thinking: boolean }
+  reasoning?: {
+    strategy: string
+    n?: number
+    max_tokens?: number
+    deadline_ms?: number
+    settle?: true
+  }
   logprobs?: true
   top_logprobs?: number
 }

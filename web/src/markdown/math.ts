@@ -6,13 +6,14 @@
 
 const OPEN = '\uE000'
 const CLOSE = '\uE001'
-const MARK = /\uE000([0-3])([0-9a-f]*)\uE001/g
+const MARK = /\uE000([0-4])([0-9a-f]*)\uE001/g
 
 const DELIMITERS = [
   { open: '$$', close: '$$', display: true },
   { open: '\\[', close: '\\]', display: true },
   { open: '\\(', close: '\\)', display: false },
   { open: '$', close: '$', display: false },
+  { open: '', close: '', display: false }, // a box that stands outside a formula, and is one itself
 ] as const
 
 export interface Formula {
@@ -71,7 +72,7 @@ export function unprotect(text: string): Piece[] {
   let from = 0
   for (const match of text.matchAll(MARK)) {
     if (match.index > from) pieces.push(text.slice(from, match.index))
-    const { open, close, display } = DELIMITERS[Number(match[1]) as 0 | 1 | 2 | 3]
+    const { open, close, display } = DELIMITERS[Number(match[1]) as 0 | 1 | 2 | 3 | 4]
     const tex = fromHex(match[2]!)
     pieces.push({ tex, display, source: open + tex + close })
     from = match.index + match[0].length
@@ -190,9 +191,26 @@ function codeEnd(text: string, at: number): number {
   return at + ticks.length
 }
 
+/** The `\boxed{…}` at `at`, on one line. */
+function boxAt(text: string, at: number): Formula | null {
+  const open = /\\boxed *\{/y
+  open.lastIndex = at
+  if (!open.test(text)) return null
+  let depth = 1
+  for (let end = open.lastIndex; end < text.length && text[end] !== '\n'; end++) {
+    if (text[end] === '\\') end++
+    else if (text[end] === '{') depth++
+    else if (text[end] === '}' && --depth === 0) {
+      const source = text.slice(at, end + 1)
+      return { tex: source, display: false, source }
+    }
+  }
+  return null
+}
+
 function formulaAt(text: string, at: number): Formula | null {
-  const delimiters = DELIMITERS.find(({ open }) => text.startsWith(open, at))
-  if (!delimiters) return null
+  const delimiters = DELIMITERS.find(({ open }) => open && text.startsWith(open, at))
+  if (!delimiters) return boxAt(text, at)
   const { open, close, display } = delimiters
   const start = at + open.length
   const blank = display ? -1 : text.slice(start).search(/\n[ \t]*\n/)

@@ -1,6 +1,6 @@
 import type { ChatMessage, ChatRequest } from '../api/types'
 import { withAttachments } from './attachments'
-import { NUMBER_FIELDS, type Settings } from './settings'
+import { SAMPLING_FIELDS, type Settings, thoughtsOf } from './settings'
 import type { Node } from './types'
 
 /** What is asked of the server for the messages of a path. Thinking is not sent back. */
@@ -11,22 +11,33 @@ export function chatRequest(nodes: Node[], settings: Settings): ChatRequest {
     if (node.role === 'user') {
       messages.push({ role: 'user', content: withAttachments(node.text, node.attachments) })
     } else {
-      const answer = node.answers[node.chosen] ?? node.answers[0]
-      messages.push({ role: 'assistant', content: answer?.content ?? '' })
+      messages.push({ role: 'assistant', content: node.answer.content })
     }
   }
   const request: ChatRequest = { messages, stream: true, stream_options: { include_usage: true } }
   if (settings.model) request.model = settings.model
-  if (settings.n > 1) request.n = settings.n
-  for (const field of NUMBER_FIELDS) {
+  for (const field of SAMPLING_FIELDS) {
     const value = settings[field]
     if (value !== null) request[field] = value
   }
   if (settings.budget === 0) request.chat_template_kwargs = { enable_thinking: false }
-  else if (settings.budget !== null) request.thinking_budget = settings.budget
+  if (settings.way !== 'plain') return { ...request, reasoning: reasoning(settings) }
+  if (settings.budget) request.thinking_budget = settings.budget
   if (settings.logprobs) {
     request.logprobs = true
     request.top_logprobs = 5
   }
   return request
+}
+
+function reasoning(settings: Settings): NonNullable<ChatRequest['reasoning']> {
+  const { way, budget, deadline, settle } = settings
+  const n = thoughtsOf(settings)
+  return {
+    strategy: way,
+    ...(n === null ? {} : { n }),
+    ...(budget ? { max_tokens: budget } : {}),
+    ...(deadline === null ? {} : { deadline_ms: deadline * 1000 }),
+    ...(settle ? { settle: true as const } : {}),
+  }
 }

@@ -1,3 +1,18 @@
+/** How to answer: with one text, or by one of the server's strategies. */
+export const WAYS = ['plain', 'single', 'vote', 'auto', 'revise', 'search', 'program'] as const
+export type Way = (typeof WAYS)[number]
+
+/** Those that have several thoughts: how many usually, as the server has it, and at most. */
+export const THOUGHTS = {
+  vote: { usual: 8, most: 64 },
+  auto: { usual: 16, most: 64 },
+  search: { usual: 3, most: 8 },
+  program: { usual: 1, most: 32 },
+} satisfies Partial<Record<Way, { usual: number; most: number }>>
+
+export type ManyWay = keyof typeof THOUGHTS
+export const hasMany = (way: Way): way is ManyWay => way in THOUGHTS
+
 /** What a person sets once. `null`: leave it to the server, which knows what suits the model. */
 export interface Settings {
   model: string
@@ -11,7 +26,13 @@ export interface Settings {
   seed: number | null
   /** Most tokens of thinking; `null`: as many as it takes; 0: none. */
   budget: number | null
-  n: number
+  way: Way
+  /** How many thoughts, where that isn't the usual number. */
+  thoughts: Partial<Record<ManyWay, number>>
+  /** Seconds after which an answer is wanted; `null`: whenever it is found. */
+  deadline: number | null
+  /** Whether a thought is ended once its answer no longer changes. */
+  settle: boolean
   logprobs: boolean
 }
 
@@ -26,7 +47,10 @@ export const DEFAULTS: Settings = {
   max_tokens: null,
   seed: null,
   budget: null,
-  n: 1,
+  way: 'plain',
+  thoughts: {},
+  deadline: null,
+  settle: false,
   logprobs: false,
 }
 
@@ -45,12 +69,28 @@ export const RANGES = {
   repetition_penalty: { min: 0.5, max: 2, step: 0.01 },
   max_tokens: { min: 1, max: 1_000_000, step: 1 },
   seed: { min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
+  deadline: { min: 1, max: 86_400, step: 1 },
 } satisfies Partial<Record<keyof Settings, Range>>
 
 export type NumberField = keyof typeof RANGES
+/** Those that go into a request by their names. */
+export type SamplingField = Exclude<NumberField, 'deadline'>
+const isSampling = (field: string): field is SamplingField => field !== 'deadline'
 export const NUMBER_FIELDS = Object.keys(RANGES) as NumberField[]
+export const SAMPLING_FIELDS = NUMBER_FIELDS.filter(isSampling)
 
-export const MOST_ANSWERS = 8
+/** How many thoughts a way has; `null` for those that have as many as they need. */
+export function thoughtsOf(settings: Settings, way: Way = settings.way): number | null {
+  return hasMany(way) ? (settings.thoughts[way] ?? THOUGHTS[way].usual) : null
+}
+
+/** The settings with another number of thoughts, within what the way allows. */
+export function withThoughts(settings: Settings, way: ManyWay, n: number): Pick<Settings, 'thoughts'> {
+  const { usual, most } = THOUGHTS[way]
+  const { [way]: _, ...others } = settings.thoughts
+  const count = Math.min(most, Math.max(1, Math.round(n) || usual))
+  return { thoughts: count === usual ? others : { ...others, [way]: count } }
+}
 
 /** The stops of the budget's slider, from no thinking to no limit. */
 export const BUDGETS: (number | null)[] = [0, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, null]
@@ -82,7 +122,14 @@ export function readSettings(stored: unknown): Settings {
   for (const field of NUMBER_FIELDS) {
     if (typeof from[field] === 'number') settings[field] = parseNumber(field, String(from[field]))
   }
-  if (typeof from.n === 'number') settings.n = Math.min(MOST_ANSWERS, Math.max(1, Math.round(from.n) || 1))
+  if (WAYS.some((way) => way === from.way)) settings.way = from.way as Way
+  if (typeof from.settle === 'boolean') settings.settle = from.settle
+  if (from.thoughts && typeof from.thoughts === 'object') {
+    for (const way of WAYS.filter(hasMany)) {
+      const n: unknown = (from.thoughts as Record<string, unknown>)[way]
+      if (typeof n === 'number') Object.assign(settings, withThoughts(settings, way, n))
+    }
+  }
   if (typeof from.budget === 'number') settings.budget = BUDGETS[budgetStop(from.budget)] ?? null
   return settings
 }

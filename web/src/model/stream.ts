@@ -1,38 +1,46 @@
-import type { Chunk, ChunkChoice, Timings, TokenLogprob } from '../api/types'
-import { emptyAnswer } from './tree'
+import type { Chunk, ChunkChoice, TokenLogprob } from '../api/types'
+import { applyEvent, applyReceipt, closeRun, newRun, type Run, said, type Thought } from './run'
 import type { Answer, AssistantNode, TokenProb, ToolCall } from './types'
-import { majority } from './vote'
-
-/** No server of ours sends more answers than were asked for; others' indices are not trusted. */
-const MOST_ANSWERS = 64
 
 /** The node with a chunk of the stream added. */
 export function applyChunk(node: AssistantNode, chunk: Chunk, now: number): AssistantNode {
-  const answers = node.answers.slice()
+  let { answer, run } = node
   for (const choice of chunk.choices ?? []) {
-    const index = choice.index ?? 0
-    if (!Number.isInteger(index) || index < 0 || index >= MOST_ANSWERS) continue
-    while (answers.length <= index) answers.push(emptyAnswer())
-    let answer = applyChoice(answers[index]!, choice, now)
-    if (choice.finish_reason && chunk.timings) answer = measured(answer, chunk.timings)
-    answers[index] = answer
+    // One answer is asked for, whoever sends more.
+    if ((choice.index ?? 0) !== 0) continue
+    const details = choice.delta?.reasoning_details
+    if (details?.event) run = applyEvent(run ?? newRun('', null), details.event)
+    answer = applyChoice(answer, choice, now)
+    if (details?.receipt) {
+      run = applyReceipt(run ?? newRun('', null), details.receipt)
+      const chosen = chosenOf(run)
+      if (chosen) answer = accounted(answer, chosen, now)
+    }
   }
-  let next: AssistantNode = {
+  if (chunk.usage && !run) answer = counted(answer, chunk)
+  return {
     ...node,
-    answers,
+    answer,
+    run,
     model: chunk.model || node.model,
     usage: chunk.usage ?? node.usage,
     timings: chunk.timings ?? node.timings,
   }
-  if (chunk.usage && answers.length === 1) next = { ...next, answers: [counted(answers[0]!, chunk)] }
-  return next
 }
 
-/** What the server measured for one of several answers. */
-function measured(answer: Answer, timings: Timings): Answer {
-  const total = timings.predicted_n ?? answer.reasoningTokens + answer.contentTokens
-  return { ...answer, timings, contentTokens: Math.max(0, total - answer.reasoningTokens) }
+/** A reasoned answer comes all at once: its counts and times are those of its thought. */
+function accounted(answer: Answer, thought: Thought, now: number): Answer {
+  return {
+    ...answer,
+    reasoningTokens: answer.reasoning ? thought.thinking : 0,
+    contentTokens: thought.tokens - (answer.reasoning ? thought.thinking : 0),
+    firstAt: now - (thought.seconds ?? 0) * 1000,
+    answerAt: now,
+    lastAt: now,
+  }
 }
+
+const chosenOf = (run: Run | null): Thought | undefined => run?.thoughts.find(({ number }) => number === run.chosen)
 
 /** The counts of a single answer, as the server has them. */
 function counted(answer: Answer, chunk: Chunk): Answer {
@@ -100,10 +108,20 @@ export function finish(
   status: 'done' | 'stopped' | 'failed',
   failure: AssistantNode['failure'] = null,
 ): AssistantNode {
-  const answers = node.answers.map((answer) =>
-    answer.finish === null ? { ...answer, finish: status === 'done' ? 'stop' : status } : answer,
-  )
-  const vote = node.vote ?? majority(answers)
-  const chosen = node.picked ? node.chosen : (vote?.members[0] ?? node.chosen)
-  return { ...node, answers, status, failure, chosen }
+  const run = node.run && closeRun(node.run)
+  let { answer } = node
+  if (answer.finish === null) answer = { ...answer, finish: status === 'done' ? 'stop' : status }
+  // What was found before it was stopped is better than nothing.
+  const chosen = chosenOf(run)
+  if (chosen && !answer.content) answer = { ...answer, ...said(chosen) }
+  return { ...node, answer, run, status, failure }
+}
+
+/** The node with the answer of another of its thoughts. */
+export function pickThought(node: AssistantNode, number: number): AssistantNode {
+  const thought = node.run?.thoughts.find((thought) => thought.number === number)
+  if (!node.run || !thought) return node
+  const finish = thought.end === 'length' ? 'length' : 'stop'
+  const answer = accounted({ ...node.answer, ...said(thought), finish }, thought, node.answer.lastAt ?? node.startedAt)
+  return { ...node, run: { ...node.run, chosen: number }, answer }
 }

@@ -1,10 +1,12 @@
-import { emptyAnswer } from './tree'
+import { fromAnswers } from './legacy'
+import { newRun, readClusters, readFigures, readThought, type Run } from './run'
 import type { Answer, Attachment, Conversation, Node, TokenProb } from './types'
 
 /** Conversations as a file, and back. A file is not trusted: what it lacks or bends is refused. */
 
 const FORMAT = 'ponder-conversations'
-const VERSION = 1
+/** 1 had several answers to a message. */
+const VERSION = 2
 
 export function exportText(conversations: Conversation[]): string {
   return JSON.stringify({ format: FORMAT, version: VERSION, conversations }, null, 1)
@@ -13,7 +15,7 @@ export function exportText(conversations: Conversation[]): string {
 /** The conversations of a file; throws where it is not one of ours. */
 export function importText(text: string): Conversation[] {
   const file = object(JSON.parse(text))
-  if (file.format !== FORMAT || file.version !== VERSION) throw new TypeError('format')
+  if (file.format !== FORMAT || (file.version !== VERSION && file.version !== 1)) throw new TypeError('format')
   return array(file.conversations).map(conversation)
 }
 
@@ -83,21 +85,41 @@ function node(value: unknown): Node {
     return { ...base, role: 'user', text: string(from.text), attachments: array(from.attachments).map(attachment) }
   }
   if (from.role !== 'assistant') throw new TypeError('role')
-  const answers = array(from.answers).map(answer)
+  const answered =
+    from.answers === undefined
+      ? { answer: answer(from.answer), run: from.run == null ? null : run(from.run) }
+      : fromAnswers(array(from.answers).map(answer), number(from.chosen))
   const status = from.status
   return {
     ...base,
     role: 'assistant',
     model: string(from.model),
-    answers: answers.length ? answers : [emptyAnswer()],
-    chosen: Math.max(0, Math.min(answers.length - 1, Math.trunc(number(from.chosen)))),
-    picked: from.picked === true,
+    ...answered,
     status: status === 'done' || status === 'failed' ? status : 'stopped',
     failure: null,
     startedAt: number(from.startedAt),
     usage: counts(from.usage),
     timings: counts(from.timings),
-    vote: null,
+  }
+}
+
+function run(value: unknown): Run {
+  const from = object(value)
+  const thoughts = array(from.thoughts).map((each) => {
+    const thought = readThought(each)
+    if (!thought) throw new TypeError('thought')
+    return { ...thought, end: thought.end ?? 'cancelled' }
+  })
+  return {
+    ...newRun(string(from.strategy), from.most == null ? null : number(from.most)),
+    thoughts,
+    begun: number(from.begun),
+    votes: readClusters(from.votes),
+    answers: array(from.answers).map(string),
+    sure: from.sure == null ? null : number(from.sure),
+    notes: array(from.notes).map(string),
+    chosen: from.chosen == null ? null : number(from.chosen),
+    receipt: readFigures(from.receipt),
   }
 }
 

@@ -1,4 +1,5 @@
 import { newId } from './id'
+import type { Run } from './run'
 import type { Answer, AssistantNode, Conversation, Node, UserNode } from './types'
 
 /**
@@ -111,7 +112,7 @@ export function assistantNode(
   conversation: Conversation,
   parent: string,
   model: string,
-  n: number,
+  run: Run | null,
   now: number,
 ): AssistantNode {
   return {
@@ -120,15 +121,13 @@ export function assistantNode(
     role: 'assistant',
     createdAt: after(conversation, parent, now),
     model,
-    answers: Array.from({ length: n }, emptyAnswer),
-    chosen: 0,
-    picked: false,
+    answer: emptyAnswer(),
+    run,
     status: 'running',
     failure: null,
     startedAt: now,
     usage: null,
     timings: null,
-    vote: null,
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Fault } from '../api/client'
 import type { Timings, Usage } from '../api/types'
+import type { Run } from './run'
 
 export interface Attachment {
   name: string
@@ -14,7 +15,7 @@ export interface ToolCall {
 /** A token, its log-probability, and what else could have stood there. */
 export type TokenProb = [token: string, logprob: number, top: [token: string, logprob: number][]]
 
-/** One of the answers to a message. */
+/** What is answered. */
 export interface Answer {
   reasoning: string
   content: string
@@ -32,16 +33,6 @@ export interface Answer {
   timings: Timings | null
   reasoningProbs: TokenProb[]
   contentProbs: TokenProb[]
-}
-
-/** What answers agree on. */
-export interface Vote {
-  /** The answer most of them end in, as the first of them writes it. */
-  answer: string
-  /** The answers (by index) that end in it. */
-  members: number[]
-  /** How many answers there are to count. */
-  total: number
 }
 
 export interface Failure {
@@ -65,18 +56,14 @@ export interface UserNode extends NodeBase {
 export interface AssistantNode extends NodeBase {
   role: 'assistant'
   model: string
-  answers: Answer[]
-  /** The answer that the conversation goes on from. */
-  chosen: number
-  /** `chosen` was set by hand. */
-  picked: boolean
+  answer: Answer
+  /** How the answer was reasoned out, where a strategy was asked for. */
+  run: Run | null
   status: 'running' | 'done' | 'stopped' | 'failed'
   failure: Failure | null
   startedAt: number
   usage: Usage | null
   timings: Timings | null
-  /** A vote that the server took; without it the page takes its own. */
-  vote: Vote | null
 }
 
 export type Node = UserNode | AssistantNode

@@ -1,4 +1,6 @@
-import type { Answer, Vote } from './types'
+import type { Cluster } from '../api/types'
+
+/** The vote as pages took it themselves; see `legacy`. */
 
 /** What an answer comes to: its last `\boxed{…}`, or else its last line. */
 export function finalAnswer(content: string): string {
@@ -41,23 +43,17 @@ export function normalize(answer: string): string {
     .toLowerCase()
 }
 
-/** The most frequent final answer; of equally frequent ones, the one that came first. */
-export function majority(answers: Answer[]): Vote | null {
-  const groups = new Map<string, Vote>()
-  let total = 0
-  answers.forEach((answer, index) => {
-    if (answer.finish === null) return
-    const final = finalAnswer(answer.content)
-    const same = normalize(final)
+/** Texts that end in the same answer, most frequent first; of equally frequent ones, the one that came first. */
+export function clusters(contents: string[]): Cluster[] {
+  const groups = new Map<string, Cluster>()
+  contents.forEach((content, index) => {
+    const answer = finalAnswer(content)
+    const same = normalize(answer)
     if (!same) return
-    total++
-    const group = groups.get(same)
-    if (group) group.members.push(index)
-    else groups.set(same, { answer: final, members: [index], total: 0 })
+    const group = groups.get(same) ?? { answer, weight: 0, thoughts: [] }
+    group.weight++
+    group.thoughts.push(index)
+    groups.set(same, group)
   })
-  let best: Vote | null = null
-  for (const group of groups.values()) {
-    if (!best || group.members.length > best.members.length) best = group
-  }
-  return best && { ...best, total }
+  return [...groups.values()].sort((a, b) => b.weight - a.weight)
 }

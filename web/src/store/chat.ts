@@ -1,6 +1,8 @@
 import { ApiError, isAbort, streamChat } from '../api/client'
 import { chatRequest } from '../model/request'
-import { applyChunk, finish } from '../model/stream'
+import { newRun, type Run, votesCast } from '../model/run'
+import { thoughtsOf } from '../model/settings'
+import { applyChunk, finish, pickThought } from '../model/stream'
 import { add, assistantNode, newConversation, pathTo, replace, userNode } from '../model/tree'
 import type { AssistantNode, Attachment, Conversation, Failure } from '../model/types'
 import { connect, flush, openDialog, put, say, serverLost, show, store } from './app'
@@ -32,7 +34,8 @@ export async function answer(id: string, parent: string): Promise<void> {
   const conversation = conversations[id]
   if (!conversation || running[id]) return
   const abort = new AbortController()
-  let node = assistantNode(conversation, parent, settings.model || models[0] || '', settings.n, Date.now())
+  const run = settings.way === 'plain' ? null : newRun(settings.way, thoughtsOf(settings))
+  let node = assistantNode(conversation, parent, settings.model || models[0] || '', run, Date.now())
   put(add(conversation, node))
   store.set({ running: { ...running, [id]: abort } })
 
@@ -42,12 +45,14 @@ export async function answer(id: string, parent: string): Promise<void> {
     timer = 0
     update(id, node)
   }
+  let votes = 0
   let phase: 'reading' | 'thinking' | 'answering' = 'reading'
   try {
     const request = chatRequest(pathTo(conversation, parent), settings)
     for await (const chunk of streamChat(request, key, abort.signal)) {
       node = applyChunk(node, chunk, Date.now())
       phase = announce(phase, node)
+      votes = announceVotes(votes, node.run)
       timer ||= window.setTimeout(draw, FRAME_MS)
     }
     node = finish(node, 'done')
@@ -63,31 +68,38 @@ export async function answer(id: string, parent: string): Promise<void> {
   void flush()
 }
 
-/** The node as it is now; what a person chose meanwhile stays. */
+/** Puts the node as it is now in the place of what it was. */
 function update(id: string, node: AssistantNode): void {
   const conversation = store.get().conversations[id]
-  const old = conversation?.nodes[node.id]
-  if (!conversation || old?.role !== 'assistant') return
-  const picked = old.picked ? { picked: true, chosen: old.chosen } : {}
-  put(replace({ ...conversation, updatedAt: Date.now() }, { ...node, ...picked }))
+  if (!conversation?.nodes[node.id]) return
+  put(replace({ ...conversation, updatedAt: Date.now() }, node))
 }
 
 function announce<P extends 'reading' | 'thinking' | 'answering'>(phase: P, node: AssistantNode) {
   const { t } = store.get()
-  const answering = node.answers.some((each) => each.content)
-  if (phase !== 'answering' && answering) {
+  if (phase !== 'answering' && node.answer.content) {
     say(t('saidAnswering'))
     return 'answering'
   }
-  if (phase === 'reading' && node.answers.some((each) => each.reasoning)) {
+  if (phase === 'reading' && (node.answer.reasoning || node.run?.begun)) {
     say(t('saidThinking'))
     return 'thinking'
   }
   return phase
 }
 
+/** Tells of the leader at each vote cast, not of what is written in between. */
+function announceVotes(before: number, run: Run | null): number {
+  const total = run ? votesCast(run) : 0
+  const leader = run?.votes[0]
+  if (leader && total > before && !run.receipt) {
+    say(store.get().t('saidVote', { answer: leader.answer.slice(0, 80), n: leader.thoughts.length, total }))
+  }
+  return total
+}
+
 function sayDone(node: AssistantNode): void {
-  const text = node.answers[node.chosen]?.content ?? ''
+  const text = node.answer.content
   say(store.get().t('saidDone', { text: text.length > 600 ? `${text.slice(0, 600)}…` : text }))
 }
 
@@ -114,7 +126,7 @@ export function retryUnauthorized(): void {
 export function retry(id: string, node: AssistantNode): void {
   const conversation = store.get().conversations[id]
   if (!conversation || !node.parent) return
-  if (node.answers.every((each) => !each.content && !each.reasoning)) {
+  if (!node.answer.content && !node.answer.reasoning && !node.run?.thoughts.length) {
     const { [node.id]: _, ...nodes } = conversation.nodes
     put({ ...conversation, nodes })
   }
@@ -125,10 +137,9 @@ export function stop(id: string | null): void {
   if (id) store.get().running[id]?.abort()
 }
 
-/** The conversation goes on from another of the answers to a message. */
-export function choose(id: string, node: AssistantNode, chosen: number): void {
+/** The conversation goes on from another of the thoughts about a message. */
+export function pick(id: string, node: AssistantNode, number: number): void {
   const conversation = store.get().conversations[id]
   const old = conversation?.nodes[node.id]
-  if (conversation && old?.role === 'assistant') put(replace(conversation, { ...old, chosen, picked: true }))
+  if (conversation && old?.role === 'assistant') put(replace(conversation, pickThought(old, number)))
 }
-

@@ -1,3 +1,4 @@
+import { modern } from '../model/legacy'
 import type { Conversation } from '../model/types'
 
 /** Conversations in IndexedDB. */
@@ -30,7 +31,11 @@ async function run<T>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => 
   })
 }
 
-export const loadAll = (): Promise<Conversation[]> => run('readonly', (store) => store.getAll())
-export const load = (id: string): Promise<Conversation | undefined> => run('readonly', (store) => store.get(id))
+export const loadAll = async (): Promise<Conversation[]> =>
+  (await run<Conversation[]>('readonly', (store) => store.getAll())).map(modern)
+export async function load(id: string): Promise<Conversation | undefined> {
+  const conversation = await run<Conversation | undefined>('readonly', (store) => store.get(id))
+  return conversation && modern(conversation)
+}
 export const save = (conversation: Conversation): Promise<unknown> => run('readwrite', (store) => store.put(conversation))
 export const remove = (id: string): Promise<unknown> => run('readwrite', (store) => store.delete(id))

@@ -1,7 +1,6 @@
-import { useId, useState } from 'preact/hooks'
-import { majority } from '../model/vote'
+import { useState } from 'preact/hooks'
 import type { Answer, AssistantNode } from '../model/types'
-import { choose, retry } from '../store/chat'
+import { retry } from '../store/chat'
 import { useT } from '../store/app'
 import { Branches } from './Branches'
 import { CopyButton } from './CopyButton'
@@ -9,8 +8,8 @@ import { useNow } from './hooks'
 import { Icon, IconButton } from './icons'
 import { Markdown } from './Markdown'
 import { Thinking } from './Thinking'
+import { Thoughts } from './Thoughts'
 import { Tokens } from './Tokens'
-import { VoteBar } from './VoteBar'
 
 interface AnswersProps {
   conversation: string
@@ -23,32 +22,19 @@ interface AnswersProps {
 /** All that answers one message. */
 export function Answers({ conversation, node, branches, busy, onRegenerate }: AnswersProps) {
   const t = useT()
-  const many = node.answers.length > 1
+  const { answer, run } = node
   const running = node.status === 'running'
-  const chosen = node.answers[node.chosen] ?? node.answers[0]!
-  const agreeing = many && !running ? (node.vote ?? majority(node.answers))?.members : undefined
   return (
-    <article class={`turn answer ${many ? 'many' : ''}`} aria-label={t('answer')} aria-busy={running} data-status={node.status}>
-      <div class={many ? 'side-by-side' : ''} data-n={many ? node.answers.length : undefined}>
-        {node.answers.map((answer, at) => (
-          <AnswerView
-            key={at}
-            answer={answer}
-            node={node}
-            at={at}
-            agrees={agreeing && agreeing.length > 1 ? agreeing.includes(at) : false}
-            onChoose={() => choose(conversation, node, at)}
-          />
-        ))}
-      </div>
-      {many && <VoteBar node={node} />}
+    <article class={`turn answer ${run ? 'reasoned' : ''}`} aria-label={t('answer')} aria-busy={running} data-status={node.status}>
+      {run && run.begun > 0 && <Thoughts conversation={conversation} node={node} run={run} />}
+      <AnswerView answer={answer} node={node} />
       {node.failure && <FailureView node={node} busy={busy} onRetry={() => retry(conversation, node)} />}
       {!running && (
         <footer class="turn-foot">
           <Stats node={node} />
           <span class="actions">
             <Branches conversation={conversation} id={node.id} ids={branches} />
-            {chosen.content && <CopyButton text={chosen.content} />}
+            {answer.content && <CopyButton text={answer.content} />}
             <IconButton icon="again" label={t('regenerate')} disabled={busy} onClick={onRegenerate} />
           </span>
         </footer>
@@ -57,24 +43,15 @@ export function Answers({ conversation, node, branches, busy, onRegenerate }: An
   )
 }
 
-interface AnswerProps {
-  answer: Answer
-  node: AssistantNode
-  at: number
-  agrees: boolean
-  onChoose: () => void
-}
-
-function AnswerView({ answer, node, at, agrees, onChoose }: AnswerProps) {
+function AnswerView({ answer, node }: { answer: Answer; node: AssistantNode }) {
   const t = useT()
-  const name = useId()
-  const many = node.answers.length > 1
   const live = answer.finish === null
   const hasProbs = answer.contentProbs.length + answer.reasoningProbs.length > 0
   const [probs, setProbs] = useState(false)
-  const waiting = live && answer.firstAt === null
-  const body = (
-    <>
+  const reasoned = node.run !== null
+  const waiting = live && answer.firstAt === null && !node.run?.begun
+  return (
+    <div class="answer-body">
       {waiting && <Waiting since={node.startedAt} />}
       {answer.reasoning && <Thinking answer={answer} probs={probs} />}
       {probs && answer.contentProbs.length > 0 ? (
@@ -91,9 +68,9 @@ function AnswerView({ answer, node, at, agrees, onChoose }: AnswerProps) {
       {answer.finish === 'length' && <p class="note">{t('cutByLength')}</p>}
       {answer.finish === 'stopped' && <p class="note">{t('stopped')}</p>}
       {answer.finish === 'stop' && !answer.content && !answer.toolCalls.length && <p class="note">{t('empty')}</p>}
-      {(live && !waiting) || hasProbs || (many && answer.firstAt !== null) ? (
+      {(live && !waiting && !reasoned) || hasProbs ? (
         <div class="answer-foot">
-          <Rate answer={answer} live={live} shown={live || many} />
+          {live && <Rate answer={answer} />}
           {hasProbs && (
             <button type="button" class="text-button" aria-pressed={probs} onClick={() => setProbs(!probs)}>
               <Icon name="bars" size={14} />
@@ -102,30 +79,7 @@ function AnswerView({ answer, node, at, agrees, onChoose }: AnswerProps) {
           )}
         </div>
       ) : null}
-    </>
-  )
-  if (!many) return body
-  const chosen = node.chosen === at && node.status !== 'running'
-  return (
-    <section class={`card ${chosen ? 'chosen' : ''}`} aria-labelledby={name}>
-      <header class="card-head">
-        <h2 id={name}>{t('answerN', { n: at + 1 })}</h2>
-        {agrees && (
-          <span class="agrees" title={t('vote')}>
-            <Icon name="check" size={14} />
-          </span>
-        )}
-        {node.status !== 'running' && (
-          <button type="button" class="text-button" aria-pressed={chosen} onClick={onChoose} title={chosen ? t('goesOnFrom') : t('goOnFrom')}>
-            <span class="radio" aria-hidden="true" />
-            <span class="hidden">{t('goOnFrom')}</span>
-          </button>
-        )}
-      </header>
-      <div class="card-body" tabIndex={0} role="group" aria-labelledby={name}>
-        {body}
-      </div>
-    </section>
+    </div>
   )
 }
 
@@ -140,41 +94,34 @@ function Waiting({ since }: { since: number }) {
   )
 }
 
-/** Tokens per second of one answer, by the page's own clock until the server tells. */
-function Rate({ answer, live, shown }: { answer: Answer; live: boolean; shown: boolean }) {
+/** Tokens per second of an answer under way, by the page's own clock. */
+function Rate({ answer }: { answer: Answer }) {
   const t = useT()
-  const now = useNow(live)
+  const now = useNow(true)
   const tokens = answer.reasoningTokens + answer.contentTokens
-  if (!shown || answer.firstAt === null) return null
-  const seconds = ((live ? now : (answer.lastAt ?? now)) - answer.firstAt) / 1000
-  const measured = answer.timings?.predicted_per_second
-  const perSecond = measured ?? (seconds > 0.2 && tokens > 1 ? (tokens - 1) / seconds : undefined)
-  return (
-    <span class="rate">
-      {perSecond !== undefined && t('perSecond', { n: t.number(perSecond, 1) })}
-      {!live && ` · ${t('tokens', { n: tokens })}`}
-    </span>
-  )
+  const seconds = (now - (answer.firstAt ?? now)) / 1000
+  if (seconds <= 0.2 || tokens < 2) return null
+  return <span class="rate">{t('perSecond', { n: t.number((tokens - 1) / seconds, 1) })}</span>
 }
 
 /** What the server measured. */
 function Stats({ node }: { node: AssistantNode }) {
   const t = useT()
-  const { usage } = node
-  // The server's figures are those of one answer; several are clocked here.
-  const timings = node.answers.length === 1 ? node.timings : null
+  const { usage, timings, answer } = node
   const parts: string[] = []
-  const own = ownCount(node)
-  const total = usage?.completion_tokens ?? timings?.predicted_n ?? own.tokens
+  const reasoned = node.run?.receipt?.usage
+  const total = usage?.completion_tokens ?? timings?.predicted_n ?? answer.reasoningTokens + answer.contentTokens
   if (!total) return <span class="stats" />
-  const thinking = usage?.completion_tokens_details?.reasoning_tokens ?? own.thinking
-  const ms = timings?.predicted_ms ?? own.ms
-  const perSecond = timings?.predicted_per_second ?? (own.ms > 200 ? (own.tokens / own.ms) * 1000 : undefined)
+  const thinking = usage?.completion_tokens_details?.reasoning_tokens ?? answer.reasoningTokens
+  const clocked = reasoned?.seconds !== undefined ? reasoned.seconds * 1000 : Math.max(0, (answer.lastAt ?? 0) - (answer.firstAt ?? 0))
+  const ms = timings?.predicted_ms ?? clocked
+  const perSecond = timings?.predicted_per_second ?? (clocked > 200 ? (total / clocked) * 1000 : undefined)
   if (perSecond !== undefined) parts.push(t('perSecond', { n: t.number(perSecond, 1) }))
-  parts.push(thinking ? t('tokensThinking', { n: total, thinking }) : t('tokens', { n: total }))
-  if (ms) parts.push(t('seconds', { n: t.number(ms / 1000, 1) }))
-  const cached = node.timings?.cache_n
-  const prompt = usage?.prompt_tokens ?? (node.timings?.prompt_n ?? 0) + (cached ?? 0)
+  // A receipt's tokens and seconds stand above.
+  if (!reasoned) parts.push(thinking ? t('tokensThinking', { n: total, thinking }) : t('tokens', { n: total }))
+  if (ms && !reasoned) parts.push(t('seconds', { n: t.number(ms / 1000, 1) }))
+  const cached = timings?.cache_n
+  const prompt = usage?.prompt_tokens ?? (timings?.prompt_n ?? 0) + (cached ?? 0)
   if (prompt) {
     parts.push(cached ? t('promptCached', { n: prompt, cached }) : t('promptTokens', { n: prompt }))
   }
@@ -183,20 +130,6 @@ function Stats({ node }: { node: AssistantNode }) {
       {parts.join(' · ')}
     </span>
   )
-}
-
-function ownCount(node: AssistantNode): { tokens: number; thinking: number; ms: number } {
-  let tokens = 0
-  let thinking = 0
-  let first = Infinity
-  let last = 0
-  for (const answer of node.answers) {
-    tokens += answer.reasoningTokens + answer.contentTokens
-    thinking += answer.reasoningTokens
-    first = Math.min(first, answer.firstAt ?? Infinity)
-    last = Math.max(last, answer.lastAt ?? 0)
-  }
-  return { tokens, thinking, ms: Math.max(0, last - first) }
 }
 
 function FailureView({ node, busy, onRetry }: { node: AssistantNode; busy: boolean; onRetry: () => void }) {

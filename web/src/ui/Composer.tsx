@@ -1,6 +1,6 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
 import { readAttachment } from '../model/attachments'
-import { BUDGETS, budgetStop, MOST_ANSWERS } from '../model/settings'
+import { BUDGETS, budgetStop } from '../model/settings'
 import { path } from '../model/tree'
 import type { Attachment } from '../model/types'
 import { notify, setSettings, store, useApp, useT } from '../store/app'
@@ -8,6 +8,7 @@ import { send, stop } from '../store/chat'
 import { Attachments } from './Attachments'
 import { useGrowing } from './hooks'
 import { Icon, IconButton } from './icons'
+import { WayControl } from './Way'
 
 interface Draft {
   text: string
@@ -134,8 +135,8 @@ export function Composer() {
               event.currentTarget.value = ''
             }}
           />
+          <WayControl />
           <BudgetSlider />
-          <AnswerCount />
           {busy ? (
             <button type="button" class="send stop" aria-label={t('stop')} title={`${t('stop')} (Esc)`} onClick={() => stop(current)}>
               <Icon name="stop" />
@@ -179,19 +180,6 @@ function BudgetSlider() {
         onInput={(event) => setSettings({ budget: BUDGETS[Number(event.currentTarget.value)] ?? null })}
       />
       <output for={id}>{text}</output>
-    </div>
-  )
-}
-
-function AnswerCount() {
-  const t = useT()
-  const n = useApp((state) => state.settings.n)
-  return (
-    <div class="count" role="group" aria-label={t('parallelLabel')}>
-      <span class="count-name">{t('parallel')}</span>
-      <IconButton icon="minus" size={14} label={t('fewer')} disabled={n <= 1} onClick={() => setSettings({ n: n - 1 })} />
-      <output aria-live="polite">{t.number(n)}</output>
-      <IconButton icon="plus" size={14} label={t('moreAnswers')} disabled={n >= MOST_ANSWERS} onClick={() => setSettings({ n: n + 1 })} />
     </div>
   )
 }

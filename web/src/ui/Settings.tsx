@@ -1,8 +1,9 @@
 import { useId } from 'preact/hooks'
 import { LANGUAGES, isLang } from '../i18n'
-import { DEFAULTS, NUMBER_FIELDS, type NumberField, parseNumber, RANGES } from '../model/settings'
+import { DEFAULTS, type NumberField, parseNumber, RANGES, SAMPLING_FIELDS } from '../model/settings'
 import { openDialog, setLang, setSettings, setTheme, type Theme, useApp, useT } from '../store/app'
 import { Dialog } from './Dialog'
+import { WayFields, wayHint } from './Way'
 
 export function SettingsDialog() {
   const t = useT()
@@ -25,10 +26,33 @@ export function SettingsDialog() {
         />
       </div>
       <fieldset>
+        <legend>{t('reasoning')}</legend>
+        <p class="hint">
+          {wayHint(t, settings.way)} {settings.way !== 'plain' && t('wayHint')}
+        </p>
+        <div class="numbers ways">
+          <WayFields />
+          {settings.way !== 'plain' && <NumberInput field="deadline" value={settings.deadline} />}
+        </div>
+        {settings.way !== 'plain' && (
+          <label class="check">
+            <input
+              type="checkbox"
+              checked={settings.settle}
+              onChange={(event) => setSettings({ settle: event.currentTarget.checked })}
+            />
+            <span>
+              {t('settle')}
+              <span class="hint">{t('settleHint')}</span>
+            </span>
+          </label>
+        )}
+      </fieldset>
+      <fieldset>
         <legend>{t('sampling')}</legend>
         <p class="hint">{t('samplingHint')}</p>
         <div class="numbers">
-          {NUMBER_FIELDS.map((field) => (
+          {SAMPLING_FIELDS.map((field) => (
             <NumberInput key={field} field={field} value={settings[field]} />
           ))}
         </div>
@@ -86,7 +110,7 @@ function NumberInput({ field, value }: { field: NumberField; value: number | nul
         min={min}
         max={max}
         step={step}
-        placeholder={t('automatic')}
+        placeholder={field === 'deadline' ? t('noDeadline') : t('automatic')}
         value={value ?? ''}
         onChange={(event) => {
           const number = parseNumber(field, event.currentTarget.value)

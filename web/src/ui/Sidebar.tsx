@@ -27,7 +27,7 @@ function matches(conversation: Conversation, words: string[]): boolean {
   const texts = [conversation.title]
   for (const node of Object.values(conversation.nodes)) {
     if (node.role === 'user') texts.push(withAttachments(node.text, node.attachments))
-    else for (const answer of node.answers) texts.push(answer.content)
+    else texts.push(node.answer.content)
   }
   const all = texts.join('\n').toLocaleLowerCase()
   return words.every((word) => all.includes(word))

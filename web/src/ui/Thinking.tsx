@@ -1,7 +1,7 @@
-import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { useId, useState } from 'preact/hooks'
 import type { Answer } from '../model/types'
 import { useT } from '../store/app'
-import { useNow } from './hooks'
+import { useFollow, useNow } from './hooks'
 import { Icon } from './icons'
 import { Markdown } from './Markdown'
 import { Tokens } from './Tokens'
@@ -14,13 +14,7 @@ export function Thinking({ answer, probs }: { answer: Answer; probs: boolean }) 
   const [wanted, setWanted] = useState<boolean | null>(null)
   const open = wanted ?? live
   const now = useNow(live)
-  const body = useRef<HTMLDivElement>(null)
-  const follow = useRef(true)
-
-  useLayoutEffect(() => {
-    if (live && follow.current && body.current) body.current.scrollTop = body.current.scrollHeight
-  })
-
+  const follow = useFollow<HTMLDivElement>(live)
   const end = live ? now : (answer.answerAt ?? answer.lastAt ?? now)
   const seconds = Math.max(0, end - (answer.firstAt ?? end)) / 1000
   return (
@@ -36,14 +30,11 @@ export function Thinking({ answer, probs }: { answer: Answer; probs: boolean }) 
         id={id}
         class="thinking-body"
         hidden={!open}
-        ref={body}
+        ref={follow.ref}
         tabIndex={live ? 0 : undefined}
         role="group"
         aria-label={t('thinking')}
-        onScroll={(event) => {
-          const { scrollTop, scrollHeight, clientHeight } = event.currentTarget
-          follow.current = scrollHeight - scrollTop - clientHeight < 24
-        }}
+        onScroll={follow.onScroll}
       >
         {open && (probs && answer.reasoningProbs.length > 0 ? <Tokens tokens={answer.reasoningProbs} /> : <Markdown text={answer.reasoning} />)}
       </div>

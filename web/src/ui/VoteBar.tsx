@@ -1,32 +1,48 @@
-import { majority } from '../model/vote'
-import type { AssistantNode } from '../model/types'
+import { type Run, votesCast } from '../model/run'
 import { useT } from '../store/app'
-import { Markdown } from './Markdown'
+import { Badge, colourClass } from './Badge'
 
-/** What several answers agree on: the server's vote, or else the page's own. */
-export function VoteBar({ node }: { node: AssistantNode }) {
+/** Answers named below the bar; the rest are in it. */
+const NAMED = 6
+
+/** What the thoughts agree on so far: a bar of votes, with those that are still to come left empty. */
+export function VoteBar({ run }: { run: Run }) {
   const t = useT()
-  const vote = node.vote ?? (node.status === 'running' ? null : majority(node.answers))
-  const agreed = vote && (vote.members.length > 1 || vote.total === 1)
+  const cast = votesCast(run)
+  const total = run.votes.reduce((sum, { weight }) => sum + weight, 0)
+  if (!cast || total <= 0) return null
+  const each = total / cast
+  const whole = run.receipt ? total : Math.max(total, toCome(run) * each)
+  const place = ({ answer }: { answer: string }): number => run.answers.indexOf(answer)
+  // While it goes on in the order in which they came up, so that the pieces grow and do not jump.
+  const pieces = run.receipt ? run.votes : [...run.votes].sort((a, b) => place(a) - place(b))
   return (
-    <div class="vote" data-testid="vote">
-      <span class="vote-name">{t('vote')}</span>
-      {!vote ? (
-        <span class="muted">{t('answersSideBySide', { n: node.answers.length })}</span>
-      ) : agreed ? (
-        <>
-          <span class="vote-answer">
-            <Markdown text={asMarkdown(vote.answer)} />
-          </span>
-          <span class="muted">{t('majority', { n: vote.members.length, total: vote.total })}</span>
-        </>
-      ) : (
-        <span class="muted">{t('noMajority', { total: vote.total })}</span>
-      )}
+    <div class="vote" data-testid="vote" role="group" aria-label={t('vote')}>
+      <div class="vote-bar" aria-hidden="true">
+        {pieces.map(({ answer, weight }) => (
+          <span
+            key={answer}
+            class={colourClass(run.answers.indexOf(answer))}
+            style={{ width: `${(weight / whole) * 100}%` }}
+          />
+        ))}
+      </div>
+      <ol class="vote-list">
+        {run.votes.slice(0, NAMED).map(({ answer, weight, thoughts }, rank) => (
+          <li key={answer} class={rank === 0 ? 'leader' : ''}>
+            <Badge answer={answer} colour={run.answers.indexOf(answer)} />
+            <span class="muted">{t('votes', { percent: t.percent(Math.round((weight / total) * 100) / 100), n: thoughts.length })}</span>
+          </li>
+        ))}
+        {run.votes.length > NAMED && <li class="muted">+{t.number(run.votes.length - NAMED)}</li>}
+        {run.sure !== null && run.sure > 0 && !run.receipt && (
+          <li class="sure muted">{t('sure', { percent: t.percent(Math.floor(run.sure * 100) / 100) })}</li>
+        )}
+      </ol>
     </div>
   )
 }
 
-/** What stood in a `\boxed{}` is a formula without its delimiters. */
-const asMarkdown = (answer: string): string =>
-  /[\\^_{}]/.test(answer) && !/\$|\\[([]/.test(answer) ? `$${answer}$` : answer
+/** Votes that there will be, if nothing stops them: not every strategy knows. */
+const toCome = (run: Run): number =>
+  run.strategy === 'vote' || run.strategy === 'program' ? (run.most ?? 0) : run.begun

@@ -1,5 +1,5 @@
 import { type RefObject } from 'preact'
-import { useEffect, useLayoutEffect, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 
 /** The time, while something waits for it. */
 export function useNow(active: boolean): number {
@@ -23,6 +23,24 @@ export function useMedia(query: string): boolean {
     return () => media.removeEventListener('change', listen)
   }, [query])
   return matches
+}
+
+/** Keeps the end of a growing text in view, until its reader scrolls up. */
+export function useFollow<E extends HTMLElement>(live: boolean) {
+  const ref = useRef<E>(null)
+  const following = useRef(true)
+  const wasLive = useRef(live)
+  useLayoutEffect(() => {
+    const growing = live || wasLive.current
+    wasLive.current = live
+    if (growing && following.current && ref.current) ref.current.scrollTop = ref.current.scrollHeight
+  })
+  const onScroll = (): void => {
+    if (!ref.current) return // it may be gone by the time it is told
+    const { scrollTop, scrollHeight, clientHeight } = ref.current
+    following.current = scrollHeight - scrollTop - clientHeight < 24
+  }
+  return { ref, onScroll }
 }
 
 const sizesItself = CSS.supports('field-sizing', 'content')
