@@ -47,6 +47,20 @@ pub struct Sampling {
 }
 
 impl Sampling {
+    /// Draws from the model's own distribution, changed by nothing. For figures that are to be the
+    /// same whatever engine is asked: every engine has other defaults.
+    pub fn neutral() -> Sampling {
+        Sampling {
+            temperature: Some(1.0),
+            top_k: Some(0),
+            top_p: Some(1.0),
+            min_p: Some(0.0),
+            repetition_penalty: Some(1.0),
+            presence_penalty: Some(0.0),
+            frequency_penalty: Some(0.0),
+        }
+    }
+
     /// These settings, and for what they leave open those of `other`.
     pub fn or(&self, other: &Sampling) -> Sampling {
         Sampling {

@@ -82,6 +82,11 @@ pub struct Ask {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     parallel: u16,
 
+    /// Sample as the model's makers advise where neither the benchmark nor a flag says otherwise, instead
+    /// of from the model's own distribution.
+    #[arg(long)]
+    makers_sampling: bool,
+
     /// Run programs even where this machine can't isolate them as promised.
     #[arg(long)]
     allow_weaker_sandbox: bool,

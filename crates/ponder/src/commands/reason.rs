@@ -124,7 +124,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
 fn ask(args: Ask) -> Result<ExitCode> {
     args.sampling.over(Sampling::default(), None)?;
-    let (mut spec, manner) = args.reasoning.settings(args.sampling.common())?;
+    // Who reasons has to repeat numbers; going in circles is seen to otherwise.
+    let unpunished = reason::Sampling { repetition_penalty: Some(1.0), ..Default::default() };
+    let sampling = args.sampling.common().or(&unpunished);
+    let (mut spec, manner) = args.reasoning.settings(sampling)?;
     let check = match &args.check {
         Some(json) => {
             let value = serde_json::from_str(json).context("--check is no JSON")?;

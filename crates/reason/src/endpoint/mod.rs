@@ -256,6 +256,10 @@ fn body(model: &str, ask: &Ask) -> Value {
             let short = value.as_f64().and_then(|v| (v as f32).to_string().parse::<f64>().ok());
             *value = json!(short);
         }
+        // No limit: the one spelling that all understand.
+        if sampling.get("top_k") == Some(&json!(0)) {
+            sampling.insert("top_k".to_owned(), json!(-1));
+        }
         body.extend(sampling);
     }
     if let Some(most) = ask.max_tokens {
@@ -314,6 +318,9 @@ mod tests {
         ask.sampling.repetition_penalty = Some(1.1);
         let sent = body("m", &ask);
         assert_eq!(sent["temperature"].to_string(), "0.6");
+        assert!(sent.get("top_k").is_none());
+        ask.sampling.top_k = Some(0);
+        assert_eq!(body("m", &ask)["top_k"], -1);
         assert_eq!(sent["repeat_penalty"].to_string(), "1.1");
         assert_eq!(sent["chat_template_kwargs"]["enable_thinking"], false);
         assert_eq!(sent["messages"][0]["content"], "hi");

@@ -160,7 +160,11 @@ fn read(app: &App, fields: &Fields) -> Result<Question, ApiError> {
         }
     }
     // The same rules as for a plain answer, and the same defaults.
-    let request = prepare(app, fields)?.request;
+    let mut request = prepare(app, fields)?.request;
+    if ["repetition_penalty", "repeat_penalty"].iter().all(|name| fields.0[*name].is_null()) {
+        // Who reasons has to repeat numbers; going in circles is seen to otherwise.
+        request.sampling.repetition_penalty = 1.0;
+    }
     let reasoning = asked.reasoning.unwrap_or_default();
     let extra: Extra = crate::body::read(&Value::Object(reasoning.clone()))?;
     let spec = spec(&reasoning, extra.n)?;

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use engine::sampler::Sampling;
 use engine::{Runtime, Scheduler, SchedulerOptions};
 use eval::benchmark::{Benchmark, Item};
 use eval::measure::{Ended, How, Plan, measure};
 use eval::run::{FORMAT, Manifest, ModelId, RunFolder, Source};
 use eval::{rows, score};
-use reason::{Completer, Local, Spec};
+use reason::{Completer, Local, Sampling, Spec};
 use serde_json::{Map, Value, json};
 use verify::check::Tools;
 use verify::program::sandbox::Options;
@@ -38,13 +37,18 @@ pub fn run(args: Ask) -> Result<ExitCode> {
         bail!("a benchmark is wanted, such as gsm8k\nhint: `ponder eval list` shows them");
     };
     // Mistakes should not show only after a model was fetched.
-    args.sampling.over(Sampling::default(), None)?;
+    args.sampling.over(engine::sampler::Sampling::default(), None)?;
     let (benchmark, toml) = Benchmark::open(name)?;
     let (items, source) = items(&args, &benchmark)?;
     let interrupt = Interrupt::install(2)?;
     let max_tokens = args.max_tokens.map_or(benchmark.max_tokens, |n| n as usize);
     let (completer, model, machine) = completer(&args, max_tokens)?;
     let sampling = args.sampling.common().or(&benchmark.sampling);
+    // What is left open differs from engine to engine, and from model to model.
+    let sampling = match args.makers_sampling {
+        true => sampling,
+        false => sampling.or(&Sampling::neutral()),
+    };
     let how = how(&args, &sampling, max_tokens, completer.name())?;
     let seed = args.sampling.seed.unwrap_or(0);
     let tools =
