@@ -35,6 +35,9 @@ impl Batch {
     /// *of* that token counts: 0 (a prompt's) leaves it out altogether, and saves its logits. The
     /// first token is predicted by nothing, so its weight means nothing.
     ///
+    /// Where gradients come from elsewhere ([`crate::Network::backward`]) a weight only says that a
+    /// token is to be scored: give 1, also to those whose advantage is 0.
+    ///
     /// # Errors
     /// There are fewer than two tokens, another number of weights, or a weight that isn't finite.
     pub fn push(&mut self, tokens: &[u32], weights: &[f32]) -> Result<(), Error> {
@@ -99,7 +102,8 @@ impl Batch {
         self.weights.iter().map(|w| f64::from(*w)).sum()
     }
 
-    /// Multiplies all weights; by 0 no slot counts less than before, but nothing is learned.
+    /// Multiplies all weights, such as by one over their sum. Which slots have a target stays as it
+    /// is.
     pub fn scale(&mut self, factor: f32) {
         self.weights.iter_mut().for_each(|w| *w *= factor);
     }

@@ -1,5 +1,12 @@
 //! Numbers that look random and can be made again: from a key and a place, not from a state.
 
+use std::sync::{Mutex, PoisonError};
+
+use kernels::Pool;
+
+/// Numbers that a thread takes at a time.
+const CHUNK: usize = 32 << 10;
+
 /// Mixes a number well (Steele et al. 2014, SplitMix64).
 fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -35,11 +42,17 @@ pub(crate) struct Mask {
 impl Mask {
     /// `x` without the numbers that are left out, the others enlarged to make up for them. Its own
     /// backward.
-    pub(crate) fn apply(&self, x: &mut [f32]) {
+    pub(crate) fn apply(&self, pool: &Pool, x: &mut [f32]) {
         let kept = 1.0 / (1.0 - self.rate);
-        for (i, x) in x.iter_mut().enumerate() {
-            *x *= if self.stream.uniform(i) < self.rate { 0.0 } else { kept };
-        }
+        let chunks = Mutex::new(x.chunks_mut(CHUNK).enumerate());
+        let next = || chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
+        pool.run(&|_| {
+            while let Some((chunk, x)) = next() {
+                for (i, x) in (chunk * CHUNK..).zip(x) {
+                    *x *= if self.stream.uniform(i) < self.rate { 0.0 } else { kept };
+                }
+            }
+        });
     }
 }
 
@@ -51,15 +64,16 @@ mod tests {
     fn as_many_are_left_out_as_the_rate_says_and_the_mean_stays() {
         let mask = Mask { stream: Stream::new(7, 3), rate: 0.1 };
         let mut x = vec![1.0; 100_000];
-        mask.apply(&mut x);
+        let pool = Pool::new(3);
+        mask.apply(&pool, &mut x);
         let gone = x.iter().filter(|x| **x == 0.0).count() as f64 / 1e5;
         let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / 1e5;
         assert!((gone - 0.1).abs() < 0.005 && (mean - 1.0).abs() < 0.006, "{gone} {mean}");
         let mut again = vec![1.0; 100_000];
-        mask.apply(&mut again);
+        mask.apply(&Pool::new(1), &mut again);
         assert_eq!(x, again);
         let mut other = vec![1.0; 100_000];
-        Mask { stream: Stream::new(8, 3), ..mask }.apply(&mut other);
+        Mask { stream: Stream::new(8, 3), ..mask }.apply(&pool, &mut other);
         assert_ne!(x, other);
     }
 }

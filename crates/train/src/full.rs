@@ -1,11 +1,16 @@
 //! Every weight of a model, held in f32 and learned.
 
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
 use kernels::blocks::BlockType;
 use kernels::{Isa, Pool};
 use model::config::Presence;
 use model::{Config, Rope, Target, read_f32};
 use weights::Checkpoint;
+use weights::safetensors::{NewTensor, names, write};
 
+use crate::error::setting;
 use crate::head::Head;
 use crate::layer::Layer;
 use crate::linear::{Linear, Vector, Weight};
@@ -15,6 +20,34 @@ use crate::{Error, Precision};
 
 const EMBEDDING: &str = "token_embd.weight";
 const OUTPUT: &str = "output.weight";
+/// What makes a directory of weights a model, where it is there.
+const BESIDE: [&str; 7] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+];
+
+/// Where the weights came from.
+pub(crate) enum Source {
+    /// A directory as `transformers` has it.
+    Directory(PathBuf),
+    /// A GGUF file.
+    Gguf(PathBuf),
+}
+
+impl Source {
+    fn of(checkpoint: &Checkpoint) -> Source {
+        let path = checkpoint.path().to_owned();
+        match checkpoint {
+            Checkpoint::Gguf(_) => Source::Gguf(path),
+            Checkpoint::Safetensors(_) => Source::Directory(path),
+        }
+    }
+}
 
 impl<'m> Network<'m> {
     /// All weights of an open model, read into f32. Its parameters have GGUF's names and, from a
@@ -60,8 +93,46 @@ impl<'m> Network<'m> {
             embedding: Embedding::Learned(embedding),
             layers,
             head: Head { norm, output },
-            kind: Kind::Full,
+            kind: Kind::Full(Source::of(checkpoint)),
         })
+    }
+
+    /// Writes the weights as they are now, in f32, into the directory `dir`, which is made if need
+    /// be, with the settings and the tokenizer of the model they came from: a model for
+    /// `transformers` and for [`model::Model::load`].
+    ///
+    /// # Errors
+    /// This network learns an adapter, or its weights came from a GGUF file; or a file can't be
+    /// read or written.
+    pub fn save_model(&self, dir: &Path) -> Result<(), Error> {
+        let from = match &self.kind {
+            Kind::Full(Source::Directory(from)) => from,
+            Kind::Full(Source::Gguf(from)) => {
+                let problem = "can be saved only if it came from safetensors; start from those";
+                return Err(setting("model", format!("{} {problem}", from.display())));
+            }
+            Kind::Lora(..) => {
+                let problem = "this network learns an adapter; save that";
+                return Err(setting("model", problem));
+            }
+        };
+        let io = |path: &Path, action| {
+            let path = path.to_owned();
+            move |source| Error::Weights(weights::Error::Io { path, action, source })
+        };
+        std::fs::create_dir_all(dir).map_err(io(dir, "create"))?;
+        for name in BESIDE {
+            let file = from.join(name);
+            if file.exists() {
+                std::fs::copy(&file, dir.join(name)).map_err(io(&file, "copy"))?;
+            }
+        }
+        let tensors = self.parameters.all().iter().map(|p| NewTensor {
+            name: names::to_hf(&p.name).unwrap_or_else(|| p.name.clone()),
+            shape: p.shape.clone(),
+            values: Cow::Borrowed(&p.values),
+        });
+        Ok(write(&dir.join("model.safetensors"), &tensors.collect::<Vec<_>>())?)
     }
 }
 

@@ -198,7 +198,7 @@ impl Linear<'_> {
         match (self.mask(pass, pair), dropped) {
             (Some(mask), Some(mut d)) => {
                 pass.products.product(dlow, a.t(), &mut d, Sum::Write);
-                mask.apply(&mut d);
+                mask.apply(pass.products.pool, &mut d);
                 ops::add(pass.products.pool, dx, &d);
             }
             _ => pass.products.product(dlow, a.t(), dx, Sum::Add),
@@ -214,7 +214,7 @@ impl Linear<'_> {
     fn dropped(&self, pass: &Pass<'_>, pair: &Pair, x: &[f32]) -> Option<Vec<f32>> {
         let mask = self.mask(pass, pair)?;
         let mut x = x.to_vec();
-        mask.apply(&mut x);
+        mask.apply(pass.products.pool, &mut x);
         Some(x)
     }
 }

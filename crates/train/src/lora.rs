@@ -150,7 +150,7 @@ impl<'m> Network<'m> {
     fn pairs(&self) -> Result<(&'m Model, &Pairs), Error> {
         match &self.kind {
             Kind::Lora(model, pairs) => Ok((model, pairs)),
-            Kind::Full => {
+            Kind::Full(_) => {
                 Err(setting("adapter", "this network learns whole weights and no adapter"))
             }
         }

@@ -39,8 +39,8 @@ pub(crate) enum Embedding<'m> {
 pub(crate) enum Kind<'m> {
     /// Low-rank pairs beside this model's matrices.
     Lora(&'m Model, crate::lora::Pairs),
-    /// Everything.
-    Full,
+    /// Everything; where it came from.
+    Full(crate::full::Source),
 }
 
 /// What a model makes of each target of a batch, one number a slot; 0 where there is no target.

@@ -102,4 +102,8 @@ fn a_quantized_model_learns_adapters_only() {
     let network = Network::full(&checkpoint, &pool, Precision::Bf16).unwrap();
     let problem = said(network.save_adapter(dir.path(), "base"));
     assert_eq!(problem, "adapter: this network learns whole weights and no adapter");
+    let model = open(&tiny("qwen2"), 1);
+    let network = Network::lora(&model, small(&Target::ALL), Precision::Bf16).unwrap();
+    let problem = said(network.save_model(dir.path()));
+    assert_eq!(problem, "model: this network learns an adapter; save that");
 }
