@@ -1,7 +1,7 @@
 //! Times one step of LoRA on a real model, and says where the time goes.
 //!
 //! ```sh
-//! cargo run --release -p ponder-train --example lora_step -- MODEL.gguf [texts] [tokens] [rank] [steps] [threads]
+//! cargo run --release -p ponder-train --example lora_step -- MODEL.gguf [texts] [tokens] [rank] [steps] [threads] [MiB kept]
 //! ```
 
 use std::path::Path;
@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = LoraSettings { rank, ..LoraSettings::default() };
     let mut network = Network::lora(&model, settings, Precision::Bf16)?;
     let (all, none) = (batch(&model, texts, tokens, 1)?, batch(&model, texts, tokens, tokens)?);
+    network.keep_activations(number(0)? << 20);
     println!(
         "{texts} texts of {tokens} tokens, rank {rank}, {} parameters, {} threads, {}",
         network.parameters().count(),

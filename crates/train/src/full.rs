@@ -93,6 +93,7 @@ impl<'m> Network<'m> {
             embedding: Embedding::Learned(embedding),
             layers,
             head: Head { norm, output },
+            spare: 0,
             kind: Kind::Full(Source::of(checkpoint)),
         })
     }

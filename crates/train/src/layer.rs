@@ -5,6 +5,7 @@ use kernels::grad::{
     Attention, AttentionShape, rms_norm_backward, rope_backward, swiglu, swiglu_backward,
 };
 use kernels::ops;
+use model::config::Presence;
 use model::{Config, Target};
 
 use crate::linear::{Linear, Pass, Vector};
@@ -79,6 +80,14 @@ pub(crate) struct Activations {
 }
 
 impl Activations {
+    /// Bytes of one token's.
+    pub(crate) fn bytes(config: &Config) -> usize {
+        let Config { hidden, heads, kv_heads, head_dim, ffn, qk_norm, .. } = *config;
+        let (q, kv) = (heads * head_dim, kv_heads * head_dim);
+        let unnormed = if qk_norm == Presence::Never { 0 } else { q + kv };
+        4 * (3 * hidden + 2 * q + 2 * kv + unnormed + heads + 3 * ffn)
+    }
+
     /// Room for `tokens` tokens.
     pub(crate) fn new(config: &Config, tokens: usize) -> Activations {
         let room = |n: usize| vec![0.0; tokens * n];

@@ -183,7 +183,14 @@ impl Linear<'_> {
         let parameters = pass.parameters;
         let dout = Operand::new(dout, self.outputs);
         let low = Operand::new(low, pair.rank);
-        pass.products.product(dout.t(), low.t(), gradients.get(pair.b), Sum::Add);
+        // The other way round than B is: the larger side is cheaper to turn as the second operand.
+        let mut turned = vec![0.0; pair.rank * self.outputs];
+        pass.products.product(low.t(), dout.t(), &mut turned, Sum::Write);
+        let rows = gradients.get(pair.b).chunks_exact_mut(pair.rank);
+        for (output, row) in rows.enumerate() {
+            let column = turned[output..].iter().step_by(self.outputs);
+            row.iter_mut().zip(column).for_each(|(sum, d)| *sum += d);
+        }
 
         let mut dlow = vec![0.0; x.len() / self.inputs * pair.rank];
         let b = Operand::new(parameters.get(pair.b), pair.rank);

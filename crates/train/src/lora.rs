@@ -121,6 +121,7 @@ impl<'m> Network<'m> {
             layers,
             head: Head { norm: Vector::Frozen(model.output_norm().to_vec()), output },
             parameters: build.parameters,
+            spare: 0,
             kind: Kind::Lora(model, build.pairs),
         })
     }

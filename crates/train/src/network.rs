@@ -24,6 +24,8 @@ pub struct Network<'m> {
     pub(crate) layers: Vec<Layer<'m>>,
     pub(crate) head: Head<'m>,
     pub(crate) parameters: Parameters,
+    /// Bytes that activations may take which would otherwise be worked out again.
+    pub(crate) spare: usize,
     pub(crate) kind: Kind<'m>,
 }
 
@@ -57,9 +59,16 @@ pub struct Forward {
     scores: Scores,
     counted: Counted,
     likelihoods: Vec<Likelihoods>,
+    kept: Kept,
+    seed: Option<u64>,
+}
+
+/// What the way back through the layers needs.
+struct Kept {
     /// Of each layer, `[tokens, hidden]`.
     inputs: Vec<Vec<f32>>,
-    seed: Option<u64>,
+    /// Of the last layers: of the very last at least, whose room is then used for the others.
+    acts: Vec<Activations>,
 }
 
 impl Forward {
@@ -104,6 +113,13 @@ impl<'m> Network<'m> {
         self.isa
     }
 
+    /// Lets the activations of as many of the last layers as `bytes` hold wait for the way back,
+    /// where they are otherwise worked out again from the layer's input (0, the default: only the
+    /// very last layer's wait). The gradients are the same to the bit.
+    pub fn keep_activations(&mut self, bytes: usize) {
+        self.spare = bytes;
+    }
+
     /// Scores a batch, without dropout and with nothing kept.
     ///
     /// # Errors
@@ -132,10 +148,10 @@ impl<'m> Network<'m> {
     pub fn forward(&self, batch: &Batch, dropout: Option<u64>) -> Result<Forward, Error> {
         let at = self.geometry(batch)?;
         let pass = &mut self.pass(dropout);
-        let (counted, inputs) = self.through_layers(pass, &at, batch)?;
+        let (counted, kept) = self.through_layers(pass, &at, batch)?;
         let likelihoods = self.head.score(pass, &counted);
         let scores = scores(&counted, &likelihoods, batch);
-        Ok(Forward { scores, counted, likelihoods, inputs, seed: dropout })
+        Ok(Forward { scores, counted, likelihoods, kept, seed: dropout })
     }
 
     /// Adds to `gradients` those of a loss whose gradient with respect to the log-probability of
@@ -163,7 +179,7 @@ impl<'m> Network<'m> {
         let pass = &mut self.pass(forward.seed);
         let known = (&forward.counted, &mut forward.likelihoods);
         let d = self.head.backward(pass, &at, known, d_log_probs, gradients);
-        self.layers_backward(pass, &at, batch, (forward.inputs, d), gradients);
+        self.layers_backward(pass, &at, batch, (forward.kept, d), gradients);
         Ok(())
     }
 
@@ -181,12 +197,12 @@ impl<'m> Network<'m> {
         self.check(gradients)?;
         let at = self.geometry(batch)?;
         let pass = &mut self.pass(dropout);
-        let (counted, inputs) = self.through_layers(pass, &at, batch)?;
+        let (counted, kept) = self.through_layers(pass, &at, batch)?;
         let d_log_probs: Vec<f32> = batch.weights().iter().map(|w| -w).collect();
         let mut likelihoods = Vec::new();
         let known = (&counted, &mut likelihoods);
         let d = self.head.backward(pass, &at, known, &d_log_probs, gradients);
-        self.layers_backward(pass, &at, batch, (inputs, d), gradients);
+        self.layers_backward(pass, &at, batch, (kept, d), gradients);
         let scores = scores(&counted, &likelihoods, batch);
         let terms = batch.weights().iter().zip(&scores.log_probs);
         let sum = terms.map(|(w, l)| -f64::from(*w) * f64::from(*l)).sum();
@@ -232,23 +248,30 @@ impl<'m> Network<'m> {
         Ok(out)
     }
 
-    /// The final states of the tokens that count, and each layer's input.
+    /// The final states of the tokens that count, and what the way back needs.
     fn through_layers(
         &self,
         pass: &mut Pass<'_>,
         at: &Geometry<'_>,
         batch: &Batch,
-    ) -> Result<(Counted, Vec<Vec<f32>>), Error> {
+    ) -> Result<(Counted, Kept), Error> {
         let mut x = self.embed(pass, batch)?;
         let mut inputs = Vec::with_capacity(self.layers.len());
-        let mut acts = Activations::new(&self.config, batch.len());
-        for layer in &self.layers {
+        let room = || Activations::new(&self.config, batch.len());
+        let mut acts = vec![room()];
+        let most = self.spare / (Activations::bytes(&self.config) * batch.len()).max(1);
+        let shared = self.layers.len() - most.clamp(1, self.layers.len());
+        for (i, layer) in self.layers.iter().enumerate() {
+            if i > shared {
+                acts.push(room());
+            }
+            let at_hand = acts.len() - 1;
             let mut out = vec![0.0; x.len()];
-            layer.work_out(pass, at, &x, &mut acts);
-            layer.output(pass, &mut acts, &mut out);
+            layer.work_out(pass, at, &x, &mut acts[at_hand]);
+            layer.output(pass, &mut acts[at_hand], &mut out);
             inputs.push(std::mem::replace(&mut x, out));
         }
-        Ok((self.head.counted(pass, at, &x, batch.targets()), inputs))
+        Ok((self.head.counted(pass, at, &x, batch.targets()), Kept { inputs, acts }))
     }
 
     /// `d`, `[tokens, hidden]`, is the gradient of the last layer's output.
@@ -257,15 +280,20 @@ impl<'m> Network<'m> {
         pass: &mut Pass<'_>,
         at: &Geometry<'_>,
         batch: &Batch,
-        (inputs, mut d): (Vec<Vec<f32>>, Vec<f32>),
+        (kept, mut d): (Kept, Vec<f32>),
         gradients: &mut Gradients,
     ) {
-        let mut acts = Activations::new(&self.config, batch.len());
+        let Kept { inputs, mut acts } = kept;
         let mut work = Backward::new(&self.config, batch.len());
-        for (layer, x) in self.layers.iter().zip(inputs).rev() {
-            layer.work_out(pass, at, &x, &mut acts);
-            layer.output_low(pass, &mut acts);
-            layer.backward(pass, at, (&x, &acts), &mut d, &mut work, gradients);
+        let first = self.layers.len() - acts.len();
+        for (i, (layer, x)) in self.layers.iter().zip(inputs).enumerate().rev() {
+            acts.truncate(i.saturating_sub(first) + 1);
+            let at_hand = acts.len() - 1;
+            if i < first {
+                layer.work_out(pass, at, &x, &mut acts[at_hand]);
+                layer.output_low(pass, &mut acts[at_hand]);
+            }
+            layer.backward(pass, at, (&x, &acts[at_hand]), &mut d, &mut work, gradients);
         }
         let Embedding::Learned(slot) = self.embedding else { return };
         let (n, rows) = (self.config.hidden, gradients.get(slot));

@@ -59,3 +59,27 @@ fn a_text_is_scored_the_same_whatever_is_beside_it() {
         assert_eq!(alone.entropies, scores.entropies[slots]);
     }
 }
+
+#[test]
+fn gradients_whether_activations_are_kept_or_worked_out_again() {
+    let pool = Pool::new(2);
+    // Three layers.
+    let checkpoint = Checkpoint::open(&tiny("qwen2-bf16")).unwrap();
+    let batch = texts(&[150, 3, 97], 291, 1);
+    let by = |bytes| {
+        let mut network = Network::full(&checkpoint, &pool, Precision::Bf16).unwrap();
+        network.keep_activations(bytes);
+        gradients(&network, &batch, None)
+    };
+    let none = by(0);
+    // A layer's take two to three thousand bytes a token.
+    for bytes in [1 << 20, 3 << 19, usize::MAX] {
+        assert!(by(bytes) == none, "{bytes}");
+    }
+    let model = open(&tiny("qwen3"), 2);
+    let settings = LoraSettings { dropout: 0.1, ..small(&Target::ALL) };
+    let mut network = adapted(&model, settings, Precision::Bf16);
+    let none = gradients(&network, &batch, Some(1));
+    network.keep_activations(usize::MAX);
+    assert!(gradients(&network, &batch, Some(1)) == none);
+}
