@@ -14,6 +14,7 @@ mod forward;
 mod kv_cache;
 mod load;
 mod lora;
+mod parts;
 mod rope;
 
 pub use config::Config;
@@ -22,6 +23,6 @@ pub use forward::{Span, Want, Workspace};
 /// Positions that one page of the cache holds.
 pub use kernels::attention::PAGE;
 pub use kv_cache::{HeldPage, KvCache, Sequence};
-pub use load::{Layer, Model};
-pub use lora::{Adapter, AdapterUse};
-pub use rope::{RopeConfig, RopeScaling, RopeScalingRequest};
+pub use load::{Layer, Model, read_f32};
+pub use lora::{Adapter, AdapterUse, PeftSettings, Target, TrainedPair};
+pub use rope::{Rope, RopeConfig, RopeScaling, RopeScalingRequest};

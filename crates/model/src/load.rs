@@ -76,7 +76,7 @@ impl Model {
             arena: RefCell::default(),
         };
         let vocab = loader.vocab(&config)?;
-        let rope = loader.rope(&config)?;
+        let rope = Rope::read(&checkpoint, &config)?;
         let output_norm = loader.vector("output_norm.weight", config.hidden)?;
         // The largest matrix first: while one is repacked it is in memory twice.
         let tied = checkpoint.tensor(OUTPUT).is_none();
@@ -127,6 +127,53 @@ impl Model {
     }
 }
 
+fn tensor<'a>(checkpoint: &'a Checkpoint, name: &str) -> Result<Tensor<'a>, Error> {
+    checkpoint.tensor(name).ok_or_else(|| Error::MissingTensor {
+        path: checkpoint.path().to_owned(),
+        name: name.to_owned(),
+    })
+}
+
+fn shaped<'a>(
+    checkpoint: &'a Checkpoint,
+    name: &str,
+    expected: &[usize],
+) -> Result<Tensor<'a>, Error> {
+    let tensor = tensor(checkpoint, name)?;
+    if tensor.info.shape == expected {
+        return Ok(tensor);
+    }
+    Err(Error::Shape {
+        path: checkpoint.path().to_owned(),
+        name: name.to_owned(),
+        found: tensor.info.shape.clone(),
+        expected: expected.to_vec(),
+    })
+}
+
+/// The weights of the tensor that GGUF calls `name`, of shape `expected`, as f32, whatever they are
+/// stored as.
+///
+/// # Errors
+/// The tensor is missing or has another shape.
+pub fn read_f32(
+    checkpoint: &Checkpoint,
+    name: &str,
+    expected: &[usize],
+) -> Result<Vec<f32>, Error> {
+    let Tensor { info, data } = shaped(checkpoint, name, expected)?;
+    let mut out = vec![0.0; info.elements()];
+    let bytes = data.len() / info.rows();
+    for (row, out) in data.chunks_exact(bytes).zip(out.chunks_exact_mut(info.cols())) {
+        kernels::blocks::dequantize_row(info.ty, row, out).map_err(|_| Error::Config {
+            path: checkpoint.path().to_owned(),
+            key: name.to_owned(),
+            problem: format!("rows of {} weights of type {} can't be read", info.cols(), info.ty),
+        })?;
+    }
+    Ok(out)
+}
+
 /// Takes tensors out of a file, holding them against what the configuration says.
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,
@@ -138,23 +185,11 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn tensor(&self, name: &str) -> Result<Tensor<'_>, Error> {
-        self.checkpoint.tensor(name).ok_or_else(|| Error::MissingTensor {
-            path: self.path.to_owned(),
-            name: name.to_owned(),
-        })
+        tensor(self.checkpoint, name)
     }
 
     fn shaped(&self, name: &str, expected: &[usize]) -> Result<Tensor<'_>, Error> {
-        let tensor = self.tensor(name)?;
-        if tensor.info.shape == expected {
-            return Ok(tensor);
-        }
-        Err(Error::Shape {
-            path: self.path.to_owned(),
-            name: name.to_owned(),
-            found: tensor.info.shape.clone(),
-            expected: expected.to_vec(),
-        })
+        shaped(self.checkpoint, name, expected)
     }
 
     /// A matrix, repacked; the file's copy need not stay in memory.
@@ -173,16 +208,7 @@ impl Loader<'_> {
 
     /// A vector of f32, whatever it is stored as.
     fn vector(&self, name: &str, n: usize) -> Result<Vec<f32>, Error> {
-        let tensor = self.shaped(name, &[n])?;
-        let mut out = vec![0.0; n];
-        kernels::blocks::dequantize_row(tensor.info.ty, tensor.data, &mut out).map_err(|_| {
-            Error::Config {
-                path: self.path.to_owned(),
-                key: name.to_owned(),
-                problem: format!("{n} weights of type {} can't be read", tensor.info.ty),
-            }
-        })?;
-        Ok(out)
+        read_f32(self.checkpoint, name, &[n])
     }
 
     fn optional(&self, when: Presence, name: &str, n: usize) -> Result<Option<Vec<f32>>, Error> {
@@ -197,12 +223,6 @@ impl Loader<'_> {
         let rows = self.tensor(EMBEDDING)?.info.shape.first().copied().unwrap_or(0);
         self.shaped(EMBEDDING, &[rows, config.hidden])?;
         Ok(rows)
-    }
-
-    fn rope(&self, config: &Config) -> Result<Rope, Error> {
-        let name = "rope_freqs.weight";
-        let divisors = self.optional(Presence::Maybe, name, config.rope.dim / 2)?;
-        Ok(Rope::new(&config.rope, divisors.as_deref()))
     }
 
     fn layer(&self, c: &Config, i: usize) -> Result<Layer, Error> {

@@ -5,8 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use kernels::ops::RopeLayout;
+use weights::Checkpoint;
 
-use crate::Error;
+use crate::load::read_f32;
+use crate::{Config, Error};
 
 /// How positions are stretched beyond the length a model was trained on.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -143,7 +145,8 @@ pub struct RopeConfig {
 }
 
 /// Frequencies, worked out once.
-pub(crate) struct Rope {
+#[derive(Clone, Debug)]
+pub struct Rope {
     /// Radians per position, `[dim / 2]`.
     inv_freq: Vec<f32>,
     /// What cosines and sines are multiplied with.
@@ -151,6 +154,19 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
+    /// The frequencies of an open model whose settings are `config`.
+    ///
+    /// # Errors
+    /// The file has factors for its frequencies (`rope_freqs.weight`), but not one for each.
+    pub fn read(checkpoint: &Checkpoint, config: &Config) -> Result<Rope, Error> {
+        let name = "rope_freqs.weight";
+        let divisors = match checkpoint.tensor(name) {
+            Some(_) => Some(read_f32(checkpoint, name, &[config.rope.dim / 2])?),
+            None => None,
+        };
+        Ok(Rope::new(&config.rope, divisors.as_deref()))
+    }
+
     /// `divisors` are the per-frequency factors a GGUF file may carry (`rope_freqs.weight`).
     pub(crate) fn new(config: &RopeConfig, divisors: Option<&[f32]>) -> Rope {
         let half = config.dim / 2;
@@ -207,8 +223,8 @@ impl Rope {
         Rope { inv_freq: inv_freq.into_iter().map(|f| f as f32).collect(), attention_factor }
     }
 
-    /// Appends the cosines and sines of one position.
-    pub(crate) fn angles(&self, position: usize, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
+    /// Appends the cosines and sines of one position, `[dim / 2]` each.
+    pub fn angles(&self, position: usize, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
         for f in &self.inv_freq {
             // The product is rounded to f32 before its cosine is taken, as the reference does; at
             // position 100,000 the difference is visible.

@@ -145,7 +145,7 @@ fn numbers<'a>(
 
 /// Which row of the other layout belongs at row `r` of layout `to`. Interleaved has each rotary
 /// pair side by side, `2i` and `2i + 1`; in halves they are `i` and `i + head_dim / 2`.
-fn row_of(r: usize, head_dim: usize, to: RopeLayout) -> usize {
+pub(super) fn row_of(r: usize, head_dim: usize, to: RopeLayout) -> usize {
     let (head, at) = (r / head_dim * head_dim, r % head_dim);
     let half = head_dim / 2;
     head + match to {

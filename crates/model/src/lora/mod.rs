@@ -7,7 +7,9 @@
 mod apply;
 mod build;
 mod gguf;
+mod pairs;
 mod peft;
+mod save;
 
 use std::path::{Path, PathBuf};
 
@@ -16,27 +18,37 @@ use kernels::ops::RopeLayout;
 
 pub use apply::AdapterUse;
 pub(crate) use apply::{Run, Scratch, runs};
+pub use pairs::TrainedPair;
+pub use save::PeftSettings;
 
 use crate::{Config, Error, Model};
 
-/// A matrix of a layer that an adapter may add to.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Target {
+/// A matrix of a layer, any of which an adapter may add to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Target {
+    /// Queries, `[heads · head_dim, hidden]`.
     Q,
+    /// Keys, `[kv_heads · head_dim, hidden]`.
     K,
+    /// Values, `[kv_heads · head_dim, hidden]`.
     V,
+    /// Attention's output, `[hidden, heads · head_dim]`.
     O,
+    /// The feed-forward layer's gate, `[ffn, hidden]`.
     Gate,
+    /// What the gate lets through, `[ffn, hidden]`.
     Up,
+    /// Back to the residual stream, `[hidden, ffn]`.
     Down,
 }
 
 impl Target {
-    const ALL: [Target; 7] =
+    /// All of them, in the order in which a layer uses them.
+    pub const ALL: [Target; 7] =
         [Target::Q, Target::K, Target::V, Target::O, Target::Gate, Target::Up, Target::Down];
 
-    /// What GGUF calls the module.
-    fn gguf(self) -> &'static str {
+    /// What GGUF calls the module: `attn_q` in `blk.3.attn_q.weight`.
+    pub fn gguf(self) -> &'static str {
         match self {
             Target::Q => "attn_q",
             Target::K => "attn_k",
@@ -58,7 +70,7 @@ impl Target {
     }
 
     /// Outputs and inputs of the matrix.
-    fn shape(self, c: &Config) -> (usize, usize) {
+    pub fn shape(self, c: &Config) -> (usize, usize) {
         let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
         match self {
             Target::Q => (q, c.hidden),

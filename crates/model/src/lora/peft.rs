@@ -13,8 +13,8 @@ use super::build::{Builder, Half};
 use super::{Adapter, bad, named};
 use crate::{Error, Model};
 
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
+pub(super) const CONFIG: &str = "adapter_config.json";
+pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
 /// Far above any real configuration.
 const MAX_CONFIG: u64 = 4 << 20;
 

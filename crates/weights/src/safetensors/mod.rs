@@ -7,11 +7,13 @@
 mod header;
 pub mod names;
 mod shards;
+mod write;
 
 use std::path::{Path, PathBuf};
 
 pub use header::{Header, RawTensor};
 use serde_json::Value;
+pub use write::{NewTensor, write};
 
 use crate::Error;
 use crate::mapping::Mapping;

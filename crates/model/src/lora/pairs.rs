@@ -1,0 +1,90 @@
+//! Adapters from numbers in memory: what training hands to the engine without a file.
+
+use std::path::Path;
+
+use kernels::Arena;
+use kernels::blocks::BlockType;
+use kernels::matmul::Matrix;
+
+use super::{Adapter, Fit, LayerPairs, Pair, Target, bad};
+use crate::{Config, Error, Model};
+
+/// One matrix's adaptation as training holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainedPair<'a> {
+    /// The layer.
+    pub layer: usize,
+    /// Its matrix.
+    pub target: Target,
+    /// Rows of A.
+    pub rank: usize,
+    /// `[rank, inputs]`.
+    pub a: &'a [f32],
+    /// `[outputs, rank]`, the rows in the order of the model's own matrix.
+    pub b: &'a [f32],
+}
+
+impl TrainedPair<'_> {
+    /// `blk.3.attn_q`, for messages.
+    pub(super) fn name(&self) -> String {
+        format!("blk.{}.{}", self.layer, self.target.gguf())
+    }
+
+    /// Holds the pair against the model's settings; `path` is for the message.
+    pub(super) fn check(&self, config: &Config, path: &Path) -> Result<(), Error> {
+        if self.layer >= config.layers || self.rank == 0 {
+            let problem = format!("rank {} in a model of {} layers", self.rank, config.layers);
+            return Err(bad(path, self.name(), problem));
+        }
+        let (outputs, inputs) = self.target.shape(config);
+        for (half, found, rows, cols) in [
+            ("lora_a", self.a.len(), self.rank, inputs),
+            ("lora_b", self.b.len(), outputs, self.rank),
+        ] {
+            if found != rows * cols {
+                let problem = format!("{found} weights where {rows} × {cols} are needed");
+                return Err(bad(path, format!("{}.{half}", self.name()), problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Adapter {
+    /// An adapter of `model` from numbers in memory, each pair's product multiplied with `scale`.
+    /// They are copied, so that training may go on. `name` stands where other adapters have their
+    /// path.
+    ///
+    /// # Errors
+    /// There is no pair, two are for the same matrix, or one has another shape than the model's
+    /// matrix and its rank call for.
+    pub fn from_pairs(
+        model: &Model,
+        name: &Path,
+        scale: f32,
+        pairs: &[TrainedPair<'_>],
+    ) -> Result<Adapter, Error> {
+        let c = &model.config;
+        if pairs.is_empty() {
+            return Err(bad(name, "pairs", "there are none"));
+        }
+        let mut arena = Arena::default();
+        let mut layers: Vec<LayerPairs> = (0..c.layers).map(|_| LayerPairs::default()).collect();
+        for pair in pairs {
+            pair.check(c, name)?;
+            let (outputs, inputs) = pair.target.shape(c);
+            let mut pack = |values: &[f32], rows, cols| {
+                let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+                Matrix::pack(&model.pool, BlockType::F32, rows, cols, &bytes, &mut arena)
+                    .map_err(|e| bad(name, pair.name(), e.to_string()))
+            };
+            let a = pack(pair.a, pair.rank, inputs)?;
+            let b = pack(pair.b, outputs, pair.rank)?;
+            let slot = &mut layers[pair.layer].0[pair.target as usize];
+            if slot.replace(Pair { a, b, scale }).is_some() {
+                return Err(bad(name, pair.name(), "is there twice"));
+            }
+        }
+        Ok(Adapter { path: name.to_owned(), fit: Fit::of(c), layers })
+    }
+}

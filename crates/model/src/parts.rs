@@ -1,0 +1,85 @@
+//! What training sees of a model: its weights as they lie in memory, not to be changed.
+
+use kernels::Pool;
+use kernels::matmul::Matrix;
+
+use crate::{Error, Layer, Model, Rope, Target};
+
+impl Model {
+    /// The threads that compute.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Its layers, first to last.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The matrix from final states to logits, `[vocab, hidden]`.
+    pub fn output(&self) -> &Matrix {
+        &self.output
+    }
+
+    /// The weights of the norm before it, `[hidden]`.
+    pub fn output_norm(&self) -> &[f32] {
+        &self.output_norm
+    }
+
+    /// The angles of its positions.
+    pub fn rope(&self) -> &Rope {
+        &self.rope
+    }
+
+    /// Writes the embedding of a token, `[hidden]`.
+    ///
+    /// # Errors
+    /// The token isn't in the vocabulary.
+    pub fn embedding(&self, token: u32, out: &mut [f32]) -> Result<(), Error> {
+        self.embed(token, out)
+    }
+}
+
+impl Layer {
+    /// One of its matrices.
+    pub fn matrix(&self, target: Target) -> &Matrix {
+        match target {
+            Target::Q => &self.q,
+            Target::K => &self.k,
+            Target::V => &self.v,
+            Target::O => &self.o,
+            Target::Gate => &self.gate,
+            Target::Up => &self.up,
+            Target::Down => &self.down,
+        }
+    }
+
+    /// What is added to a matrix's products; only q, k and v may have it.
+    pub fn bias(&self, target: Target) -> Option<&[f32]> {
+        match target {
+            Target::Q => self.q_bias.as_deref(),
+            Target::K => self.k_bias.as_deref(),
+            Target::V => self.v_bias.as_deref(),
+            Target::O | Target::Gate | Target::Up | Target::Down => None,
+        }
+    }
+
+    /// The weights of the norm on each head of q or k, `[head_dim]`.
+    pub fn head_norm(&self, target: Target) -> Option<&[f32]> {
+        match target {
+            Target::Q => self.q_norm.as_deref(),
+            Target::K => self.k_norm.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The weights of the norm before attention, `[hidden]`.
+    pub fn attention_norm(&self) -> &[f32] {
+        &self.attn_norm
+    }
+
+    /// The weights of the norm before the feed-forward layer, `[hidden]`.
+    pub fn feed_forward_norm(&self) -> &[f32] {
+        &self.ffn_norm
+    }
+}
