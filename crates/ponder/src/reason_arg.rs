@@ -49,7 +49,7 @@ pub struct ReasonArgs {
     #[arg(long, value_name = "P", value_parser = share, conflicts_with = "all_votes")]
     pub sure: Option<f64>,
 
-    /// Stop voting when half have voted and no answer has more than this share of the votes; 0 for never.
+    /// Stop voting when half have voted and no answer has more than this share of the votes, such as 0.25.
     #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "all_votes")]
     pub give_up: Option<f64>,
 

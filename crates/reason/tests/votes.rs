@@ -59,7 +59,7 @@ fn sampling_stops_when_the_vote_is_clear() {
 #[test]
 fn a_question_on_which_answers_scatter_is_given_up() {
     let model = Played::new(|_, seed| format!("\\boxed{{{seed}}}"));
-    let receipt = run(&model, &Vote { n: 32, ..Vote::default() }).unwrap();
+    let receipt = run(&model, &Vote { n: 32, give_up: Some(0.25), ..Vote::default() }).unwrap();
     assert!((16..=20).contains(&receipt.usage.thoughts), "{}", receipt.usage.thoughts);
     let stubborn = Vote { n: 32, give_up: None, ..Vote::default() };
     assert_eq!(run(&model, &stubborn).unwrap().usage.thoughts, 32);

@@ -27,8 +27,7 @@ pub struct Vote {
     /// adaptive consistency; the rule is [`crate::vote::stays_ahead`].)
     pub sure: Option<f64>,
     /// Stop when half of the `n` have voted and no answer has more than this share of the votes: a
-    /// question on which a model's answers scatter is one that more of them won't settle. All vote if
-    /// none.
+    /// question on which a model's answers scatter is one that more of them seldom settle. None: never.
     pub give_up: Option<f64>,
     /// Give up thoughts that are less sure than nearly all of the first ones were at their worst
     /// (Fu et al. 2025, DeepConf).
