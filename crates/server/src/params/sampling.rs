@@ -26,8 +26,9 @@ pub(crate) struct SamplingFields {
     typical_p: Option<f32>,
     presence_penalty: Option<f32>,
     frequency_penalty: Option<f32>,
-    #[serde(alias = "repeat_penalty")]
     repetition_penalty: Option<f32>,
+    /// The same, as llama-server's clients call it; who doesn't know which engine listens sends both.
+    repeat_penalty: Option<f32>,
     repeat_last_n: Option<i64>,
     dry_multiplier: Option<f32>,
     dry_base: Option<f32>,
@@ -71,7 +72,7 @@ impl SamplingFields {
         set(&mut sampling.typical_p, self.typical_p);
         set(&mut sampling.presence_penalty, self.presence_penalty);
         set(&mut sampling.frequency_penalty, self.frequency_penalty);
-        set(&mut sampling.repetition_penalty, self.repetition_penalty);
+        set(&mut sampling.repetition_penalty, self.repetition_penalty.or(self.repeat_penalty));
         set(&mut sampling.dry_multiplier, self.dry_multiplier);
         set(&mut sampling.dry_base, self.dry_base);
         if let Some(length) = self.dry_allowed_length {
