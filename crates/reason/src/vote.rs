@@ -42,11 +42,11 @@ impl Weight {
 /// An answer, and who gives it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cluster {
-    /// As the first of them wrote it.
+    /// As the first of its thoughts wrote it.
     pub answer: String,
     /// The weights of its votes, added.
     pub weight: f64,
-    /// The thoughts' numbers.
+    /// The thoughts' numbers, in order.
     pub thoughts: Vec<usize>,
 }
 
@@ -61,9 +61,15 @@ impl Ballot {
     pub fn cast(&mut self, answer: Final, weight: f64, thought: usize) {
         let known = self.clusters.iter_mut().find(|(first, _)| first.same(&answer));
         match known {
-            Some((_, cluster)) => {
+            Some((first, cluster)) => {
                 cluster.weight += weight;
-                cluster.thoughts.push(thought);
+                // Whoever comes first: the first is the one with the lowest number.
+                let at = cluster.thoughts.partition_point(|other| *other < thought);
+                cluster.thoughts.insert(at, thought);
+                if at == 0 {
+                    cluster.answer = answer.text().to_owned();
+                    *first = answer;
+                }
             }
             None => {
                 let text = answer.text().to_owned();
@@ -73,10 +79,13 @@ impl Ballot {
         }
     }
 
-    /// The candidates, those with most weight first; of equals, the one that was first.
+    /// The candidates, those with most weight first; of equals, the one whose first thought was
+    /// begun first.
     pub fn clusters(&self) -> Vec<Cluster> {
         let mut clusters: Vec<Cluster> = self.clusters.iter().map(|(_, c)| c.clone()).collect();
-        clusters.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        clusters.sort_by(|a, b| {
+            b.weight.total_cmp(&a.weight).then_with(|| a.thoughts[0].cmp(&b.thoughts[0]))
+        });
         clusters
     }
 
@@ -177,6 +186,21 @@ mod tests {
         assert_eq!(clusters.len(), 2);
         assert_eq!((&*clusters[0].answer, &clusters[0].thoughts[..]), ("0.5", &[1, 2, 4][..]));
         assert_eq!(ballot.votes(), 5);
+    }
+
+    #[test]
+    fn who_comes_first_makes_no_difference() {
+        let vote = |order: &[usize]| {
+            let answers = ["3", "0.5", "7", "1/2", "3.0", "7"];
+            let mut ballot = Ballot::default();
+            for &i in order {
+                let answer =
+                    Final::find(&format!("\\boxed{{{}}}", answers[i]), Kind::Final).unwrap();
+                ballot.cast(answer, 1.0, i);
+            }
+            ballot.clusters()
+        };
+        assert_eq!(vote(&[0, 1, 2, 3, 4, 5]), vote(&[5, 3, 4, 1, 2, 0]));
     }
 
     #[test]
