@@ -335,8 +335,12 @@ mod tests {
                 "id": "simple_0", "question": "Add.", "function": [{"name": "add"}],
                 "ground_truth": [{"add": {"a": [1], "b": [2, ""]}}],
             }),
-            "tasks" => {
-                let task = verify::tasks::generate(verify::tasks::Kind::Countdown, 1, 1);
+            "tasks" | "arithmetic" => {
+                let kind = match name {
+                    "tasks" => verify::tasks::Kind::Countdown,
+                    _ => verify::tasks::Kind::Arithmetic,
+                };
+                let task = verify::tasks::generate(kind, 1, 1);
                 serde_json::to_value(task).unwrap()
             }
             other => panic!("{other} has no row here"),
