@@ -37,13 +37,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut optimizer = Optimizer::new(&network);
     for _ in 0..steps {
         gradients.clear();
-        let start = Instant::now();
+        let (start, busy) = (Instant::now(), busy());
         let loss = network.cross_entropy(&all, None, &mut gradients)?;
         let passes = start.elapsed().as_secs_f64();
         let norm = optimizer.step(&mut network, &gradients, &AdamW::default(), 1.0)?;
         let step = start.elapsed().as_secs_f64();
         println!(
-            "step: {step:.2} s ({passes:.2} without AdamW), {:.1} tokens/s, loss {:.4}, norm {norm:.3}",
+            "step: {step:.2} s ({passes:.2} without AdamW, this thread on its core for {:.2}), \
+             {:.1} tokens/s, loss {:.4}, norm {norm:.3}",
+            self::busy() - busy,
             all.len() as f64 / step,
             loss.sum / all.weight(),
         );
@@ -142,6 +144,14 @@ fn seconds(mut f: impl FnMut()) -> f64 {
     };
     let first = once();
     first.min(once())
+}
+
+/// Seconds that this thread had a core, where the system says so: on a machine that does other
+/// things besides, what one thread needs.
+fn busy() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok());
+    nanoseconds.unwrap_or(f64::NAN) / 1e9
 }
 
 /// Most memory this process ever had, in KiB, where the system says so.

@@ -85,9 +85,13 @@ pub fn error(a: &[f32], b: &[f32]) -> f64 {
     norm(&mut { difference }) / norm(&mut b.iter().map(|x| f64::from(*x)))
 }
 
+/// The mean absolute difference of scores, where there are any.
 pub fn mean_difference(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>() / a.len() as f64
+    let scored = a.iter().zip(b).filter(|(a, b)| **a != 0.0 || **b != 0.0);
+    let (sum, n) =
+        scored.fold((0.0, 0.0), |(sum, n), (a, b)| (sum + f64::from((a - b).abs()), n + 1.0));
+    sum / n
 }
 
 /// What the model itself makes of a batch's targets, read in pieces as small as those of sampling,
