@@ -36,7 +36,7 @@ pub struct Vote {
 
 impl Default for Vote {
     fn default() -> Vote {
-        Vote { n: 8, weight: Weight::Count, sure: Some(0.9), give_up: Some(0.25), drop_weak: false }
+        Vote { n: 8, weight: Weight::Count, sure: Some(0.9), give_up: None, drop_weak: false }
     }
 }
 
