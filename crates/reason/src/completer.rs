@@ -1,7 +1,5 @@
 //! What is asked, and the trait of whoever answers.
 
-use std::time::Instant;
-
 use engine::{Completion, Delta, Flow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -133,8 +131,6 @@ pub struct Ask {
     /// Each token's log-probability is wanted, with those of so many of the likeliest; see
     /// [`Completer::tells_logprobs`].
     pub logprobs: Option<usize>,
-    /// The answer ends here, however far it has come.
-    pub deadline: Option<Instant>,
     /// Variables for the chat template.
     pub template: Map<String, Value>,
 }
@@ -152,7 +148,6 @@ impl Ask {
             max_thinking: None,
             stop: Vec::new(),
             logprobs: None,
-            deadline: None,
             template: Map::new(),
         }
     }

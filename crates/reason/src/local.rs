@@ -7,10 +7,9 @@ use engine::{Completion, Delta, Event, FinishReason, Flow, Request, Runtime};
 use text::splitter::{Start, Tags};
 use text::tokenizer::{Special, StreamDecoder};
 
+use crate::thought::TIME_IS_UP;
 use crate::{Ask, Completer, Error, Opening, Prompt};
 
-/// What a model is made to think before its thinking is closed at its limit.
-const TIME_IS_UP: &str = "\n\nI have to answer now, with what I have found so far.";
 /// Updates that may wait for a caller: more than one step of one answer ever makes.
 const AHEAD: usize = 1024;
 
@@ -69,11 +68,10 @@ impl Local {
         request.min_tokens = ask.min_tokens;
         request.max_thinking = ask.max_thinking;
         if ask.max_thinking.is_some_and(|most| most > 0) {
-            request.thinking_close.insert_str(0, TIME_IS_UP);
+            request.thinking_close.insert_str(0, &format!("\n\n{TIME_IS_UP}"));
         }
         request.stop.clone_from(&ask.stop);
         request.logprobs = ask.logprobs;
-        request.deadline = ask.deadline;
         Ok(request)
     }
 

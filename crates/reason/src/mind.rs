@@ -11,7 +11,7 @@ use verify::program::Sandbox;
 use verify::{Attempt, Verifier};
 
 use crate::answer::Kind;
-use crate::thought::{Manner, Step, Thinker, Thought, mix};
+use crate::thought::{Manner, Step, Thinker, Thought, Writing, mix};
 use crate::{Ask, Completer, Error, Prompt};
 
 /// What is to be answered.
@@ -110,8 +110,6 @@ pub struct Mind<'a> {
 pub(crate) struct Plan {
     pub(crate) ask: Ask,
     pub(crate) manner: Manner,
-    /// What of the answer there is already.
-    pub(crate) begun: String,
     /// What it is about, where that isn't the question itself.
     pub(crate) about: String,
 }
@@ -169,12 +167,7 @@ impl<'a> Mind<'a> {
 
     /// A thought on the question itself.
     pub(crate) fn plan(&self) -> Plan {
-        Plan {
-            ask: self.ask(),
-            manner: self.manner.clone(),
-            begun: String::new(),
-            about: String::new(),
-        }
+        Plan { ask: self.ask(), manner: self.manner.clone(), about: String::new() }
     }
 
     /// Has one thought.
@@ -219,9 +212,8 @@ impl<'a> Mind<'a> {
     ) -> Result<Thought, Error> {
         self.tell(Event::Begun { thought: number, about: plan.about });
         let seed = mix(self.seed, number as u64);
-        let thinker =
-            Thinker::new(self, &plan.manner, plan.ask, &plan.begun, number, seed, unwanted)?;
-        let thought = thinker.run()?;
+        let writing = Writing::new(self.completer, plan.ask)?;
+        let thought = Thinker::new(self, &plan.manner, writing, number, seed, unwanted).run()?;
         self.tell(Event::Over {
             thought: number,
             answer: thought.answer.clone(),
@@ -230,14 +222,15 @@ impl<'a> Mind<'a> {
         Ok(thought)
     }
 
-    /// Has several thoughts, up to `width` at a time, as the completer takes them. `hear` is told of each that
-    /// is over, in the order in which they are; once it says stop, no more are begun, and those
-    /// under way are given up. What is returned is all of them, in the order of the plans.
+    /// Has several thoughts, up to `width` at a time, as the completer takes them. `hear` is told of
+    /// each that is over, in the order in which they are, and may score it; once it says stop, no more
+    /// are begun, and those under way are given up. What is returned is all of them, in the order of
+    /// the plans.
     pub(crate) fn think_all(
         &self,
         plans: Vec<Plan>,
         width: usize,
-        hear: &mut dyn FnMut(&Thought) -> Flow,
+        hear: &mut dyn FnMut(&mut Thought) -> Flow,
     ) -> Result<Vec<Thought>, Error> {
         let workers = self.completer.slots().min(width).clamp(1, plans.len().max(1));
         let count = plans.len();
@@ -270,9 +263,9 @@ impl<'a> Mind<'a> {
             drop(tell);
             for (at, outcome, go_on) in told {
                 match outcome {
-                    Ok(thought) => {
+                    Ok(mut thought) => {
                         let over = enough.load(Ordering::Relaxed);
-                        if !over && hear(&thought) == Flow::Stop {
+                        if !over && hear(&mut thought) == Flow::Stop {
                             enough.store(true, Ordering::Relaxed);
                         }
                         thoughts[at] = Some(thought);

@@ -3,6 +3,7 @@
 
 use engine::sampler::Sampling;
 use engine::{Ending, Grammar, Request, Scope};
+use reason::thought::TIME_IS_UP;
 use serde::Deserialize;
 use serde_json::Value;
 use text::template::Message;
@@ -15,9 +16,6 @@ use crate::lora::LoraFields;
 use crate::params::format::FormatFields;
 use crate::params::sampling::{SamplingFields, alternatives};
 use crate::params::thinking::{ReasoningFormat, ThinkingFields};
-
-/// Said by the model when its thinking has to end before it would have.
-const TIME_IS_UP: &str = "\n\nI have to answer now, with what I have found so far.";
 
 #[derive(Debug, Deserialize)]
 struct ChatFields {
@@ -154,7 +152,7 @@ pub(crate) fn prepare(app: &App, fields: &Fields) -> Result<Chat, ApiError> {
     fields.read::<SamplingFields>()?.apply(&mut request, engine.tokenizer())?;
     request.max_thinking = thinking.budget;
     if request.max_thinking.is_some_and(|budget| budget > 0) {
-        request.thinking_close.insert_str(0, TIME_IS_UP);
+        request.thinking_close.insert_str(0, &format!("\n\n{TIME_IS_UP}"));
     }
     request.adapter = fields.read::<LoraFields>()?.find(app)?;
     request.constraint = fields.read::<FormatFields>()?.constraint(engine)?;

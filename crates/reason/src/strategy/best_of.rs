@@ -33,16 +33,10 @@ impl Strategy for BestOf {
             ));
         }
         let plans = (0..self.n.max(1)).map(|_| mind.plan()).collect();
-        let mut scores = Vec::new();
-        let mut thoughts = mind.think_all(plans, self.n, &mut |thought| {
-            let score = mind.score(thought);
-            scores.push((thought.number, score));
-            if score == Some(1.0) { Flow::Stop } else { Flow::Continue }
+        let thoughts = mind.think_all(plans, self.n, &mut |thought| {
+            thought.score = mind.score(thought);
+            if thought.score == Some(1.0) { Flow::Stop } else { Flow::Continue }
         })?;
-        for thought in &mut thoughts {
-            let of = scores.iter().find(|(number, _)| *number == thought.number);
-            thought.score = of.and_then(|(_, score)| *score);
-        }
         let chosen = (0..thoughts.len()).max_by(|&i, &j| {
             let score = |at: usize| thoughts[at].score.unwrap_or(-1.0);
             score(i).total_cmp(&score(j)).then(j.cmp(&i))

@@ -8,7 +8,7 @@ use super::vote::{decide, vote};
 use super::{Outcome, Strategy};
 use crate::Error;
 use crate::mind::{Event, Mind};
-use crate::thought::{End, Halt, Stop, Thought, Writing, close, mix};
+use crate::thought::{Confidence, End, Halt, Stop, Thought, Writing, close, mix};
 use crate::vote::{Ballot, Weight};
 
 /// Most tokens of one step.
@@ -61,11 +61,7 @@ struct Branch<'a> {
 impl Search {
     fn score(&self, mind: &Mind<'_>, writing: &Writing<'_>) -> f64 {
         match self.by {
-            By::Likelihood => {
-                let sure = writing.sure();
-                let sum: f64 = sure.iter().map(|token| f64::from(token.logprob)).sum();
-                sum / sure.len().max(1) as f64
-            }
+            By::Likelihood => Confidence::of(&writing.sure()).map_or(0.0, |c| c.mean_logprob),
             By::Score => {
                 let so_far = writing.record(mind.problem.kind, None, End::Ended);
                 mind.score(&so_far).unwrap_or(0.0)
@@ -88,7 +84,7 @@ impl Search {
         let mut cancelled = false;
         let tells = self.by == By::Likelihood;
         let stop = writing.go_on(
-            0..most.min(STEP),
+            0..=most.min(STEP),
             &mind.manner.sampling,
             seed,
             tells,
@@ -135,14 +131,14 @@ impl Strategy for Search {
             ));
         }
         let width = self.width.max(1);
-        let mut beam = vec![Writing::new(mind.completer, mind.ask())?];
+        let writing = Writing::new(mind.completer, mind.ask())?;
+        let mut beam = vec![Branch { writing, number: 0, ended: None, drawn: 0, score: 0.0 }];
         let mut done: Vec<Branch<'_>> = Vec::new();
-        let mut unfinished: Vec<Branch<'_>> = Vec::new();
         let mut drawn = 0;
         for _ in 0..self.depth.max(1) {
             let jobs: Vec<(usize, &Writing<'_>)> = beam
                 .iter()
-                .flat_map(|writing| (0..self.expand.max(1)).map(move |_| writing))
+                .flat_map(|branch| (0..self.expand.max(1)).map(move |_| &branch.writing))
                 .enumerate()
                 .collect();
             let first = mind.numbers(jobs.len());
@@ -166,26 +162,23 @@ impl Strategy for Search {
             let mut texts = std::collections::HashSet::new();
             branches.retain(|branch| texts.insert(branch.writing.text().to_owned()));
             branches.sort_by(|a, b| b.score.total_cmp(&a.score));
-            let mut next = Vec::new();
+            beam.clear();
             for branch in branches {
                 match branch.ended {
                     Some(_) => done.push(branch),
-                    None if next.len() < width => next.push(branch),
+                    None if beam.len() < width => beam.push(branch),
                     None => {}
                 }
             }
-            beam = next.iter().map(|branch| branch.writing.clone()).collect();
             if beam.is_empty() || done.len() >= width * 2 || mind.is_cancelled() || mind.is_late() {
-                unfinished = next;
                 break;
             }
-            unfinished = next;
         }
         let mut ballot = Ballot::default();
         let mut thoughts = Vec::new();
         // What came to no end by itself is made to answer, where nothing else did.
         if done.is_empty() {
-            done = unfinished;
+            done = beam;
         }
         for Branch { writing, number, ended, .. } in done {
             let thought = match ended {

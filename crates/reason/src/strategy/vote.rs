@@ -48,6 +48,15 @@ impl Vote {
         }
     }
 
+    /// Whether the vote is over with `ended` of the thoughts, though not all have voted. `sure` works
+    /// out [`Ballot::sure`], where it is of interest.
+    pub fn is_over(&self, ballot: &Ballot, ended: usize, sure: impl FnOnce() -> f64) -> bool {
+        let scattered = |most| 2 * ended >= self.n && ballot.leading() <= most * ended as f64;
+        ended < self.n
+            && (self.give_up.is_some_and(scattered)
+                || self.sure.is_some_and(|wanted| sure() >= wanted))
+    }
+
     fn check(&self, mind: &Mind<'_>) -> Result<(), Error> {
         let setting = |why: &str| Err(Error::Setting(why.to_owned()));
         if self.n == 0 {
@@ -85,15 +94,12 @@ impl Vote {
         let mut over = 0;
         let mut worst: Vec<f64> = Vec::new();
         let warm_up = (self.n / 4).max(2);
-        let mut score: Vec<(usize, f64)> = Vec::new();
-        let mut thoughts = mind.think_all(plans, self.width(), &mut |thought| {
+        let thoughts = mind.think_all(plans, self.width(), &mut |thought| {
             over += 1;
-            let mut thought = thought.clone();
             if self.weight == Weight::Score {
-                thought.score = mind.score(&thought);
-                score.extend(thought.score.map(|s| (thought.number, s)));
+                thought.score = mind.score(thought);
             }
-            vote(mind, &mut ballot, &thought, self.weight);
+            vote(mind, &mut ballot, thought, self.weight);
             if self.drop_weak {
                 worst.extend(thought.confidence.map(|c| c.lowest));
                 if worst.len() == warm_up {
@@ -102,16 +108,9 @@ impl Vote {
             }
             let sure = ballot.sure(self.n - over);
             mind.tell(Event::Vote { clusters: ballot.clusters(), sure });
-            let clear = self.sure.is_some_and(|wanted| sure >= wanted);
-            let scattered = self
-                .give_up
-                .is_some_and(|most| 2 * over >= self.n && ballot.leading() <= most * over as f64);
-            if over < self.n && (clear || scattered) { Flow::Stop } else { Flow::Continue }
+            if self.is_over(&ballot, over, || sure) { Flow::Stop } else { Flow::Continue }
         })?;
         mind.set_floor(f64::NAN);
-        for thought in &mut thoughts {
-            thought.score = score.iter().find(|(n, _)| *n == thought.number).map(|(_, s)| *s);
-        }
         Ok(decide(thoughts, &ballot))
     }
 }

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Sampling;
 
+/// What a model is made to think before its thinking is closed at its limit.
+pub const TIME_IS_UP: &str = "I have to answer now, with what I have found so far.";
+
 /// What is put into a model's mouth.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,7 +23,7 @@ impl Default for Words {
     fn default() -> Words {
         Words {
             wait: "Wait,".to_owned(),
-            close: "I have to answer now, with what I have found so far.".to_owned(),
+            close: TIME_IS_UP.to_owned(),
             lead: "**Final answer:** \\boxed{".to_owned(),
         }
     }

@@ -13,7 +13,7 @@ mod think;
 mod writing;
 
 pub use confidence::Confidence;
-pub use manner::{Manner, Settle, Stopping, Words};
+pub use manner::{Manner, Settle, Stopping, TIME_IS_UP, Words};
 pub use record::{End, Measure, Step, Thought, Tokens};
 pub(crate) use think::{Thinker, close, mix};
 pub(crate) use writing::{Halt, Stop, Writing};

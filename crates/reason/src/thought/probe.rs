@@ -1,5 +1,7 @@
 //! What would the model answer now? Asked on a branch of its text.
 
+use verify::math::closing_brace;
+
 use super::Words;
 use super::writing::{Halt, Writing};
 use crate::answer::Final;
@@ -19,23 +21,9 @@ pub(crate) fn boxed(lead: &str) -> Option<Over> {
 
 /// Behind an opening brace: the end of what closes it, or of the line.
 fn closing(text: &str) -> Option<usize> {
-    let mut depth = 1usize;
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        match c {
-            '{' if !escaped => depth += 1,
-            '}' if !escaped => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at + 1);
-                }
-            }
-            '\n' => return Some(at),
-            _ => {}
-        }
-        escaped = c == '\\' && !escaped;
-    }
-    None
+    let line = text.find('\n');
+    // With the brace put back, the place of what closes it is the end of it here.
+    closing_brace(&format!("{{{}", &text[..line.unwrap_or(text.len())])).or(line)
 }
 
 /// What a probe found.
@@ -60,14 +48,13 @@ pub(crate) fn probe(
         true => format!("\n{close}\n\n"),
         false => "\n\n".to_owned(),
     };
-    let kept = branch.text().trim_end().len();
-    branch.cut_back(kept);
+    branch.trim_end();
     branch.put(&format!("{close}{}", words.lead));
     let (from, drawn, asked) = (branch.text().len(), branch.drawn, branch.sure().len());
     let over = boxed(&words.lead).unwrap_or(|text| text.find('\n'));
     let greedy = Sampling { temperature: Some(0.0), ..Sampling::default() };
     let tells = mind.completer.tells_logprobs();
-    branch.go_on(1..MOST, &greedy, seed, tells, &mut |text, _| {
+    branch.go_on(1..=MOST, &greedy, seed, tells, &mut |text, _| {
         if mind.is_cancelled() {
             return Some(Halt::Here);
         }

@@ -1,6 +1,6 @@
 //! A text that a model and somebody else write together.
 
-use std::ops::Range;
+use std::ops::RangeInclusive;
 
 use engine::{Delta, FinishReason, Flow};
 use text::splitter::{Answer, Splitter};
@@ -148,18 +148,18 @@ impl<'a> Writing<'a> {
         self.text.push_str(text);
     }
 
-    /// Lets the model go on, by at least as many tokens as `tokens` begins with and at most as many
-    /// as it ends with. `see` is shown the whole text each time there
-    /// is more of it, and from where on it is new; it may be shown nothing new.
+    /// Lets the model go on, by a number of tokens within `tokens`. `see` is shown the whole text each
+    /// time there is more of it, and from where on it is new; it may be shown nothing new.
     pub(crate) fn go_on(
         &mut self,
-        tokens: Range<usize>,
+        tokens: RangeInclusive<usize>,
         sampling: &Sampling,
         seed: u64,
         logprobs: bool,
         see: &mut dyn FnMut(&str, usize) -> Option<Halt>,
     ) -> Result<Stop, Error> {
-        if tokens.end == 0 {
+        let (fewest, most) = tokens.into_inner();
+        if most == 0 {
             return Ok(Stop::Full);
         }
         let begun = self
@@ -169,8 +169,8 @@ impl<'a> Writing<'a> {
             .collect();
         let ask = Ask {
             begun: Some(begun),
-            max_tokens: Some(tokens.end),
-            min_tokens: tokens.start,
+            max_tokens: Some(most),
+            min_tokens: fewest,
             max_thinking: None,
             sampling: sampling.clone(),
             seed,
@@ -309,6 +309,11 @@ impl<'a> Writing<'a> {
     /// Takes back all beyond the first `bytes`.
     pub(crate) fn cut_back(&mut self, bytes: usize) {
         self.cut(bytes, false);
+    }
+
+    /// Takes back white space at the end.
+    pub(crate) fn trim_end(&mut self) {
+        self.cut_back(self.text.trim_end().len());
     }
 
     /// Takes back the last `n` tokens that were drawn, as far as nothing was put behind them.

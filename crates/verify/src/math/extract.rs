@@ -56,7 +56,7 @@ fn boxed(text: &str) -> Option<Vec<String>> {
                 }
                 continue;
             }
-            if let Some(end) = closing(trimmed) {
+            if let Some(end) = closing_brace(trimmed) {
                 boxes.push((at, begin + end + 1, &trimmed[1..end]));
             }
         }
@@ -88,7 +88,7 @@ fn boxed(text: &str) -> Option<Vec<String>> {
 }
 
 /// Where the brace that a text begins with is closed.
-fn closing(text: &str) -> Option<usize> {
+pub fn closing_brace(text: &str) -> Option<usize> {
     let mut depth = 0usize;
     let mut escaped = false;
     for (at, c) in text.char_indices() {

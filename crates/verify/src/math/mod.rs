@@ -17,6 +17,7 @@ mod units;
 mod value;
 
 use compare::Comparison;
+pub use extract::closing_brace;
 use node::Node;
 
 use crate::{Attempt, CannotTell, Verdict, Verifier};

@@ -12,7 +12,7 @@ use super::{Manner, probe, program};
 use crate::answer::Final;
 use crate::mind::{Event, Mind};
 use crate::watch::{Loop, Loops};
-use crate::{Ask, Error, Sampling};
+use crate::{Error, Sampling};
 
 /// Tokens between two looks at how sure the model is.
 const SEGMENT: usize = 128;
@@ -62,11 +62,10 @@ pub(crate) struct Thinker<'a> {
     remedies: usize,
     strayed: bool,
     segment: u64,
-    /// Where the last paragraph that was looked at ends, in bytes and in tokens.
-    looked_at: (usize, usize),
+    /// Where the last paragraph that was looked at ends, in bytes.
+    looked_at: usize,
     settled: Vec<Option<Final>>,
     spent_on_probes: usize,
-    cancelled: bool,
     started: Instant,
     /// Written when the thinking was over, in tokens.
     thinking: Option<usize>,
@@ -77,23 +76,8 @@ pub(crate) struct Thinker<'a> {
 }
 
 impl<'a> Thinker<'a> {
-    /// A thought on `ask`, with what of it is `begun`.
+    /// A thought that is `writing` so far.
     pub(crate) fn new(
-        mind: &'a Mind<'a>,
-        manner: &'a Manner,
-        ask: Ask,
-        begun: &str,
-        number: usize,
-        seed: u64,
-        unwanted: &'a (dyn Fn() -> bool + Sync),
-    ) -> Result<Thinker<'a>, Error> {
-        let mut writing = Writing::new(mind.completer, ask)?;
-        writing.put(begun);
-        Ok(Thinker::around(mind, manner, writing, number, seed, unwanted))
-    }
-
-    /// A thought that is written so far.
-    fn around(
         mind: &'a Mind<'a>,
         manner: &'a Manner,
         writing: Writing<'a>,
@@ -117,10 +101,9 @@ impl<'a> Thinker<'a> {
             remedies: 0,
             strayed: false,
             segment: 0,
-            looked_at: (0, 0),
+            looked_at: 0,
             settled: Vec::new(),
             spent_on_probes: 0,
-            cancelled: false,
             started: Instant::now(),
             thinking: None,
             programs_left: manner.programs,
@@ -188,10 +171,7 @@ impl<'a> Thinker<'a> {
             let before = self.writing.tokens();
             let (stop, why) = self.go_on(most)?;
             match (stop, why) {
-                (_, Some(Why::Cancelled)) => {
-                    self.cancelled = true;
-                    return Ok(Next::Over(End::Cancelled));
-                }
+                (_, Some(Why::Cancelled)) => return Ok(Next::Over(End::Cancelled)),
                 (_, Some(Why::Deadline)) => {
                     self.note(Measure::Deadline, "the time is up");
                     return Ok(Next::Close(End::Deadline));
@@ -247,13 +227,13 @@ impl<'a> Thinker<'a> {
         let stopping = &self.manner.stopping;
         let wants_paragraphs = stopping.settle.is_some() || stopping.language && !self.strayed;
         let every = stopping.settle.map_or(SEGMENT, |settle| settle.every);
-        let looked_at = self.looked_at.0;
+        let looked_at = self.looked_at;
         let runs_from = (self.programs_left > 0).then_some(self.ran_to);
         let (unwanted, loops, loops_from) = (self.unwanted, &mut self.loops, self.loops_from);
         let mut began = was_thinking;
         let mut why = None;
         let stop = self.writing.go_on(
-            0..most,
+            0..=most,
             &self.sampling,
             seed,
             self.manner.confidence || self.mind.floor().is_some(),
@@ -313,30 +293,28 @@ impl<'a> Thinker<'a> {
         let most = self.manner.max_thinking.unwrap_or(usize::MAX);
         let sentence = self.closing();
         let room = self.writing.tokens() + self.mind.completer.tokens_in(&sentence) <= most;
-        let kept = self.writing.text().trim_end().len();
-        self.writing.cut_back(kept);
+        self.writing.trim_end();
         if room && !self.writing.text().is_empty() {
             self.put(&sentence);
         }
-        if thinks {
-            self.thinking = Some(self.writing.tokens());
+        self.thinking = Some(self.writing.tokens());
+        let finished = if thinks {
             let (open, close) = self.writing.opening().tags.thinking.clone();
             let tag = match self.writing.splitter().in_reasoning() {
                 true => format!("\n{close}\n\n"),
                 false => format!("{open}\n\n{close}\n\n"),
             };
             self.put(&tag);
-            self.answer()?;
-            return Ok(end);
-        }
-        self.thinking = Some(self.writing.tokens());
-        let gap = if self.writing.text().is_empty() { "" } else { "\n\n" };
-        let lead = self.manner.words.lead.clone();
-        self.put(&format!("{gap}{lead}"));
-        let most = self.manner.max_answer;
-        let most = if lead.is_empty() { most } else { most.min(SHORT_ANSWER) };
-        self.finish(most, probe::boxed(&lead))?;
-        Ok(if self.cancelled { End::Cancelled } else { end })
+            self.answer()?
+        } else {
+            let gap = if self.writing.text().is_empty() { "" } else { "\n\n" };
+            let lead = self.manner.words.lead.clone();
+            self.put(&format!("{gap}{lead}"));
+            let most = self.manner.max_answer;
+            let most = if lead.is_empty() { most } else { most.min(SHORT_ANSWER) };
+            self.finish(most, probe::boxed(&lead))?
+        };
+        Ok(if finished == End::Cancelled { finished } else { end })
     }
 
     /// The answer, behind the thinking.
@@ -356,7 +334,7 @@ impl<'a> Thinker<'a> {
         let (mind, number, unwanted) = (self.mind, self.number, self.unwanted);
         let watches = self.manner.stopping.loops;
         let stop =
-            self.writing.go_on(1..most, &self.sampling, seed, confidence, &mut |text, from| {
+            self.writing.go_on(1..=most, &self.sampling, seed, confidence, &mut |text, from| {
                 if unwanted() || mind.is_cancelled() {
                     cancelled = true;
                     return Some(Halt::Here);
@@ -377,7 +355,6 @@ impl<'a> Thinker<'a> {
                 }
                 None
             })?;
-        self.cancelled |= cancelled;
         if looped {
             self.note(Measure::Loop, "the answer went in circles: cut");
             self.rewound();
@@ -415,7 +392,7 @@ pub(crate) fn close<'a>(
     end: End,
 ) -> Result<(Thought, usize), Error> {
     let before = writing.drawn;
-    let mut thinker = Thinker::around(mind, &mind.manner, writing, number, seed, &|| false);
+    let mut thinker = Thinker::new(mind, &mind.manner, writing, number, seed, &|| false);
     let end = thinker.close(end)?;
     let drawn = thinker.writing.drawn - before;
     Ok((thinker.record(end), drawn))

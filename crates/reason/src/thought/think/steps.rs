@@ -31,8 +31,7 @@ impl Thinker<'_> {
         }
         self.waits_left -= 1;
         self.writing.cut_back(end);
-        let kept = self.writing.text().trim_end().len();
-        self.writing.cut_back(kept);
+        self.writing.trim_end();
         self.put(&words);
         self.note(Measure::Wait, format!("{} tokens were too few", self.writing.tokens()));
         true
@@ -66,7 +65,7 @@ impl Thinker<'_> {
         self.loops = Loops::default();
         self.loops_from = self.loops_from.min(text.len());
         self.loops.push(&text[self.loops_from..]);
-        self.looked_at.0 = self.looked_at.0.min(text.len());
+        self.looked_at = self.looked_at.min(text.len());
         self.mind.tell(Event::Rewound { thought: self.number, text });
     }
 
@@ -87,7 +86,7 @@ impl Thinker<'_> {
 
     /// At the end of a paragraph.
     pub(super) fn look(&mut self) -> Result<Option<Next>, Error> {
-        let from = self.looked_at.0;
+        let from = self.looked_at;
         let text = self.writing.text();
         let paragraph = text.get(from..).unwrap_or_default();
         let (foreign, letters) = foreign_share(&self.mind.problem.question, paragraph);
@@ -99,7 +98,7 @@ impl Thinker<'_> {
             self.note(Measure::Language, note);
             return Ok(None);
         }
-        self.looked_at = (text.len(), self.writing.tokens());
+        self.looked_at = text.len();
         let Some(settle) = self.manner.stopping.settle else { return Ok(None) };
         let probe = probe::probe(
             self.mind,
