@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
 
-use engine::{Completion, FinishReason, Flow};
+use engine::{FinishReason, Flow};
 use reason::answer::Kind;
 use reason::thought::{End, Manner};
-use reason::{Ask, Completer, Mind, Problem, Sampling, Spec};
+use reason::{Ask, Completer, Mind, Problem, Receipt, Sampling, Spec};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use verify::program::Sandbox;
@@ -141,6 +141,19 @@ pub fn measure(
     }
 }
 
+/// What was answered to an item, however that came about.
+struct Answered {
+    reasoning: String,
+    content: String,
+    finish_reason: &'static str,
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    reasoning_tokens: usize,
+    seconds: f64,
+    /// Where it was reasoned about.
+    receipt: Option<Receipt>,
+}
+
 /// One sample; none if the run was halted meanwhile.
 fn one(
     completer: &dyn Completer,
@@ -151,9 +164,66 @@ fn one(
     halted: &(dyn Fn() -> bool + Sync),
 ) -> Option<Result<Sample, Error>> {
     let seed = sample_seed(plan.seed, &item.id, index);
-    if let Some(how) = &plan.how {
-        return reasoned(completer, plan, how, judge, item, index, halted);
-    }
+    let asked = Instant::now();
+    let outcome = match &plan.how {
+        None => answered(completer, plan, item, seed, halted),
+        Some(how) => reasoned(completer, plan, how, item, seed, halted),
+    };
+    let judge = |reasoning: &str, answer: &str| {
+        judge(&item.task, &Attempt { question: &item.question, reasoning, answer })
+    };
+    let (answered, judgement) = match outcome {
+        Ok(answered) => {
+            let answered = answered?;
+            let judgement = judge(&answered.reasoning, &answered.content);
+            (answered, judgement)
+        }
+        Err(error) if is_the_items(&error) => {
+            let verdict = Verdict::missing(format!("the item could not be asked: {error}"));
+            let refused = Answered {
+                reasoning: String::new(),
+                content: String::new(),
+                finish_reason: "refused",
+                prompt_tokens: 0,
+                completion_tokens: 0,
+                reasoning_tokens: 0,
+                seconds: asked.elapsed().as_secs_f64(),
+                receipt: None,
+            };
+            (refused, Judgement { verdict: Some(verdict), ..Judgement::default() })
+        }
+        Err(error) => return Some(Err(error.into())),
+    };
+    let receipt = answered.receipt.map(|receipt| kept(&receipt, &judge));
+    Some(Ok(Sample {
+        item: item.id.clone(),
+        index,
+        seed,
+        question: item.question.clone(),
+        task: item.task.clone(),
+        reasoning: answered.reasoning,
+        answer: answered.content,
+        finish_reason: answered.finish_reason.to_owned(),
+        prompt_tokens: answered.prompt_tokens,
+        completion_tokens: answered.completion_tokens,
+        reasoning_tokens: answered.reasoning_tokens,
+        seconds: answered.seconds,
+        verdict: judgement.verdict,
+        cannot_tell: judgement.cannot_tell,
+        group: item.group.clone(),
+        details: judgement.details,
+        receipt,
+    }))
+}
+
+/// Asked once.
+fn answered(
+    completer: &dyn Completer,
+    plan: &Plan,
+    item: &Item,
+    seed: u64,
+    halted: &(dyn Fn() -> bool + Sync),
+) -> Result<Option<Answered>, reason::Error> {
     let ask = Ask {
         prompt: item.prompt.clone(),
         sampling: plan.sampling.clone(),
@@ -164,66 +234,35 @@ fn one(
         ..Ask::chat(Vec::new())
     };
     let asked = Instant::now();
-    let outcome =
-        completer.complete(&ask, &mut |_| if halted() { Flow::Stop } else { Flow::Continue });
-    let (completion, judgement) = match outcome {
-        Ok(completion) if completion.finish_reason == FinishReason::Cancelled => return None,
-        Ok(completion) => {
-            let attempt = Attempt {
-                question: &item.question,
-                reasoning: &completion.reasoning,
-                answer: &completion.content,
-            };
-            let judgement = judge(&item.task, &attempt);
-            (Ok(completion), judgement)
-        }
-        Err(error) if is_the_items(&error) => {
-            let verdict = Verdict::missing(format!("the item could not be asked: {error}"));
-            (Err(()), Judgement { verdict: Some(verdict), ..Judgement::default() })
-        }
-        Err(error) => return Some(Err(error.into())),
+    let completion =
+        completer.complete(&ask, &mut |_| if halted() { Flow::Stop } else { Flow::Continue })?;
+    let finish_reason = match completion.finish_reason {
+        FinishReason::Cancelled => return Ok(None),
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::Deadline => "deadline",
     };
-    let finish_reason = match &completion {
-        Err(()) => "refused",
-        Ok(completion) => match completion.finish_reason {
-            FinishReason::Stop => "stop",
-            FinishReason::Length => "length",
-            FinishReason::Deadline | FinishReason::Cancelled => "deadline",
-        },
-    };
-    let Completion { reasoning, content, usage, .. } = completion.unwrap_or_default();
-    Some(Ok(Sample {
-        item: item.id.clone(),
-        index,
-        seed,
-        question: item.question.clone(),
-        task: item.task.clone(),
-        reasoning,
-        answer: content,
-        finish_reason: finish_reason.to_owned(),
-        prompt_tokens: usage.prompt_tokens,
-        completion_tokens: usage.completion_tokens,
-        reasoning_tokens: usage.reasoning_tokens,
+    Ok(Some(Answered {
+        reasoning: completion.reasoning,
+        content: completion.content,
+        finish_reason,
+        prompt_tokens: completion.usage.prompt_tokens,
+        completion_tokens: completion.usage.completion_tokens,
+        reasoning_tokens: completion.usage.reasoning_tokens,
         seconds: asked.elapsed().as_secs_f64(),
-        verdict: judgement.verdict,
-        cannot_tell: judgement.cannot_tell,
-        group: item.group.clone(),
-        details: judgement.details,
         receipt: None,
     }))
 }
 
-/// One sample, reasoned about.
+/// Reasoned about.
 fn reasoned(
     completer: &dyn Completer,
     plan: &Plan,
     how: &How,
-    judge: &Judge<'_>,
     item: &Item,
-    index: usize,
+    seed: u64,
     halted: &(dyn Fn() -> bool + Sync),
-) -> Option<Result<Sample, Error>> {
-    let seed = sample_seed(plan.seed, &item.id, index);
+) -> Result<Option<Answered>, reason::Error> {
     let problem = Problem {
         prompt: item.prompt.clone(),
         question: item.question.clone(),
@@ -235,21 +274,10 @@ fn reasoned(
     let mut mind = Mind::new(completer, problem, how.manner.clone(), halted, &|_| {});
     mind.sandbox = plan.sandbox.as_deref();
     mind.seed = seed;
-    let receipt = match reason::reason(how.spec.strategy(), &mind) {
-        Ok(receipt) if receipt.cancelled => return None,
-        Ok(receipt) => receipt,
-        Err(error) if is_the_items(&error) => {
-            let why = format!("the item could not be asked: {error}");
-            reason::Receipt { why, ..reason::Receipt::default() }
-        }
-        Err(error) => return Some(Err(error.into())),
-    };
-    let attempt = Attempt {
-        question: &item.question,
-        reasoning: &receipt.reasoning,
-        answer: &receipt.content,
-    };
-    let judgement = judge(&item.task, &attempt);
+    let receipt = reason::reason(how.spec.strategy(), &mind)?;
+    if receipt.cancelled {
+        return Ok(None);
+    }
     let chosen = receipt.thoughts.iter().find(|t| Some(t.number) == receipt.chosen);
     let finish_reason = match chosen.map(|thought| thought.end) {
         None => "refused",
@@ -257,13 +285,27 @@ fn reasoned(
         Some(End::Deadline) => "deadline",
         Some(_) => "stop",
     };
-    // Each thought is judged too, so that other rules can be played through later.
+    Ok(Some(Answered {
+        reasoning: receipt.reasoning.clone(),
+        content: receipt.content.clone(),
+        finish_reason,
+        prompt_tokens: receipt.usage.prompt_tokens,
+        completion_tokens: receipt.usage.drawn_tokens,
+        reasoning_tokens: receipt.usage.reasoning_tokens,
+        seconds: receipt.usage.seconds,
+        receipt: Some(receipt),
+    }))
+}
+
+/// What is kept of a receipt: all but the thoughts' texts. Each thought is judged, so that other rules
+/// can be played through later.
+fn kept(receipt: &Receipt, judge: &dyn Fn(&str, &str) -> Judgement) -> Value {
     let thoughts: Vec<Value> = receipt
         .thoughts
         .iter()
         .map(|thought| {
-            let attempt = Attempt { answer: &thought.content, ..attempt };
-            let judged = thought.answer.as_ref().and_then(|_| judge(&item.task, &attempt).verdict);
+            let answer = thought.answer.as_ref();
+            let judged = answer.and_then(|_| judge(&thought.reasoning, &thought.content).verdict);
             json!({
                 "number": thought.number,
                 "answer": thought.answer,
@@ -275,33 +317,14 @@ fn reasoned(
             })
         })
         .collect();
-    let usage = receipt.usage;
-    Some(Ok(Sample {
-        item: item.id.clone(),
-        index,
-        seed,
-        question: item.question.clone(),
-        task: item.task.clone(),
-        reasoning: receipt.reasoning,
-        answer: receipt.content,
-        finish_reason: finish_reason.to_owned(),
-        prompt_tokens: usage.prompt_tokens,
-        completion_tokens: usage.drawn_tokens,
-        reasoning_tokens: usage.reasoning_tokens,
-        seconds: usage.seconds,
-        verdict: judgement.verdict,
-        cannot_tell: judgement.cannot_tell,
-        group: item.group.clone(),
-        details: judgement.details,
-        receipt: Some(json!({
-            "strategy": receipt.strategy,
-            "confidence": receipt.confidence,
-            "why": receipt.why,
-            "usage": usage,
-            "vote": receipt.vote,
-            "thoughts": thoughts,
-        })),
-    }))
+    json!({
+        "strategy": receipt.strategy,
+        "confidence": receipt.confidence,
+        "why": receipt.why,
+        "usage": receipt.usage,
+        "vote": receipt.vote,
+        "thoughts": thoughts,
+    })
 }
 
 /// Whether the error is about this one item (a prompt that doesn't fit) and not about all.
@@ -322,7 +345,7 @@ fn is_the_items(error: &reason::Error) -> bool {
 mod tests {
     use super::*;
     use crate::run::{FORMAT, Manifest, ModelId, Source, read};
-    use engine::Delta;
+    use engine::{Completion, Delta};
     use reason::Prompt;
 
     /// Says the question back; fails at "down", refuses "long".

@@ -8,8 +8,10 @@
 use std::collections::BTreeMap;
 
 use reason::answer::{Final, Kind};
-use reason::vote::Ballot;
-use serde::Serialize;
+use reason::strategy::Vote;
+use reason::thought::Confidence;
+use reason::vote::{Ballot, Weight};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use verify::Verdict;
 
@@ -25,26 +27,12 @@ pub struct Had {
     pub right: bool,
     /// Tokens that were drawn for it.
     pub tokens: usize,
-    /// Mean log-probability of its tokens.
-    pub mean_logprob: Option<f64>,
-    /// Confidence in its last tokens.
-    pub tail: Option<f64>,
+    /// How sure the model was, where it was asked.
+    pub confidence: Option<Confidence>,
 }
 
 /// All thoughts on one item, in the order of their numbers.
 pub type Item = Vec<Had>;
-
-/// How votes are weighted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Weight {
-    /// Equally.
-    Count,
-    /// By the mean probability of the tokens.
-    Likelihood,
-    /// By the confidence in the last tokens.
-    Tail,
-}
 
 /// A rule for voting.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -96,8 +84,7 @@ pub fn thoughts(samples: &[Sample]) -> BTreeMap<String, Item> {
                 answer: Final::find(&sample.answer, Kind::Final),
                 right: sample.verdict.as_ref().is_some_and(Verdict::is_right),
                 tokens: sample.completion_tokens,
-                mean_logprob: None,
-                tail: None,
+                confidence: None,
             }),
         }
     }
@@ -112,18 +99,15 @@ fn of_receipt(thought: &Value) -> Had {
         answer: answer.and_then(|text| Final::find(&text, Kind::Final)),
         right: thought["score"] == 1.0,
         tokens: told - count("put").min(told) + count("discarded"),
-        mean_logprob: thought["confidence"]["mean_logprob"].as_f64(),
-        tail: thought["confidence"]["tail"].as_f64(),
+        confidence: Confidence::deserialize(&thought["confidence"]).ok(),
     }
 }
 
 impl Rule {
-    fn weigh(&self, had: &Had) -> f64 {
-        match self.weight {
-            Weight::Count => 1.0,
-            Weight::Likelihood => had.mean_logprob.map_or(1.0, f64::exp),
-            Weight::Tail => had.tail.unwrap_or(1.0),
-        }
+    /// The strategy that votes so, on `n` thoughts.
+    fn vote(&self, n: usize) -> Vote {
+        let Rule { weight, sure, give_up, .. } = *self;
+        Vote { n, weight, sure, give_up, ..Vote::default() }
     }
 
     /// Whether the item comes out right, the tokens drawn, and the thoughts that came to an end. A
@@ -131,6 +115,7 @@ impl Rule {
     /// tokens left ends next; when the vote is over, the others have drawn as many since they began.
     fn on(&self, item: &Item) -> (bool, usize, usize) {
         let n = self.n.min(item.len());
+        let vote = self.vote(n);
         let mut ballot = Ballot::default();
         let (mut next, mut clock, mut drawn, mut ended) = (0, 0, 0, 0);
         // (when it ends, when it began, which).
@@ -146,14 +131,11 @@ impl Rule {
             ended += 1;
             drawn += item[which].tokens;
             if let Some(answer) = &item[which].answer {
-                ballot.cast(answer.clone(), self.weigh(&item[which]), which);
+                // What was right is not known to who votes: there is no score.
+                let weight = vote.weight.of(item[which].confidence, None);
+                ballot.cast(answer.clone(), weight, which);
             }
-            let clear = |sure| ballot.sure(n - ended) >= sure;
-            let scattered = |share| ballot.leading() <= share * ended as f64;
-            if ended < n
-                && (self.sure.is_some_and(clear)
-                    || 2 * ended >= n && self.give_up.is_some_and(scattered))
-            {
+            if vote.is_over(&ballot, ended, || ballot.sure(n - ended)) {
                 break;
             }
         }
@@ -213,8 +195,7 @@ mod tests {
             answer: Final::find(&format!("\\boxed{{{answer}}}"), Kind::Final),
             right: answer == "4",
             tokens,
-            mean_logprob: None,
-            tail: None,
+            confidence: None,
         }
     }
 
@@ -239,10 +220,11 @@ mod tests {
         let thought = serde_json::json!({
             "number": 0, "answer": "4", "score": 1.0,
             "tokens": {"thinking": 10, "answer": 5, "put": 3, "discarded": 2},
-            "confidence": {"mean_logprob": -0.5, "tail": 9.0},
+            "confidence": {"mean_logprob": -0.5, "mean": 11.0, "tail": 9.0, "lowest": 8.0},
         });
         let read = of_receipt(&thought);
-        assert_eq!((read.right, read.tokens, read.tail), (true, 14, Some(9.0)));
+        assert_eq!((read.right, read.tokens), (true, 14));
+        assert_eq!(read.confidence.map(|c| c.tail), Some(9.0));
         assert_eq!(read.answer.unwrap().text(), "4");
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use verify::tasks::random::Random;
 
 use crate::answer::Final;
-use crate::thought::Thought;
+use crate::thought::Confidence;
 
 /// How much a thought's vote counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,14 +27,13 @@ impl Weight {
         matches!(self, Weight::Likelihood | Weight::Tail)
     }
 
-    /// Of a thought; 1 where what it needs is not known.
-    pub fn of(self, thought: &Thought) -> f64 {
-        let confidence = thought.confidence;
+    /// Of a thought with this confidence and score; 1 where the confidence it needs is not known.
+    pub fn of(self, confidence: Option<Confidence>, score: Option<f64>) -> f64 {
         match self {
             Weight::Count => 1.0,
             Weight::Likelihood => confidence.map_or(1.0, |c| c.mean_logprob.exp()),
             Weight::Tail => confidence.map_or(1.0, |c| c.tail),
-            Weight::Score => thought.score.unwrap_or(0.0),
+            Weight::Score => score.unwrap_or(0.0),
         }
     }
 }

@@ -121,7 +121,8 @@ pub(super) fn vote(mind: &Mind<'_>, ballot: &mut Ballot, thought: &Thought, weig
     if answer.is_some()
         && let Some(answer) = Final::find(&thought.content, mind.problem.kind)
     {
-        ballot.cast(answer, weight.of(thought), thought.number);
+        let weight = weight.of(thought.confidence, thought.score);
+        ballot.cast(answer, weight, thought.number);
     }
 }
 

@@ -1,7 +1,7 @@
 //! How sure a model was of what it wrote.
 
 use engine::TokenLogprob;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Of so many of the likeliest tokens the log-probabilities are averaged.
 pub(crate) const TOP: usize = 20;
@@ -10,7 +10,7 @@ const GROUP: usize = 128;
 
 /// Confidence in one text (Fu et al. 2025, DeepConf). The confidence in a token is the negative mean
 /// log-probability of the twenty likeliest: high where one stands out and the rest are nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Confidence {
     /// Mean log-probability of the tokens that were drawn, in nats.
     pub mean_logprob: f64,

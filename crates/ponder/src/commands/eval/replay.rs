@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use eval::replay::{Item, Played, Weight, rules, thoughts};
+use eval::replay::{Item, Played, rules, thoughts};
 use eval::report::{Series, spending};
 use eval::run;
 use eval::stats::wilson;
+use reason::vote::Weight;
 
 /// A run with several thoughts or samples of each item.
 #[derive(Debug, clap::Args)]
@@ -52,7 +53,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     // An item that was cut off in mid-run has fewer.
     let whole: Vec<&Item> = items.values().filter(|item| item.len() == n).collect();
-    let confidence = whole.iter().all(|item| item.iter().any(|had| had.tail.is_some()));
+    let confidence = whole.iter().all(|item| item.iter().any(|had| had.confidence.is_some()));
     let played: Vec<Played> =
         rules(n, confidence).iter().filter_map(|rule| rule.play(whole.iter().copied())).collect();
     let mut out = std::io::stdout().lock();
@@ -96,6 +97,7 @@ fn name(played: &Played) -> String {
         Weight::Count => "",
         Weight::Likelihood => ", weighted by likelihood",
         Weight::Tail => ", weighted by tail",
+        Weight::Score => ", weighted by score",
     };
     let give_up = rule.give_up.map_or(String::new(), |share| format!(" or given up at {share}"));
     match rule.sure {
