@@ -1,10 +1,15 @@
 //! How a model is run: threads, context, the type of the cache. Shared by the commands that do.
 
-use engine::{Engine, LoadOptions, SchedulerOptions};
+use std::sync::Arc;
+
+use anyhow::Context;
+use engine::{Engine, LoadOptions, Runtime, Scheduler, SchedulerOptions};
 use kernels::attention::KvType;
 use model::RopeScalingRequest;
+use reason::Local;
 
 use crate::model_arg::ResolvedModel;
+use crate::sampling_arg::SamplingArgs;
 
 /// The arguments, to be flattened into a command's own.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,6 +36,28 @@ impl EngineArg {
             rope_scaling: self.rope_scaling,
         };
         Ok(Engine::load(&model.path, &options)?)
+    }
+
+    /// The model on a thread of its own, for up to `parallel` answers at a time, each of which has
+    /// room for `room` tokens, the prompt included.
+    pub fn start(
+        &self,
+        model: &ResolvedModel,
+        ctx: Option<usize>,
+        flags: &SamplingArgs,
+        parallel: usize,
+        room: usize,
+    ) -> anyhow::Result<Local> {
+        let engine = self.load(model, ctx)?;
+        let row = model.row.as_ref().map(|row| &row.sampling);
+        let defaults = flags.over(engine.defaults().clone(), row)?;
+        let context = engine.context_length();
+        let tokens = (parallel * room.min(context)).max(context);
+        let scheduling =
+            SchedulerOptions { parallel, kv_tokens: Some(tokens), ..self.scheduling() };
+        let scheduler = Scheduler::new(Arc::new(engine), scheduling)?;
+        let runtime = Runtime::start(scheduler).context("cannot start the engine's thread")?;
+        Ok(Local::new(runtime, &*model.name, parallel).with_defaults(defaults))
     }
 
     /// How a scheduler for the model keeps its cache.

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::sse::{Event as Sse, KeepAlive};
 use axum::response::{IntoResponse, Response};
 use engine::{Completion, Event, Flow, Pending, Request, RequestId, Runtime, Update};
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::mpsc::{UnboundedReceiver, channel, unbounded_channel};
 
 use crate::error::ApiError;
@@ -121,9 +121,14 @@ pub(crate) fn stream(mut answers: Answers, mut writer: impl Writer) -> Response 
             }
         }
     });
-    let events = stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|event| (Ok::<Sse, Infallible>(event), receiver))
-    });
+    events(stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|event| (event, receiver))
+    }))
+}
+
+/// A response of server-sent events.
+pub(crate) fn events(events: impl Stream<Item = Sse> + Send + 'static) -> Response {
+    let events = events.map(Ok::<Sse, Infallible>);
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(10));
     let mut response = axum::response::Sse::new(events).keep_alive(keep_alive).into_response();
     // Proxies that buffer would hold tokens back.

@@ -12,3 +12,9 @@ pub mod rm;
 pub mod run;
 pub mod serve;
 pub mod verify;
+
+/// A model's name as part of a file's.
+fn file_name(model: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || "-._".contains(c) { c } else { '-' };
+    model.chars().map(plain).collect()
+}

@@ -6,17 +6,15 @@ pub mod tune;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use engine::sampler::Sampling;
-use engine::{Runtime, Scheduler, SchedulerOptions};
+use engine::sampler::{Sampling, random_seed};
 use reason::answer::Kind;
 use reason::strategy::Spec;
 use reason::thought::Manner;
-use reason::{Completer, INSTRUCTION, Local, Mind, Problem, Prompt, Receipt};
+use reason::{Completer, INSTRUCTION, Mind, Problem, Prompt, Receipt};
 use text::template::Message;
 use verify::Verifier;
 use verify::check::{Check, Tools};
@@ -157,7 +155,7 @@ fn ask(args: Ask) -> Result<ExitCode> {
     let completer = completer(&args, &spec, &manner)?;
     tune::recall(&mut spec, completer.name());
     let problem = problem(&args, &question, verifier.as_deref());
-    let seed = args.sampling.seed.unwrap_or_else(rand_seed);
+    let seed = args.sampling.seed.unwrap_or_else(|| random_seed() & 0x7fff_ffff);
     let show = show::Show::new(&args.show_for(), spec.strategy().name());
     let cancelled = || interrupt.pressed();
     let tell = |event| show.event(event);
@@ -183,12 +181,6 @@ impl Ask {
             (false, true) => show::For::People,
         }
     }
-}
-
-/// A seed nobody asked for; the receipt names it.
-fn rand_seed() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |now| now.as_nanos() as u64 & 0x7fff_ffff)
 }
 
 fn problem<'a>(args: &Ask, question: &str, verifier: Option<&'a dyn Verifier>) -> Problem<'a> {
@@ -218,21 +210,10 @@ fn completer(args: &Ask, spec: &Spec, manner: &Manner) -> Result<Box<dyn Complet
         return Ok(Box::new(pool));
     }
     let model = args.model.resolve()?;
-    let engine = args.engine.load(&model, args.ctx)?;
-    let row = model.row.as_ref().map(|row| &row.sampling);
-    let defaults = args.sampling.over(engine.defaults().clone(), row)?;
-    let context = engine.context_length();
     // The question is there once; each thought has a share of what the budget may take.
-    let thought = manner.max_thinking.unwrap_or(4096) + manner.max_answer + 256;
-    let tokens = (spec.width() * thought.min(context)).max(context);
-    let scheduling = SchedulerOptions {
-        parallel: spec.width().max(1) + 1,
-        kv_tokens: Some(tokens),
-        ..args.engine.scheduling()
-    };
-    let scheduler = Scheduler::new(Arc::new(engine), scheduling)?;
-    let runtime = Runtime::start(scheduler).context("cannot start the engine's thread")?;
-    Ok(Box::new(Local::new(runtime, &*model.name, spec.width().max(1)).with_defaults(defaults)))
+    let room = manner.max_thinking.unwrap_or(4096) + manner.max_answer + 256;
+    let width = spec.width().max(1);
+    Ok(Box::new(args.engine.start(&model, args.ctx, &args.sampling, width, room)?))
 }
 
 fn print(args: &Ask, receipt: &Receipt) -> Result<()> {

@@ -3,13 +3,12 @@
 //! The answer is an ordinary message; how it came about is in its `reasoning_details`. Streamed,
 //! `reasoning_details` first carries events, one a chunk, as the thoughts are had.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::response::sse::{Event as Sse, KeepAlive};
+use axum::response::sse::Event as Sse;
 use axum::response::{IntoResponse, Response};
 use engine::sampler::random_seed;
 use futures_util::stream;
@@ -26,9 +25,9 @@ use verify::check::{Check, Tools};
 
 use super::chat::Head;
 use crate::App;
-use crate::answers::data;
+use crate::answers::{data, events};
 use crate::body::Fields;
-use crate::chat::{aside, prepare};
+use crate::chat::{StreamOptions, aside, prepare};
 use crate::error::{ApiError, Dialect, Kind};
 
 /// Most thoughts that one request may have.
@@ -43,7 +42,7 @@ struct Asked {
     response_format: Option<Value>,
     n: Option<usize>,
     stream: Option<bool>,
-    stream_options: Option<super::super::chat::StreamOptions>,
+    stream_options: Option<StreamOptions>,
     reasoning: Option<Map<String, Value>>,
 }
 
@@ -382,10 +381,8 @@ fn streamed(app: App, question: Question, head: Head, asker: Asker) -> Result<Re
         }
     })?;
     // The asker goes when the stream is dropped.
-    let events = stream::unfold((receive, asker), |(mut receive, asker)| async move {
+    Ok(events(stream::unfold((receive, asker), |(mut receive, asker)| async move {
         let event = receive.recv().await?;
-        Some((Ok::<Sse, Infallible>(event), (receive, asker)))
-    });
-    let keep_alive = KeepAlive::new().interval(Duration::from_secs(10));
-    Ok(axum::response::Sse::new(events).keep_alive(keep_alive).into_response())
+        Some((event, (receive, asker)))
+    })))
 }

@@ -3,16 +3,14 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use engine::{Runtime, Scheduler, SchedulerOptions};
 use eval::benchmark::{Benchmark, Item};
 use eval::measure::{Ended, How, Plan, measure};
 use eval::run::{FORMAT, Manifest, ModelId, RunFolder, Source};
 use eval::{rows, score};
-use reason::{Completer, Local, Sampling, Spec};
+use reason::{Completer, Sampling, Spec};
 use serde_json::{Map, Value, json};
 use verify::check::Tools;
 use verify::program::sandbox::Options;
@@ -20,6 +18,7 @@ use verify::tasks::{Kind, Split};
 
 use super::progress::Progress;
 use super::{Ask, after};
+use crate::commands::file_name;
 use crate::commands::reason::tune::recall;
 use crate::endpoint_arg;
 use crate::terminal::keyboard::{INTERRUPTED, Interrupt};
@@ -70,8 +69,7 @@ pub fn run(args: Ask) -> Result<ExitCode> {
         started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
     };
     let out = args.out.clone().unwrap_or_else(|| {
-        let plain = |c: char| if c.is_alphanumeric() || "-._".contains(c) { c } else { '-' };
-        let name: String = manifest.model.name.chars().map(plain).collect();
+        let name = file_name(&manifest.model.name);
         Path::new("runs").join(format!("{}-{name}", benchmark.name))
     });
     let (mut folder, there) = RunFolder::open(&out, &manifest)?;
@@ -233,23 +231,11 @@ fn completer(
     let model = args.model.resolve()?;
     let file = hash(&model.path)?;
     let parameters = weights::inspect::inspect(&model.path, None).ok().map(|i| i.parameters);
-    let engine = args.engine.load(&model, args.ctx)?;
-    let row = model.row.as_ref().map(|row| &row.sampling);
-    let defaults = args.sampling.over(engine.defaults().clone(), row)?;
-    let machine = format!(
-        "{}, {} threads, {}",
-        after::processor(),
-        engine.model().threads(),
-        engine.model().isa()
-    );
     let parallel = usize::from(args.parallel);
-    let room = (PROMPT_ROOM + max_tokens).min(engine.context_length());
-    let tokens = (parallel * room).max(engine.context_length());
-    let scheduling =
-        SchedulerOptions { parallel, kv_tokens: Some(tokens), ..args.engine.scheduling() };
-    let scheduler = Scheduler::new(Arc::new(engine), scheduling)?;
-    let runtime = Runtime::start(scheduler).context("cannot start the engine's thread")?;
-    let local = Local::new(runtime, &*model.name, parallel).with_defaults(defaults);
+    let room = PROMPT_ROOM + max_tokens;
+    let local = args.engine.start(&model, args.ctx, &args.sampling, parallel, room)?;
+    let on = local.runtime().engine().model();
+    let machine = format!("{}, {} threads, {}", after::processor(), on.threads(), on.isa());
     let id = ModelId { name: model.name, file: Some(file), endpoints: Vec::new(), parameters };
     Ok((Box::new(local), id, Some(machine)))
 }

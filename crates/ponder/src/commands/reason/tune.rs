@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use reason::strategy::{Calibration, Observed, Spec, learn};
 use weights::store::Store;
 
+use crate::commands::file_name;
 use crate::reason_arg::read;
 
 /// A run to learn from.
@@ -62,9 +63,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// Where a model's calibration is kept.
 fn place(model: &str) -> Result<PathBuf> {
-    let plain = |c: char| if c.is_alphanumeric() || "-._".contains(c) { c } else { '-' };
-    let name: String = model.chars().map(plain).collect();
-    Ok(Store::from_env()?.root().join("calibrations").join(name).with_extension("json"))
+    // Not `with_extension`: it would take the end of `qwen2.5-coder-0.5b` for one.
+    let file = format!("{}.json", file_name(model));
+    Ok(Store::from_env()?.root().join("calibrations").join(file))
 }
 
 /// Gives `auto` what is known of the model, if it has nothing yet.
@@ -77,4 +78,15 @@ pub fn recall(spec: &mut Spec, model: &str) {
     auto.calibration = known.and_then(|path| -> Option<Calibration> {
         read(&path).inspect_err(|error| tracing::warn!("{error:#}")).ok()
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_model_has_a_file_of_its_own() {
+        let place = place("Qwen/qwen2.5-coder-0.5b").unwrap();
+        assert!(place.ends_with("calibrations/Qwen-qwen2.5-coder-0.5b.json"), "{place:?}");
+    }
 }
