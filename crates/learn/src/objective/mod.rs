@@ -1,0 +1,1 @@
+//! Losses and advantages as functions of log-probabilities and rewards, with their gradients.
