@@ -28,6 +28,13 @@ impl fmt::Debug for Lora {
 }
 
 impl Lora {
+    /// An adapter that has no name, as training makes them; used as strongly as it was trained.
+    pub fn new(adapter: Adapter) -> Lora {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Lora { adapter: Arc::new(adapter), scale: 1.0, number }
+    }
+
     /// What a forward pass needs.
     pub(crate) fn in_use(&self) -> AdapterUse<'_> {
         AdapterUse { adapter: &self.adapter, scale: self.scale }
@@ -50,11 +57,9 @@ impl Engine {
     /// # Errors
     /// The files are damaged or made for another model.
     pub fn load_adapter(&self, name: &str, path: &Path) -> Result<(), Error> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let adapter = Arc::new(Adapter::load(path, self.model())?);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let lora = Lora::new(Adapter::load(path, self.model())?);
         let mut all = self.adapters.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(name.to_owned(), Lora { adapter, scale: 1.0, number });
+        all.insert(name.to_owned(), lora);
         Ok(())
     }
 

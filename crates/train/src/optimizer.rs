@@ -25,6 +25,31 @@ impl Optimizer {
         self.steps
     }
 
+    /// The first and the second moment of each parameter, in their order.
+    pub fn moments(&self) -> (&[Vec<f32>], &[Vec<f32>]) {
+        (&self.m, &self.v)
+    }
+
+    /// An optimizer as it was after `steps` steps, from the [`Optimizer::moments`] it had then.
+    ///
+    /// # Errors
+    /// The moments are those of other parameters.
+    pub fn restore(
+        network: &Network<'_>,
+        (m, v): (Vec<Vec<f32>>, Vec<Vec<f32>>),
+        steps: u32,
+    ) -> Result<Optimizer, Error> {
+        let fit = |moments: &[Vec<f32>]| {
+            let all = network.parameters().all();
+            all.len() == moments.len()
+                && all.iter().zip(moments).all(|(p, m)| p.values.len() == m.len())
+        };
+        match fit(&m) && fit(&v) {
+            true => Ok(Optimizer { m, v, steps }),
+            false => Err(setting("moments", "are not those of this network's parameters")),
+        }
+    }
+
     /// Takes a step, with gradients whose norm exceeds `max_norm` made shorter. Only matrices decay:
     /// a norm's weights and biases are not to be drawn towards 0. Returns the norm as it was.
     ///

@@ -1,0 +1,206 @@
+//! Groups of completions through the network, a micro-batch at a time.
+
+use train::{Batch, Network};
+
+use crate::Error;
+use crate::error::recipe;
+use crate::learner::Learner;
+use crate::objective::{Completion, Normalizers, PolicySettings, PolicyStatistics};
+use crate::run::Watch;
+
+/// A prompt and its completions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Group {
+    pub prompt: Vec<u32>,
+    pub members: Vec<Member>,
+}
+
+/// A completion that is to be learned from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Member {
+    pub tokens: Vec<u32>,
+    pub sampler_log_probs: Vec<f32>,
+    pub old_log_probs: Option<Vec<f32>>,
+    pub reference_log_probs: Option<Vec<f32>>,
+    pub advantage: f64,
+    pub left_out: bool,
+}
+
+/// What one optimizer step's completions came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Learned {
+    pub loss: f64,
+    pub statistics: PolicyStatistics,
+    /// Tokens that went through the network, prompts included.
+    pub tokens: usize,
+}
+
+/// How completions are learned from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan<'a> {
+    pub objective: &'a PolicySettings,
+    pub max_tokens: usize,
+    pub size: usize,
+    pub dropout: Option<u64>,
+}
+
+/// Completions of one group that go through the network together: `(group, members)`.
+type Part = (usize, Vec<usize>);
+
+/// Micro-batches of at most `size` tokens, of members that `wanted` picks.
+fn split(groups: &[&Group], size: usize, wanted: impl Fn(&Member) -> bool) -> Vec<Vec<Part>> {
+    let mut batches: Vec<Vec<Part>> = Vec::new();
+    let mut room = 0;
+    for (g, group) in groups.iter().enumerate() {
+        let mut open = false;
+        for (m, member) in group.members.iter().enumerate().filter(|(_, m)| wanted(m)) {
+            let cost = member.tokens.len() + group.prompt.len();
+            if batches.is_empty() || cost > room {
+                batches.push(Vec::new());
+                (room, open) = (size, false);
+            }
+            room = room.saturating_sub(cost);
+            let Some(batch) = batches.last_mut() else { continue };
+            match batch.last_mut() {
+                Some((last, members)) if open && *last == g => members.push(m),
+                _ => batch.push((g, vec![m])),
+            }
+            open = true;
+        }
+    }
+    batches
+}
+
+/// The batch, and of each member where its first token is predicted.
+fn batch(groups: &[&Group], parts: &[Part]) -> Result<(Batch, Vec<usize>), Error> {
+    let mut batch = Batch::new();
+    let mut starts = Vec::new();
+    for (g, members) in parts {
+        let group = groups[*g];
+        for m in members {
+            let tokens = &group.members[*m].tokens;
+            let all: Vec<u32> = group.prompt.iter().chain(tokens).copied().collect();
+            let mut weights = vec![0.0; group.prompt.len()];
+            weights.resize(all.len(), 1.0);
+            batch.push(&all, &weights)?;
+            starts.push(batch.slots(batch.texts() - 1).end - tokens.len());
+        }
+    }
+    Ok((batch, starts))
+}
+
+/// Scores all completions with the network as it is now, and with the reference. False if stopped.
+pub(super) fn score(
+    groups: &mut [Group],
+    old: Option<&Network<'_>>,
+    reference: Option<&Network<'_>>,
+    size: usize,
+    watch: &mut dyn Watch,
+) -> Result<bool, Error> {
+    let view: Vec<&Group> = groups.iter().collect();
+    let batches = split(&view, size, |member| !member.left_out);
+    let mut found = Vec::new();
+    for (i, parts) in batches.iter().enumerate() {
+        watch.phase("scoring", i, batches.len());
+        if watch.stopped() {
+            return Ok(false);
+        }
+        let (batch, starts) = batch(&view, parts)?;
+        let of = |network: Option<&Network<'_>>| network.map(|n| n.log_probs(&batch)).transpose();
+        found.push((starts, of(old)?, of(reference)?));
+    }
+    for (parts, (starts, old, reference)) in batches.into_iter().zip(found) {
+        let members = parts.into_iter().flat_map(|(g, ms)| ms.into_iter().map(move |m| (g, m)));
+        for ((g, m), start) in members.zip(starts) {
+            let member = &mut groups[g].members[m];
+            let slots = start..start + member.tokens.len();
+            let of = |scores: &Option<train::Scores>| {
+                scores.as_ref().map(|scores| scores.log_probs[slots.clone()].to_vec())
+            };
+            member.old_log_probs = of(&old);
+            member.reference_log_probs = of(&reference);
+        }
+    }
+    Ok(true)
+}
+
+/// Gathers the gradients of one optimizer step. None if stopped.
+pub(super) fn learn(
+    learner: &mut Learner<'_>,
+    groups: &[&Group],
+    plan: &Plan<'_>,
+    stoppable: bool,
+    watch: &mut dyn Watch,
+) -> Result<Option<Learned>, Error> {
+    let members = || groups.iter().flat_map(|group| &group.members);
+    let normalizers = Normalizers {
+        completions: members().count(),
+        tokens: members().filter(|m| !m.left_out).map(|m| m.tokens.len()).sum(),
+        max_tokens: plan.max_tokens,
+    };
+    // Where nothing but the advantage pulls, completions without one need no pass.
+    let pulled = plan.objective.kl_coefficient > 0.0 || plan.objective.entropy_coefficient != 0.0;
+    let wanted = |member: &Member| !member.left_out && (pulled || member.advantage != 0.0);
+    let batches = split(groups, plan.size, wanted);
+    let mut learned = Learned::default();
+    for (i, parts) in batches.iter().enumerate() {
+        watch.phase("learning", i, batches.len());
+        if stoppable && watch.stopped() {
+            return Ok(None);
+        }
+        let (batch, starts) = batch(groups, parts)?;
+        learned.tokens += batch.len();
+        let members: Vec<&Member> = parts
+            .iter()
+            .flat_map(|(g, members)| members.iter().map(|m| &groups[*g].members[*m]))
+            .collect();
+        let dropout = plan.dropout.map(|seed| seed.wrapping_add(i as u64));
+        learner.learn(&batch, dropout, |scores| {
+            let completions: Vec<Completion<'_>> = members
+                .iter()
+                .zip(&starts)
+                .map(|(member, start)| {
+                    let slots = *start..start + member.tokens.len();
+                    Completion {
+                        old_log_probs: member.old_log_probs.as_deref(),
+                        reference_log_probs: member.reference_log_probs.as_deref(),
+                        sampler_log_probs: Some(&member.sampler_log_probs),
+                        entropies: Some(&scores.entropies[slots.clone()]),
+                        ..Completion::new(member.advantage, &scores.log_probs[slots])
+                    }
+                })
+                .collect();
+            let surrogate = plan
+                .objective
+                .surrogate(&completions, normalizers)
+                .map_err(|error| recipe("grpo.objective", error.to_string()))?;
+            learned.loss += surrogate.loss;
+            learned.statistics += surrogate.statistics;
+            let mut d = vec![0.0; scores.log_probs.len()];
+            for (start, tokens) in starts.iter().zip(&surrogate.d_log_probs) {
+                d[*start..start + tokens.len()].copy_from_slice(tokens);
+            }
+            Ok(d)
+        })?;
+    }
+    Ok(Some(learned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn micro_batches_hold_what_they_may() {
+        let member = |n: usize| Member { tokens: vec![7; n], advantage: 1.0, ..Member::default() };
+        let a = Group { prompt: vec![1; 4], members: vec![member(6), member(6), member(16)] };
+        let b = Group { prompt: vec![2; 4], members: vec![member(1), Member::default()] };
+        let found = split(&[&a, &b], 20, |m| m.advantage > 0.0);
+        assert_eq!(found, [vec![(0, vec![0, 1])], vec![(0, vec![2])], vec![(1, vec![0])]]);
+        let (batch, starts) = batch(&[&a, &b], &found[0]).unwrap();
+        assert_eq!((batch.texts(), batch.len(), starts), (2, 18, vec![3, 12]));
+        assert_eq!(batch.targets()[2], None);
+        assert_eq!(batch.targets()[3], Some(7));
+        assert_eq!(split(&[&a], 1, |_| true).len(), 3);
+    }
+}

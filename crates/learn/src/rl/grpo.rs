@@ -1,0 +1,288 @@
+//! Group relative policy optimization (DeepSeekMath, arXiv:2402.03300), with the choices that came
+//! after it: a step draws problems, samples a group of completions for each, judges them, and makes
+//! what did better than its siblings more likely.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use engine::{Engine, Lora, Request};
+use serde_json::Value;
+use train::Network;
+
+use super::batches::{Group, Member};
+use super::figures::{Figures, held_out, sample};
+use super::rollout::Draw;
+use super::{Curriculum, Drawn, Judge, Judged, Problem, ProblemPool, Sampler, batches};
+use crate::chance::chance;
+use crate::error::recipe;
+use crate::journal::Record;
+use crate::learner::Learner;
+use crate::objective::advantages;
+use crate::recipe::{self, Recipe};
+use crate::run::{Measured, Teach, Watch};
+use crate::{Error, chance::shuffled};
+
+/// Completions that are drawn together when the model is measured.
+const TOGETHER: usize = 64;
+/// Tokens of a prompt at most.
+const PROMPT: usize = 1024;
+
+/// The method, with all it draws from.
+pub struct Grpo<'m> {
+    recipe: Recipe,
+    settings: recipe::Grpo,
+    problems: ProblemPool,
+    curriculum: Curriculum,
+    judge: Judge,
+    sampler: Sampler,
+    /// The model before it learned anything, where the loss looks back at it.
+    reference: Option<Network<'m>>,
+    end_of_turn: Vec<u32>,
+}
+
+/// What was drawn for a step.
+#[derive(Default)]
+struct Harvest {
+    problems: Vec<Problem>,
+    prompts: Vec<Request>,
+    drawn: Vec<Vec<Drawn>>,
+    judged: Vec<Vec<Judged>>,
+}
+
+impl<'m> Grpo<'m> {
+    /// Opens the sources and makes a sampler of `engine`, whose model the learner's adapter is for.
+    ///
+    /// # Errors
+    /// The recipe isn't one for this method, or its sources can't be opened.
+    pub fn new(recipe: &Recipe, engine: &'m Arc<Engine>) -> Result<Grpo<'m>, Error> {
+        let Some(settings) = recipe.grpo.clone() else {
+            return Err(crate::error::recipe("grpo", "is not there"));
+        };
+        settings.objective.check().map_err(|e| crate::error::recipe("grpo.objective", e.to_string()))?;
+        let held_out = if recipe.evaluate.every > 0 { recipe.evaluate.items } else { 0 };
+        let problems = ProblemPool::open(&settings.problems, recipe.seed, held_out)?;
+        let parallel = (settings.prompts * settings.completions).max(TOGETHER);
+        let sampler = Sampler::new(Arc::clone(engine), parallel, PROMPT / 2 + settings.max_tokens)?;
+        let reference = match settings.objective.kl_coefficient > 0.0 {
+            true => Some(Network::lora(
+                engine.model(),
+                recipe.lora.settings(recipe.seed)?,
+                train::Precision::Bf16,
+            )?),
+            false => None,
+        };
+        Ok(Grpo {
+            curriculum: Curriculum::new(problems.weights().len()),
+            judge: Judge::new(&settings, &recipe.evaluate)?,
+            end_of_turn: engine.tokenizer().ends_of_generation().collect(),
+            recipe: recipe.clone(),
+            settings,
+            problems,
+            sampler,
+            reference,
+        })
+    }
+
+    /// Draws and judges groups until there are enough that teach something. None if stopped.
+    fn harvest(
+        &mut self,
+        lora: &Lora,
+        step: u64,
+        curriculum: &mut Curriculum,
+        figures: &mut Figures,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Harvest>, Error> {
+        let wanted = self.settings.prompts;
+        let mut kept = Harvest::default();
+        for round in 0..=self.settings.resample_rounds {
+            let missing = wanted - kept.problems.len();
+            let last = round == self.settings.resample_rounds;
+            let mut random = chance(self.recipe.seed, "problems", step * 64 + round as u64);
+            let weights = self.problems.weights();
+            let mut problems = Vec::new();
+            for _ in 0..missing {
+                let (level, nth) = curriculum.next(&mut random, &weights);
+                problems.push(self.problems.problem(level, nth, self.recipe.seed)?);
+            }
+            let prompts = self.prompts(&problems)?;
+            let draw = Draw {
+                lora: Some(lora),
+                completions: self.settings.completions,
+                max_tokens: self.settings.max_tokens,
+                greedy: false,
+                seed: random.next(),
+            };
+            let started = Instant::now();
+            let all = missing * self.settings.completions;
+            let drawn = self.sampler.draw(&prompts, draw, &mut |_, finished| {
+                watch.phase("drawing completions", finished, all);
+                !watch.stopped()
+            })?;
+            let Some(drawn) = drawn else { return Ok(None) };
+            figures.drew(&drawn, started.elapsed());
+            let judged = self.judge.all(&problems, &drawn);
+            for (problem, judged) in problems.iter().zip(&judged) {
+                let right = judged.iter().filter(|j| j.right).count();
+                curriculum.saw(problem.level, right as f64 / judged.len() as f64);
+            }
+            figures.judged(&self.judge, &judged);
+            let groups = problems.into_iter().zip(prompts).zip(drawn.into_iter().zip(judged));
+            for ((problem, prompt), (drawn, judged)) in groups {
+                // What nobody could tell more about than another is drawn anew.
+                if last || !is_flat(&judged) {
+                    kept.problems.push(problem);
+                    kept.prompts.push(prompt);
+                    kept.drawn.push(drawn);
+                    kept.judged.push(judged);
+                }
+            }
+            if kept.problems.len() == wanted {
+                break;
+            }
+        }
+        Ok(Some(kept))
+    }
+
+    fn prompts(&self, problems: &[Problem]) -> Result<Vec<Request>, Error> {
+        problems.iter().map(|problem| self.sampler.prompt(&problem.item.prompt)).collect()
+    }
+
+    /// Rewards to advantages: what there is to learn from.
+    fn groups(&self, harvest: &Harvest) -> Result<Vec<Group>, Error> {
+        let mut groups = Vec::new();
+        let mut rewards: Vec<Vec<f64>> = Vec::new();
+        for ((prompt, drawn), judged) in harvest.prompts.iter().zip(&harvest.drawn).zip(&harvest.judged) {
+            let mut group = Group { prompt: prompt.prompt.clone(), members: Vec::new() };
+            let mut earned = Vec::new();
+            for (drawn, judged) in drawn.iter().zip(judged) {
+                let (Some(reward), false) = (judged.reward, drawn.tokens.is_empty()) else { continue };
+                earned.push(reward);
+                group.members.push(Member {
+                    tokens: drawn.tokens.clone(),
+                    sampler_log_probs: drawn.log_probs.clone(),
+                    left_out: drawn.truncated && self.settings.leave_out_truncated,
+                    ..Member::default()
+                });
+            }
+            groups.push(group);
+            rewards.push(earned);
+        }
+        let found = advantages(&rewards, self.settings.baseline)
+            .map_err(|error| recipe("grpo.rewards", error.to_string()))?;
+        let mut found = found.advantages.into_iter();
+        for member in groups.iter_mut().flat_map(|group| &mut group.members) {
+            member.advantage = found.next().unwrap_or_default();
+        }
+        Ok(groups)
+    }
+}
+
+/// Whether all completions that could be judged earned the same.
+fn is_flat(judged: &[Judged]) -> bool {
+    let mut rewards = judged.iter().filter_map(|j| j.reward);
+    let Some(first) = rewards.next() else { return true };
+    rewards.all(|reward| (reward - first).abs() < 1e-9)
+}
+
+impl Teach for Grpo<'_> {
+    fn step(
+        &mut self,
+        learner: &mut Learner<'_>,
+        step: u64,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Record>, Error> {
+        let mut figures = Figures::default();
+        let lora = Lora::new(learner.network().adapter(Path::new("the adapter in training"))?);
+        let mut curriculum = self.curriculum.clone();
+        let harvest = self.harvest(&lora, step, &mut curriculum, &mut figures, watch)?;
+        let Some(harvest) = harvest else { return Ok(None) };
+
+        let started = Instant::now();
+        let mut groups = self.groups(&harvest)?;
+        let updates = self.settings.minibatches * self.settings.epochs;
+        if updates > 1 || self.reference.is_some() {
+            let old = (updates > 1).then_some(learner.network());
+            let size = self.recipe.micro_batch_tokens;
+            if !batches::score(&mut groups, old, self.reference.as_ref(), size, watch)? {
+                return Ok(None);
+            }
+        }
+        let dropout = (self.recipe.lora.dropout > 0.0)
+            .then(|| chance(self.recipe.seed, "dropout", step).next());
+        let mut taken = None;
+        for epoch in 0..self.settings.epochs {
+            let purpose = format!("minibatches {epoch}");
+            let order = match updates {
+                1 => (0..groups.len()).collect(),
+                _ => shuffled(self.recipe.seed, &purpose, step, groups.len()),
+            };
+            for part in order.chunks(groups.len().div_ceil(self.settings.minibatches).max(1)) {
+                let part: Vec<&Group> = part.iter().map(|i| &groups[*i]).collect();
+                let plan = batches::Plan {
+                    objective: &self.settings.objective,
+                    max_tokens: self.settings.max_tokens,
+                    size: self.recipe.micro_batch_tokens,
+                    dropout,
+                };
+                // Between the updates of one step there is no state that could be kept.
+                let stoppable = taken.is_none();
+                let learned = batches::learn(learner, &part, &plan, stoppable, watch)?;
+                let Some(learned) = learned else {
+                    learner.forget();
+                    return Ok(None);
+                };
+                figures.learned(learned);
+                taken = Some(learner.step(step)?);
+            }
+        }
+        self.curriculum = curriculum;
+        figures.trained(started.elapsed(), taken);
+        let levels = self.problems.levels().zip(self.curriculum.pass_rates());
+        let mut record = figures.record(&groups, &self.judge, levels);
+        record.texts.extend(sample(&harvest.problems, &harvest.drawn, &harvest.judged));
+        Ok(Some(record))
+    }
+
+    fn evaluate(
+        &mut self,
+        learner: &Learner<'_>,
+        step: u64,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Measured>, Error> {
+        let lora = Lora::new(learner.network().adapter(Path::new("the adapter in training"))?);
+        let problems: Vec<Problem> = self.problems.held_out().to_vec();
+        let (mut drawn, mut judged) = (Vec::new(), Vec::new());
+        for part in problems.chunks(TOGETHER) {
+            let prompts = self.prompts(part)?;
+            let draw = Draw {
+                lora: (step > 0).then_some(&lora),
+                completions: 1,
+                max_tokens: self.settings.max_tokens,
+                greedy: true,
+                seed: 0,
+            };
+            let done = drawn.len();
+            let all = self.sampler.draw(&prompts, draw, &mut |_, finished| {
+                watch.phase("measuring", done + finished, problems.len());
+                !watch.stopped()
+            })?;
+            let Some(all) = all else { return Ok(None) };
+            judged.extend(self.judge.all(part, &all));
+            drawn.extend(all);
+        }
+        Ok(Some(held_out(&problems, &drawn, &judged)))
+    }
+
+    fn state(&self) -> Value {
+        serde_json::to_value(&self.curriculum).unwrap_or_default()
+    }
+
+    fn restore(&mut self, state: Value) -> Result<(), serde_json::Error> {
+        let kept: Curriculum = serde_json::from_value(state)?;
+        if kept.levels() == self.curriculum.levels() {
+            self.curriculum = kept;
+        }
+        Ok(())
+    }
+}
