@@ -21,7 +21,8 @@ impl Engine {
         let (mut sequence, mut work) = (Sequence::default(), Workspace::default());
         let (mut mean, mut states) = (vec![0.0f64; hidden], Vec::new());
         for tokens in tokens.chunks(STEP_TOKENS) {
-            let span = Span { sequence: &mut sequence, tokens, want: Want::All, adapter: None };
+            let adapter = self.adapter_in_use();
+            let span = Span { sequence: &mut sequence, tokens, want: Want::All, adapter };
             let n = model.forward(&mut cache, &mut [span], &mut work)?;
             states.resize(n * hidden, 0.0f32);
             model.states(&work, 0..n, &mut states);

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use kernels::Pool;
-use model::{Model, RopeScalingRequest};
+use model::{AdapterUse, Model, RopeScalingRequest};
 use text::splitter::{Start, Tags};
 use text::template::{ChatTemplate, Message, Render, drop_thinking};
 use text::tokenizer::{Special, Tokenizer};
 use weights::Checkpoint;
 
-use crate::adapters::Adapters;
+use crate::adapters::{Adapters, Lora};
 use crate::constraint::{Compiler, Constraint, Grammar, Scope};
 use crate::sampler::Sampling;
 use crate::speech::Speech;
@@ -50,6 +50,8 @@ pub struct Engine {
     name: String,
     context: usize,
     pub(crate) adapters: Adapters,
+    /// What is added to the matrices where a request says nothing of it.
+    adapter: Option<Lora>,
     /// Made when the first grammar comes.
     compiler: OnceLock<Result<Compiler, String>>,
 }
@@ -87,6 +89,7 @@ impl Engine {
             name: speech.name,
             context,
             adapters: Adapters::default(),
+            adapter: None,
             compiler: OnceLock::new(),
         })
     }
@@ -94,6 +97,16 @@ impl Engine {
     /// The transformer.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Adds an adapter to the model for everything that doesn't name another.
+    pub fn adapt(&mut self, adapter: Lora) {
+        self.adapter = Some(adapter);
+    }
+
+    /// What is added to the matrices where nothing else is asked for.
+    pub(crate) fn adapter_in_use(&self) -> Option<AdapterUse<'_>> {
+        self.adapter.as_ref().map(Lora::in_use)
     }
 
     /// Text to tokens and back.
@@ -164,6 +177,7 @@ impl Engine {
             tags,
             prompt: self.encode_prompt(&prompt, Special::Parse),
             sampling: self.defaults.clone(),
+            adapter: self.adapter.clone(),
             ..Request::default()
         })
     }
@@ -215,6 +229,7 @@ impl Engine {
             start: Start::After,
             prompt: self.encode_prompt(prompt, Special::Plain),
             sampling: self.defaults.clone(),
+            adapter: self.adapter.clone(),
             ..Request::default()
         }
     }

@@ -61,7 +61,8 @@ impl Engine {
         for piece in tokens.chunks(context.max(1)) {
             let mut sequence = Sequence::default();
             for tokens in piece.chunks(BATCH) {
-                let span = Span { sequence: &mut sequence, tokens, want: Want::All, adapter: None };
+                let adapter = self.adapter_in_use();
+                let span = Span { sequence: &mut sequence, tokens, want: Want::All, adapter };
                 let n = model.forward(&mut cache, &mut [span], &mut work).map_err(Error::from)?;
                 for first in (0..n).step_by(ROWS) {
                     let rows = first..n.min(first + ROWS);

@@ -420,7 +420,7 @@ mod tests {
             items: Source { path: String::new(), sha256: String::new() },
             item_count: 0,
             k: 1,
-            model: ModelId { name: "echo".into(), file: None, endpoints: vec![], parameters: None },
+            model: ModelId { name: "echo".into(), file: None, adapter: None, endpoints: vec![], parameters: None },
             sampling: Value::Null,
             seed: 7,
             command: Vec::new(),

@@ -68,6 +68,9 @@ pub struct ModelId {
     pub name: String,
     /// The file in this process, if it ran here.
     pub file: Option<Source>,
+    /// What was added to its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<Source>,
     /// The endpoints, if it ran elsewhere.
     pub endpoints: Vec<String>,
     /// Weights, where known: for estimating FLOPs.
@@ -279,7 +282,7 @@ mod tests {
             items: source,
             item_count: 2,
             k: 1,
-            model: ModelId { name: "m".into(), file: None, endpoints: vec![], parameters: None },
+            model: ModelId { name: "m".into(), file: None, adapter: None, endpoints: vec![], parameters: None },
             sampling: serde_json::json!({"temperature": 0}),
             seed: 1,
             command: vec!["ponder".into()],

@@ -1,10 +1,31 @@
 //! What to teach a model, and how: examples, preferences and rewards in, a better model out.
 //!
+//! - a [`recipe`] says everything a run depends on;
+//! - [`data`] turns files of conversations into tokens, [`rl`] draws problems and completions and
+//!   judges them;
 //! - [`objective`] is the arithmetic: losses and advantages, and their gradients with respect to
 //!   log-probabilities;
+//! - a [`Learner`] turns those into steps; [`run`] takes one after the other, measures, keeps
+//!   checkpoints and goes on where it was left;
 //! - [`journal`] keeps what was seen on the way.
+//!
+//! Nothing in a run depends on the clock or on the number of threads: all chance comes from the
+//! recipe's seed and the number of the step, so that a run that was interrupted ends as one that
+//! wasn't, to the bit.
 
 #![forbid(unsafe_code)]
 
+mod chance;
+pub mod data;
+mod error;
 pub mod journal;
+mod learner;
 pub mod objective;
+pub mod recipe;
+pub mod rl;
+pub mod run;
+pub mod sft;
+
+pub use error::Error;
+pub use learner::{Learner, Step};
+pub use recipe::Recipe;

@@ -45,7 +45,7 @@ fn what_is_written_is_read() {
 #[test]
 fn the_time_is_filled_in() {
     let dir = tempfile::tempdir().unwrap();
-    let mut journal = Journal::open(dir.path(), 0).unwrap();
+    let mut journal = Journal::open(dir.path(), None).unwrap();
     journal.write(&Record { step: 1, ..Record::default() }).unwrap();
     assert!(read(dir.path()).unwrap()[0].time.unwrap() > 1.7e9);
 }
@@ -55,7 +55,7 @@ fn what_is_no_number_stays_valid_json() {
     let dir = tempfile::tempdir().unwrap();
     let scalars = [("a", f64::NAN), ("b", f64::INFINITY), ("c", f64::NEG_INFINITY)];
     let scalars: Vec<_> = scalars.map(|(name, value)| (name.to_owned(), value)).into();
-    let mut journal = Journal::open(dir.path(), 0).unwrap();
+    let mut journal = Journal::open(dir.path(), None).unwrap();
     journal.write(&Record { step: 1, time: Some(f64::NAN), scalars, ..Record::default() }).unwrap();
     let text = fs::read_to_string(dir.path().join(METRICS)).unwrap();
     assert_eq!(text, "{\"step\":1,\"scalars\":{\"a\":\"NaN\",\"b\":\"inf\",\"c\":\"-inf\"}}\n");
@@ -121,7 +121,7 @@ fn damage_in_the_middle_is_told_and_nothing_is_lost() {
     written(dir.path(), 1..4, 0);
     let damaged = fs::read_to_string(&path).unwrap().replace("{\"step\":2", "{\"step\":-2");
     fs::write(&path, &damaged).unwrap();
-    for error in [read(dir.path()).unwrap_err(), Journal::open(dir.path(), 3).unwrap_err()] {
+    for error in [read(dir.path()).unwrap_err(), Journal::open(dir.path(), Some(3)).unwrap_err()] {
         assert!(matches!(error, Error::Line { line: 2, .. }), "{error}");
         assert!(error.to_string().contains("metrics.jsonl, line 2: "), "{error}");
     }
@@ -132,10 +132,10 @@ fn damage_in_the_middle_is_told_and_nothing_is_lost() {
 #[cfg(unix)]
 fn two_runs_in_one_folder() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Journal::open(dir.path(), 0).unwrap();
-    assert!(matches!(Journal::open(dir.path(), 0), Err(Error::InUse { .. })));
+    let first = Journal::open(dir.path(), None).unwrap();
+    assert!(matches!(Journal::open(dir.path(), None), Err(Error::InUse { .. })));
     drop(first);
-    assert!(Journal::open(dir.path(), 0).is_ok());
+    assert!(Journal::open(dir.path(), None).is_ok());
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! How a model is run: threads, context, the type of the cache. Shared by the commands that do.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use engine::{Engine, LoadOptions, Runtime, Scheduler, SchedulerOptions};
+use engine::{Engine, LoadOptions, Lora, Runtime, Scheduler, SchedulerOptions};
 use kernels::attention::KvType;
-use model::RopeScalingRequest;
+use model::{Adapter, RopeScalingRequest};
 use reason::Local;
 
 use crate::model_arg::ResolvedModel;
@@ -25,6 +26,11 @@ pub struct EngineArg {
     /// How keys and values are stored: `f16`, `q8_0` (half the memory) or `f32` (for comparing).
     #[arg(long, value_name = "TYPE", default_value_t = KvType::F16)]
     pub kv_cache_type: KvType,
+
+    /// A low-rank adapter for the model, as `ponder train` makes them: a directory as PEFT has it,
+    /// or a GGUF file.
+    #[arg(long, value_name = "PATH")]
+    pub adapter: Option<PathBuf>,
 }
 
 impl EngineArg {
@@ -35,7 +41,13 @@ impl EngineArg {
             ctx,
             rope_scaling: self.rope_scaling,
         };
-        Ok(Engine::load(&model.path, &options)?)
+        let mut engine = Engine::load(&model.path, &options)?;
+        if let Some(path) = &self.adapter {
+            let adapter = Adapter::load(path, engine.model());
+            let adapter = adapter.with_context(|| format!("cannot load {}", path.display()))?;
+            engine.adapt(Lora::new(adapter));
+        }
+        Ok(engine)
     }
 
     /// The model on a thread of its own, for up to `parallel` answers at a time, each of which has

@@ -20,6 +20,7 @@ pub fn manifest(model: &str, items: usize, k: usize) -> Manifest {
         model: ModelId {
             name: model.to_owned(),
             file: Some(Source { path: format!("{model}.gguf"), sha256: "3f9a".repeat(16) }),
+            adapter: None,
             endpoints: Vec::new(),
             parameters: Some(1_543_714_304),
         },

@@ -88,7 +88,7 @@ pub struct Journal {
 
 impl Journal {
     /// Goes on with the journal in this folder from a checkpoint made after `last_step`: later
-    /// records are dropped, and so is what a crash cut short. Begins anew with 0; the folder is
+    /// records are dropped, and so is what a crash cut short. Begins anew without one; the folder is
     /// made if it is missing.
     ///
     /// The event file is written afresh from the records that are kept. A TensorBoard that runs
@@ -97,7 +97,7 @@ impl Journal {
     /// # Errors
     /// The files cannot be read or written, another journal has them open, or they are damaged
     /// in a way that no crash explains.
-    pub fn open(dir: &Path, last_step: u64) -> Result<Journal, Error> {
+    pub fn open(dir: &Path, last_step: Option<u64>) -> Result<Journal, Error> {
         std::fs::create_dir_all(dir).map_err(|source| io_error("make", dir, source))?;
         let path = dir.join(METRICS);
         let io = |doing| move |path: &Path, source| io_error(doing, path, source);
@@ -119,7 +119,7 @@ impl Journal {
         // Without a checkpoint even what was seen before the first step will be seen again.
         let kept = records
             .iter()
-            .take_while(|(record, _)| last_step > 0 && record.step <= last_step)
+            .take_while(|(record, _)| last_step.is_some_and(|last| record.step <= last))
             .count();
         records.truncate(kept);
         let end = records.last().map_or(0, |(_, end)| *end);

@@ -8,8 +8,8 @@ use verify::check::Check;
 use super::settings::{Lora, What};
 use crate::Error;
 use crate::error::recipe;
-use crate::objective::advantage::Baseline;
-use crate::objective::policy::Settings as Objective;
+use crate::objective::Baseline;
+use crate::objective::PolicySettings as Objective;
 
 /// Examples to be followed: supervised fine-tuning, instruction tuning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

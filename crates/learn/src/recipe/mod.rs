@@ -244,9 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn a_recipe_is_its_own_toml() {
+    fn a_recipe_is_kept_as_json() {
         let recipe = with("seed", "7").unwrap();
-        let text = toml::to_string(&recipe).unwrap();
-        assert_eq!(Recipe::parse(&text, &[]).unwrap(), recipe);
+        let text = serde_json::to_string(&recipe).unwrap();
+        assert_eq!(serde_json::from_str::<Recipe>(&text).unwrap(), recipe);
     }
 }

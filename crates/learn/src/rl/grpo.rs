@@ -38,7 +38,6 @@ pub struct Grpo<'m> {
     sampler: Sampler,
     /// The model before it learned anything, where the loss looks back at it.
     reference: Option<Network<'m>>,
-    end_of_turn: Vec<u32>,
 }
 
 /// What was drawn for a step.
@@ -75,7 +74,6 @@ impl<'m> Grpo<'m> {
         Ok(Grpo {
             curriculum: Curriculum::new(problems.weights().len()),
             judge: Judge::new(&settings, &recipe.evaluate)?,
-            end_of_turn: engine.tokenizer().ends_of_generation().collect(),
             recipe: recipe.clone(),
             settings,
             problems,

@@ -8,7 +8,6 @@ use verify::check::Tools;
 use super::{Drawn, Problem};
 use crate::Error;
 use crate::error::recipe;
-use crate::objective::shaping::overlong;
 use crate::recipe::{Evaluate, Grpo, Reward};
 
 /// What one completion earned.
@@ -69,10 +68,9 @@ impl Judge {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         let share = jobs.len().div_ceil(threads).max(1);
         let judged: Vec<Judged> = std::thread::scope(|scope| {
-            let part = |jobs: &[(&Problem, &Drawn)]| -> Vec<Judged> {
+            let part = |jobs: &'_ [(&Problem, &Drawn)]| -> Vec<Judged> {
                 jobs.iter().map(|(problem, drawn)| self.one(problem, drawn)).collect()
             };
-            let part = &part;
             let running: Vec<_> =
                 jobs.chunks(share).map(|jobs| scope.spawn(move || part(jobs))).collect();
             running
@@ -113,4 +111,10 @@ impl Judge {
         judged.reward = judged.cannot_tell.is_none().then_some(sum);
         judged
     }
+}
+
+/// DAPO's soft overlong punishment: 0 up to `cushion` tokens before the limit, -1 at the limit.
+fn overlong(tokens: usize, limit: usize, cushion: usize) -> f64 {
+    let over = tokens.saturating_sub(limit - cushion.min(limit));
+    if cushion == 0 { 0.0 } else { -(over as f64 / cushion as f64).min(1.0) }
 }

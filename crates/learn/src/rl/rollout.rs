@@ -102,7 +102,7 @@ impl Sampler {
             let seed = how.seed.wrapping_add((i * how.completions) as u64);
             let temperature = if how.greedy { 0.0 } else { 1.0 };
             let request = Request {
-                sampling: Sampling { temperature, seed: Some(seed), ..Sampling::neutral() },
+                sampling: Sampling { temperature, seed: Some(seed), ..Sampling::default() },
                 max_tokens: Some(how.max_tokens),
                 n: how.completions,
                 logprobs: Some(0),

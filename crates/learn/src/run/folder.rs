@@ -57,11 +57,11 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The journal, with nothing in it of what came after step `step`.
+    /// The journal, with nothing in it of what came after the checkpoint of step `step`.
     ///
     /// # Errors
     /// It can't be read or written.
-    pub fn journal(&self, step: u64) -> Result<Journal, Error> {
+    pub fn journal(&self, step: Option<u64>) -> Result<Journal, Error> {
         Ok(Journal::open(&self.root, step)?)
     }
 
@@ -167,8 +167,13 @@ fn replace(path: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result
         let _ = fs::remove_dir_all(&part);
         return Err(error);
     }
-    clear(path)?;
-    fs::rename(&part, path).map_err(io(path, "rename"))
+    let old = path.with_extension("old");
+    clear(&old)?;
+    if path.exists() {
+        fs::rename(path, &old).map_err(io(path, "rename"))?;
+    }
+    fs::rename(&part, path).map_err(io(path, "rename"))?;
+    clear(&old)
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {

@@ -132,8 +132,8 @@ pub fn run(
         None => State::default(),
     };
     let before = state.seconds;
-    let mut journal = folder.journal(state.step)?;
     let mut saved = folder.latest()?;
+    let mut journal = folder.journal(saved)?;
     let finished = loop {
         let (step, last) = (state.step, state.step >= recipe.steps);
         if is_due(recipe.evaluate.every, step, last) && state.measured != Some(step) {

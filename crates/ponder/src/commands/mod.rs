@@ -11,6 +11,7 @@ pub mod reason;
 pub mod rm;
 pub mod run;
 pub mod serve;
+pub mod train;
 pub mod verify;
 
 /// A model's name as part of a file's.

@@ -223,6 +223,7 @@ fn completer(
         let model = ModelId {
             name: pool.name().to_owned(),
             file: None,
+            adapter: None,
             endpoints: pool.urls(),
             parameters: None,
         };
@@ -236,7 +237,9 @@ fn completer(
     let local = args.engine.start(&model, args.ctx, &args.sampling, parallel, room)?;
     let on = local.runtime().engine().model();
     let machine = format!("{}, {} threads, {}", after::processor(), on.threads(), on.isa());
-    let id = ModelId { name: model.name, file: Some(file), endpoints: Vec::new(), parameters };
+    let adapter = args.engine.adapter.as_deref().map(hash).transpose()?;
+    let id =
+        ModelId { name: model.name, file: Some(file), adapter, endpoints: Vec::new(), parameters };
     Ok((Box::new(local), id, Some(machine)))
 }
 

@@ -1,0 +1,144 @@
+//! A conversation as the model's template writes it, and which of its tokens the assistant said.
+
+use engine::{Ending, Engine};
+use text::splitter::Start;
+use text::template::Message;
+use text::tokenizer::Special;
+
+use super::Conversation;
+use crate::Error;
+use crate::recipe::{Thinking, Turns};
+
+/// Tokens, and how much the prediction of each counts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Text {
+    /// All of them.
+    pub tokens: Vec<u32>,
+    /// 1 for what the assistant said, 0 for the rest.
+    pub weights: Vec<f32>,
+}
+
+impl Text {
+    fn push(&mut self, tokens: &[u32], weight: f32) {
+        self.tokens.extend(tokens);
+        self.weights.resize(self.tokens.len(), weight);
+    }
+
+    /// Tokens that count.
+    pub fn counted(&self) -> usize {
+        self.weights.iter().skip(1).filter(|w| **w != 0.0).count()
+    }
+}
+
+/// What became of a conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rendered {
+    /// It can be learned from.
+    Text(Text),
+    /// The template writes an assistant's turn otherwise than the model would have to.
+    OtherwiseWritten,
+}
+
+/// Writes a conversation as the template has it. The tokens of each turn are those that the model
+/// itself would have been asked with and would have answered with: the end of the turn is part of
+/// what it has to say.
+///
+/// # Errors
+/// The template refuses the conversation.
+pub fn render(
+    engine: &Engine,
+    conversation: &Conversation,
+    thinking: Thinking,
+    turns: Turns,
+) -> Result<Rendered, Error> {
+    let messages: Vec<Message> = conversation
+        .messages
+        .iter()
+        .map(|message| {
+            let mut message = message.clone();
+            if thinking == Thinking::Drop {
+                message.reasoning_content = None;
+                message.content = without_thinking(engine, &message.content);
+            }
+            message
+        })
+        .collect();
+    let tools = conversation.tools.as_ref();
+    let written = |upto: usize, ending| {
+        engine.render(&messages[..upto], tools, serde_json::Map::new(), ending)
+    };
+    let last = messages.len() - 1;
+    let (mut text, mut done) = (Text::default(), String::new());
+    for i in 0..=last {
+        let learned = messages[i].role == "assistant" && (turns == Turns::All || i == last);
+        if !learned {
+            continue;
+        }
+        // Of earlier turns the thinking isn't shown; what was not shown is not learned.
+        let thought = messages[i].reasoning_content.is_some()
+            || engine.template().thinking_tags().is_some_and(|(_, close)| messages[i].content.contains(close));
+        if i < last && thought {
+            continue;
+        }
+        let prompt = written(i, Ending::Answer)?;
+        let Some(asked) = prompt.strip_prefix(&done) else {
+            if i == last {
+                return Ok(Rendered::OtherwiseWritten);
+            }
+            continue;
+        };
+        let said = match written(i + 1, Ending::After)?.strip_prefix(&prompt) {
+            Some(said) if !thought => said.to_owned(),
+            // Templates leave out thinking, or put it where the model doesn't.
+            _ => match by_hand(engine, &prompt, &messages[i]) {
+                Some(said) => said,
+                None => return Ok(Rendered::OtherwiseWritten),
+            },
+        };
+        push_prompt(engine, &mut text, asked);
+        let said_tokens = engine.tokenizer().encode(&said, Special::Parse);
+        let end = said_tokens.iter().position(|t| engine.tokenizer().is_end_of_generation(*t));
+        let (own, rest) = said_tokens.split_at(end.map_or(said_tokens.len(), |end| end + 1));
+        text.push(own, 1.0);
+        text.push(rest, 0.0);
+        done = prompt + &said;
+    }
+    Ok(Rendered::Text(text))
+}
+
+fn push_prompt(engine: &Engine, text: &mut Text, asked: &str) {
+    let tokens = match text.tokens.is_empty() {
+        true => engine.encode_prompt(asked, Special::Parse),
+        false => engine.tokenizer().encode(asked, Special::Parse),
+    };
+    text.push(&tokens, 0.0);
+}
+
+/// A turn as the model has to say it after this prompt: its thinking between its tags, its answer,
+/// and the end of the turn.
+fn by_hand(engine: &Engine, prompt: &str, message: &Message) -> Option<String> {
+    if message.tool_calls.is_some() {
+        return None;
+    }
+    let (open, close) = engine.template().thinking_tags()?;
+    let end = engine.tokenizer().token_text(engine.tokenizer().eos()?);
+    let content = message.content.trim();
+    let (thought, answer) = match (&message.reasoning_content, content.split_once(close)) {
+        (Some(thought), _) => (thought.trim(), content),
+        (None, Some((before, after))) => {
+            let before = before.trim();
+            (before.strip_prefix(open).unwrap_or(before).trim(), after.trim())
+        }
+        (None, None) => return None,
+    };
+    let opening = match engine.template().start_after(prompt) {
+        Start::Inside => String::new(),
+        _ => format!("{open}\n"),
+    };
+    Some(format!("{opening}{thought}\n{close}\n\n{answer}{end}"))
+}
+
+fn without_thinking(engine: &Engine, content: &str) -> String {
+    let Some((_, close)) = engine.template().thinking_tags() else { return content.to_owned() };
+    content.split_once(close).map_or(content, |(_, answer)| answer).trim_start().to_owned()
+}

@@ -1,0 +1,223 @@
+//! Supervised fine-tuning: the assistant's tokens become more likely.
+
+use engine::Engine;
+use train::Batch;
+
+use crate::chance::{chance, shuffled};
+use crate::data::{Rendered, Text, read, render};
+use crate::error::recipe;
+use crate::journal::Record;
+use crate::learner::Learner;
+use crate::recipe::{self, Recipe};
+use crate::run::{Measured, Teach, Watch};
+use crate::Error;
+
+/// The method, with its examples.
+pub struct Sft {
+    recipe: Recipe,
+    settings: recipe::Sft,
+    examples: Vec<Text>,
+    held_out: Vec<Text>,
+    counts: Counts,
+}
+
+/// What became of the examples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those that can be learned from.
+    pub used: usize,
+    /// Those that were longer than they may be.
+    pub too_long: usize,
+    /// Those whose assistant's turns the template doesn't write as the model would have to.
+    pub otherwise_written: usize,
+}
+
+impl Sft {
+    /// Reads all examples.
+    ///
+    /// # Errors
+    /// A file can't be read or a line isn't understood, or there is nothing to learn from.
+    pub fn new(recipe: &Recipe, engine: &Engine) -> Result<Sft, Error> {
+        let Some(settings) = recipe.sft.clone() else {
+            return Err(crate::error::recipe("sft", "is not there"));
+        };
+        let mut counts = Counts::default();
+        let longest = settings.max_tokens.min(engine.context_length());
+        let mut texts = |paths: &[std::path::PathBuf]| -> Result<Vec<Text>, Error> {
+            let mut texts = Vec::new();
+            for path in paths {
+                for conversation in read(path)? {
+                    match render(engine, &conversation, settings.thinking, settings.turns)? {
+                        Rendered::Text(text) if text.tokens.len() > longest => counts.too_long += 1,
+                        Rendered::Text(text) if text.counted() > 0 => texts.push(text),
+                        _ => counts.otherwise_written += 1,
+                    }
+                }
+            }
+            Ok(texts)
+        };
+        let mut examples = texts(&settings.data)?;
+        let mut held_out = texts(&settings.held_out)?;
+        if recipe.evaluate.every > 0 {
+            if settings.held_out.is_empty() {
+                let order = shuffled(recipe.seed, "held out", 0, examples.len());
+                let mut chosen = vec![false; examples.len()];
+                order.iter().take(recipe.evaluate.items.min(examples.len() / 10)).for_each(|i| chosen[*i] = true);
+                let mut chosen = chosen.into_iter();
+                (held_out, examples) = examples.into_iter().partition(|_| chosen.next() == Some(true));
+            }
+            held_out.truncate(recipe.evaluate.items);
+            if held_out.is_empty() {
+                let problem = "there are too few to hold any out; evaluate.every = 0 needs none";
+                return Err(Error::Data { what: "examples".to_owned(), problem: problem.to_owned() });
+            }
+        }
+        counts.used = examples.len();
+        if examples.is_empty() {
+            let problem = format!(
+                "none is left: {} are longer than {longest} tokens, {} are written otherwise by the \
+                 template",
+                counts.too_long, counts.otherwise_written
+            );
+            return Err(Error::Data { what: "examples".to_owned(), problem });
+        }
+        Ok(Sft { recipe: recipe.clone(), settings, examples, held_out, counts })
+    }
+
+    /// What became of the examples.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Tokens of the examples, and how many of them are learned.
+    pub fn tokens(&self) -> (usize, usize) {
+        let all = self.examples.iter();
+        all.fold((0, 0), |(n, counted), text| (n + text.tokens.len(), counted + text.counted()))
+    }
+
+    /// The examples of a step: all of them in an order of its own for each round.
+    fn batch(&self, step: u64) -> Vec<&Text> {
+        let n = self.examples.len() as u64;
+        let first = (step - 1) * self.settings.batch as u64;
+        let mut known: Option<(u64, Vec<usize>)> = None;
+        (first..first + self.settings.batch as u64)
+            .map(|i| {
+                let round = i / n;
+                if known.as_ref().is_none_or(|(of, _)| *of != round) {
+                    known = Some((round, shuffled(self.recipe.seed, "examples", round, n as usize)));
+                }
+                let place = known.as_ref().map_or(0, |(_, order)| order[(i % n) as usize]);
+                &self.examples[place]
+            })
+            .collect()
+    }
+}
+
+/// Micro-batches of at most `size` tokens, each token of weight `1 / all that count`.
+fn micro_batches(texts: &[&Text], size: usize) -> Result<Vec<Batch>, Error> {
+    let counted: usize = texts.iter().map(|text| text.counted()).sum();
+    let share = 1.0 / counted.max(1) as f32;
+    let mut batches: Vec<Batch> = Vec::new();
+    for text in texts {
+        let weights: Vec<f32> = text.weights.iter().map(|w| w * share).collect();
+        match batches.last_mut() {
+            Some(batch) if batch.len() + text.tokens.len() <= size => batch.push(&text.tokens, &weights)?,
+            _ => {
+                let mut batch = Batch::new();
+                batch.push(&text.tokens, &weights)?;
+                batches.push(batch);
+            }
+        }
+    }
+    Ok(batches)
+}
+
+/// Sums of what a model makes of tokens.
+#[derive(Default)]
+struct Sums {
+    loss: f64,
+    entropy: f64,
+    counted: usize,
+    tokens: usize,
+}
+
+impl Sums {
+    fn see(&mut self, batch: &Batch, scores: &train::Scores) {
+        for (i, _) in batch.targets().iter().enumerate().filter(|(_, target)| target.is_some()) {
+            self.loss -= f64::from(scores.log_probs[i]);
+            self.entropy += f64::from(scores.entropies[i]);
+            self.counted += 1;
+        }
+        self.tokens += batch.len();
+    }
+
+    fn figures(&self) -> [(&'static str, f64); 2] {
+        let n = self.counted.max(1) as f64;
+        [("loss", self.loss / n), ("entropy", self.entropy / n)]
+    }
+}
+
+impl Teach for Sft {
+    fn step(
+        &mut self,
+        learner: &mut Learner<'_>,
+        step: u64,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Record>, Error> {
+        let started = std::time::Instant::now();
+        let batches = micro_batches(&self.batch(step), self.recipe.micro_batch_tokens)?;
+        let mut random = chance(self.recipe.seed, "dropout", step);
+        let mut sums = Sums::default();
+        for (i, batch) in batches.iter().enumerate() {
+            watch.phase("learning", i, batches.len());
+            if watch.stopped() {
+                learner.forget();
+                return Ok(None);
+            }
+            let dropout = (self.recipe.lora.dropout > 0.0).then(|| random.next());
+            let loss = learner.cross_entropy(batch, dropout)?;
+            sums.see(batch, &loss.scores);
+        }
+        let taken = learner.step(step)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let mut scalars: Vec<(String, f64)> = Vec::new();
+        let mut put = |name: &str, value: f64| scalars.push((name.to_owned(), value));
+        sums.figures().into_iter().for_each(|(name, value)| put(name, value));
+        put("optimizer/learning_rate", taken.learning_rate);
+        put("optimizer/gradient_norm", taken.norm.map_or(f64::NAN, f64::from));
+        put("tokens/trained", sums.tokens as f64);
+        put("tokens/counted", sums.counted as f64);
+        put("epoch", (step * self.settings.batch as u64) as f64 / self.examples.len() as f64);
+        put("speed/trained_per_second", sums.tokens as f64 / seconds.max(1e-9));
+        put("seconds/training", seconds);
+        Ok(Some(Record { scalars, ..Record::default() }))
+    }
+
+    fn evaluate(
+        &mut self,
+        learner: &Learner<'_>,
+        _step: u64,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Measured>, Error> {
+        let texts: Vec<&Text> = self.held_out.iter().collect();
+        let batches = micro_batches(&texts, self.recipe.micro_batch_tokens)?;
+        let mut sums = Sums::default();
+        for (i, batch) in batches.iter().enumerate() {
+            watch.phase("measuring", i, batches.len());
+            if watch.stopped() {
+                return Ok(None);
+            }
+            let scores = learner.network().log_probs(batch);
+            sums.see(batch, &scores.map_err(|error| recipe("sft.held_out", error.to_string()))?);
+        }
+        let mut scalars: Vec<(String, f64)> = sums
+            .figures()
+            .into_iter()
+            .map(|(name, value)| (format!("held_out/{name}"), value))
+            .collect();
+        let loss = scalars[0].1;
+        scalars.push(("held_out/perplexity".to_owned(), loss.exp()));
+        scalars.push(("held_out/items".to_owned(), texts.len() as f64));
+        Ok(Some(Measured { record: Record { scalars, ..Record::default() }, score: -loss }))
+    }
+}

@@ -1,0 +1,105 @@
+//! `ponder train`: teaches a model by a recipe.
+
+mod plan;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use engine::Engine;
+use learn::recipe::{Method, What};
+use learn::rl::Grpo;
+use learn::run::{Outcome, Teach, run as run_recipe};
+use learn::sft::Sft;
+use learn::{Learner, Recipe};
+
+use crate::model_arg::ModelArg;
+use crate::terminal::keyboard::{INTERRUPTED, Interrupt};
+
+use watch::Screen;
+
+/// Teach a model: examples to follow, or rewards to seek
+///
+/// A recipe is one TOML file; its values can be replaced here, as `grpo.completions=16`. What is
+/// learned, and how far it has come, is kept in the recipe's `out` folder: the same command goes on
+/// where it was left.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The recipe.
+    recipe: PathBuf,
+
+    /// Values in place of the recipe's.
+    #[arg(value_name = "KEY=VALUE", value_parser = replaced)]
+    values: Vec<(String, String)>,
+
+    /// Say what would be learned, what memory and time it takes, and stop.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Threads that compute; one a core if not given.
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
+    /// Never touch the network.
+    #[arg(long, env = "PONDER_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    offline: bool,
+}
+
+fn replaced(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a value is given as KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Runs the recipe.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let recipe = Recipe::open(&args.recipe, &args.values)
+        .with_context(|| format!("cannot use {}", args.recipe.display()))?;
+    let model = ModelArg { model: Some(recipe.model.clone()), offline: args.offline }.resolve()?;
+    let options = engine::LoadOptions {
+        threads: args.threads.map(usize::from),
+        ctx: plan::context(&recipe),
+        rope_scaling: None,
+    };
+    let engine = Engine::load(&model.path, &options)
+        .with_context(|| format!("cannot load {}", model.name))?;
+    let engine = Arc::new(engine);
+    let mut learner = match recipe.lora.learn {
+        What::Adapter => Learner::adapter(&recipe, engine.model())?,
+        What::Everything => {
+            Learner::everything(&recipe, engine.model().checkpoint(), engine.model().pool())?
+        }
+    };
+    let mut method: Box<dyn Teach + '_> = match recipe.method() {
+        Method::Sft(_) => {
+            let sft = Sft::new(&recipe, &engine)?;
+            plan::examples(&sft);
+            Box::new(sft)
+        }
+        Method::Grpo(_) => Box::new(Grpo::new(&recipe, &engine)?),
+    };
+    plan::print(&recipe, &engine, &mut learner)?;
+    if args.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let interrupt = Interrupt::install(3)?;
+    let mut screen = Screen::new(&recipe, &model.name, interrupt);
+    let outcome = run_recipe(&recipe, &mut learner, &mut *method, &mut screen)?;
+    drop(screen);
+    ended(&recipe, &outcome);
+    Ok(if outcome.finished { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+}
+
+fn ended(recipe: &Recipe, outcome: &Outcome) {
+    let minutes = outcome.seconds / 60.0;
+    let out = recipe.out.display();
+    match outcome.finished {
+        true => eprintln!("{} steps in {minutes:.1} minutes; {out} has the checkpoints", outcome.steps),
+        false => eprintln!("stopped after step {}; the same command goes on", outcome.steps),
+    }
+    if let Some(best) = outcome.best {
+        eprintln!("best: {out}/best, after step {} ({:.4})", best.step, best.score);
+    }
+}

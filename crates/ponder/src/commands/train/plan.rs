@@ -1,0 +1,79 @@
+//! What a run is going to take, before it does.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use engine::Engine;
+use learn::recipe::{Method, What};
+use learn::sft::Sft;
+use learn::{Learner, Recipe};
+use train::Batch;
+use weights::pull::human_bytes;
+
+/// Tokens of a prompt, for the context.
+const PROMPT: usize = 1024;
+/// Tokens that are learned to see how long that takes.
+const TRIAL: usize = 128;
+
+/// The context that the recipe's texts need.
+pub fn context(recipe: &Recipe) -> Option<usize> {
+    match recipe.method() {
+        Method::Sft(sft) => Some(sft.max_tokens.max(2)),
+        Method::Grpo(grpo) => Some(PROMPT + grpo.max_tokens),
+    }
+}
+
+/// Says what became of the examples.
+pub fn examples(sft: &Sft) {
+    let (counts, (tokens, learned)) = (sft.counts(), sft.tokens());
+    eprintln!("examples: {} with {tokens} tokens, {learned} of them learned", counts.used);
+    if counts.too_long > 0 {
+        eprintln!("  left out: {} that are longer than sft.max_tokens", counts.too_long);
+    }
+    if counts.otherwise_written > 0 {
+        eprintln!(
+            "  left out: {} whose answers the model's template writes otherwise",
+            counts.otherwise_written
+        );
+    }
+}
+
+/// Says what is learned and what it takes.
+pub fn print(recipe: &Recipe, engine: &Engine, learner: &mut Learner<'_>) -> Result<()> {
+    let parameters = learner.network().parameters().count();
+    let what = match recipe.lora.learn {
+        What::Adapter => format!("an adapter of rank {}", recipe.lora.rank),
+        What::Everything => "every weight".to_owned(),
+    };
+    let model = engine.model();
+    eprintln!("learns: {what} of {}, {parameters} parameters", recipe.model);
+    // Value, gradient and two moments.
+    eprintln!("memory: {} for parameters and optimizer", human_bytes(16 * parameters as u64));
+    let seconds = trial(learner, model.vocab())?;
+    let speed = TRIAL as f64 / seconds;
+    eprintln!(
+        "speed:  about {speed:.0} tokens a second are learned here, on {} threads with {}",
+        model.threads(),
+        model.isa()
+    );
+    let (what, tokens) = match recipe.method() {
+        Method::Sft(sft) => ("at most ", sft.batch * sft.max_tokens),
+        Method::Grpo(grpo) => ("at most ", grpo.prompts * grpo.completions * grpo.max_tokens),
+    };
+    let step = tokens as f64 / speed;
+    let all = step * recipe.steps as f64 / 3600.0;
+    eprintln!("time:   {what}{step:.0} s of learning a step, {all:.1} h in {} steps", recipe.steps);
+    Ok(())
+}
+
+/// Seconds that a small batch takes, the second time.
+fn trial(learner: &mut Learner<'_>, vocab: usize) -> Result<f64> {
+    let tokens: Vec<u32> = (0..=TRIAL).map(|i| (i * 7919 % vocab) as u32).collect();
+    let mut batch = Batch::new();
+    batch.push(&tokens, &vec![1.0; tokens.len()])?;
+    learner.cross_entropy(&batch, None)?;
+    let start = Instant::now();
+    learner.cross_entropy(&batch, None)?;
+    learner.forget();
+    Ok(start.elapsed().as_secs_f64())
+}
