@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use super::mean::Mean;
+
 /// Sums over the tokens that count, so that those of micro-batches add up; the means are over
 /// tokens, whatever the loss is a mean of.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,31 +24,6 @@ pub struct PolicyStatistics {
     entropy: Mean,
     weight: Mean,
     mismatch: Mean,
-}
-
-/// A sum of what not all tokens have.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Mean {
-    sum: f64,
-    count: usize,
-}
-
-impl Mean {
-    fn see(&mut self, value: f64) {
-        self.sum += value;
-        self.count += 1;
-    }
-
-    fn get(self) -> Option<f64> {
-        (self.count > 0).then(|| self.sum / self.count as f64)
-    }
-}
-
-impl AddAssign for Mean {
-    fn add_assign(&mut self, other: Mean) {
-        self.sum += other.sum;
-        self.count += other.count;
-    }
 }
 
 impl PolicyStatistics {

@@ -8,7 +8,7 @@ use super::{Aggregate, Correction, Error, PolicySettings, PolicyStatistics, Rati
 pub enum Advantage<'a> {
     /// All the same.
     Completion(f64),
-    /// One a token, as generalized advantage estimation has them.
+    /// One a token, as of [`super::Gae`].
     Tokens(&'a [f32]),
 }
 
