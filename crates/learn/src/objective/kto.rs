@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{at_least, item, setting};
+use super::error::{at_least, setting};
 use super::mean::sigmoid;
 use super::{Error, PreferenceStatistics, Sequence};
 
@@ -74,8 +74,8 @@ impl Kto {
         at_least("undesirable_weight", self.undesirable_weight, 0.0)
     }
 
-    /// The loss of a micro-batch, and its gradients. `baseline` is the step's ([`kto_baseline`]) and
-    /// `of` the number of its completions: the loss is a mean over them.
+    /// The loss of a micro-batch, and its gradients. `baseline` is the step's ([`kto_baseline`])
+    /// and `of` the number of its completions: the loss is a mean over them.
     ///
     /// # Errors
     /// A setting or the baseline is bad; `of` is 0 but there are completions; a completion has no
@@ -101,9 +101,6 @@ impl Kto {
             out.loss += share * rest;
             out.d_log_probs.push(-share * value * rest * sign * self.beta);
             out.statistics.see(*desirable, self.beta * above, sequence);
-        }
-        if let Some(at) = out.d_log_probs.iter().position(|d| !d.is_finite()) {
-            return Err(item("sequence", at, "no finite loss"));
         }
         Ok(out)
     }

@@ -1,7 +1,7 @@
 //! Losses and advantages as functions of log-probabilities and rewards, with their gradients.
 //!
-//! - Reinforcement learning: rewards for length ([`Overlong`], [`length_rewards`], [`Cosine`]), what
-//!   was better than expected ([`advantages`], or [`Gae`] with a value function and its
+//! - Reinforcement learning: rewards for length ([`Overlong`], [`length_rewards`], [`Cosine`]),
+//!   what was better than expected ([`advantages`], or [`Gae`] with a value function and its
 //!   [`ValueLoss`]), and the clipped surrogate ([`PolicySettings::surrogate`]).
 //! - Preferences: [`Preference`] over pairs, [`Kto`] over completions that are good or bad.
 //! - Reward models: [`BradleyTerry`].

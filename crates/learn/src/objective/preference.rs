@@ -8,12 +8,13 @@ use super::Error;
 use super::error::{at_least, item, setting};
 use super::mean::{Mean, log_sigmoid, sigmoid};
 
-/// Nobody is surer of a completion than this, in nats a token: where probabilities are 1 ORPO's odds
-/// are infinite.
+/// Nobody is surer of a completion than this, in nats a token: where probabilities are 1 ORPO's
+/// odds are infinite.
 const SUREST: f64 = -1e-6;
 
-/// A loss over pairs. With `c` and `r` the log-probabilities of the chosen and the rejected
-/// completion (sums over their tokens) and `d` what the policy's have above the reference's.
+/// A loss over pairs. Below, `c` and `r` are the log-probabilities of the chosen and the rejected
+/// completion (sums over their tokens), `|c|` and `|r|` how many tokens these have, and `d_c` and
+/// `d_r` what the policy's log-probabilities have above the reference's.
 ///
 /// All but ORPO may have the chosen completion's mean negative log-likelihood added,
 /// `nll_coefficient` times: it keeps the chosen one from becoming less likely together with the
@@ -265,8 +266,8 @@ impl Preference {
         matches!(self, Preference::Dpo { .. } | Preference::Ipo { .. })
     }
 
-    /// The loss of a micro-batch's pairs, and its gradients. `of` is the number of the step's pairs:
-    /// the loss is a mean over them.
+    /// The loss of a micro-batch's pairs, and its gradients. `of` is the number of the step's
+    /// pairs: the loss is a mean over them.
     ///
     /// # Errors
     /// A setting is bad; `of` is 0 but there are pairs; a completion has no tokens, a
@@ -282,6 +283,9 @@ impl Preference {
             pair.chosen.check("chosen", at)?;
             pair.rejected.check("rejected", at)?;
             let Outcome { loss, d, rewards } = self.of_pair(pair, at)?;
+            if ![loss, d.chosen, d.rejected].iter().all(|x| x.is_finite()) {
+                return Err(item("log_prob", at, "too far from the other one: no finite loss"));
+            }
             out.loss += share * loss;
             out.d_log_probs.push(Pair { chosen: share * d.chosen, rejected: share * d.rejected });
             out.statistics.see(true, rewards.chosen, &pair.chosen);

@@ -8,9 +8,9 @@ use super::error::{at_least, item, setting};
 use super::mean::{Mean, log_sigmoid, sigmoid};
 use super::{Error, Pair};
 
-/// `-ln σ(chosen - rejected - margin) + centering_coefficient · (chosen + rejected)²` of the rewards
-/// of a pair (Bradley and Terry 1952; the margin is Llama 2's, arXiv:2307.09288; the other term
-/// keeps rewards about 0, which the first leaves open, arXiv:2312.09244).
+/// `-ln σ(chosen - rejected - margin) + centering_coefficient · (chosen + rejected)²` of the
+/// rewards of a pair (Bradley and Terry 1952; the margin is Llama 2's, arXiv:2307.09288; the other
+/// term keeps rewards about 0, which the first leaves open, arXiv:2312.09244).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BradleyTerry {
@@ -108,10 +108,14 @@ impl BradleyTerry {
             let sum = chosen + rejected;
             out.loss += share * (self.centering_coefficient * sum * sum - log_sigmoid(logit));
             let (apart, together) = (sigmoid(-logit), 2.0 * self.centering_coefficient * sum);
-            out.d_rewards.push(Pair {
+            let d = Pair {
                 chosen: (share * (together - apart)) as f32,
                 rejected: (share * (together + apart)) as f32,
-            });
+            };
+            if !(d.chosen.is_finite() && d.rejected.is_finite()) {
+                return Err(item("chosen", at, "too large: no finite gradient"));
+            }
+            out.d_rewards.push(d);
             out.statistics.correct.see(f64::from(u8::from(chosen > rejected)));
             out.statistics.margin.see(chosen - rejected);
             out.statistics.reward.see(chosen);

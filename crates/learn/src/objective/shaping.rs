@@ -36,8 +36,8 @@ impl Overlong {
 }
 
 /// Kimi k1.5's length reward (arXiv:2501.12599) of the completions of one prompt, given as tokens
-/// and whether they are right: from 0.5 for the shortest to -0.5 for the longest, and of a wrong one
-/// no more than 0. Where all are of one length they get 0.
+/// and whether they are right: from 0.5 for the shortest to -0.5 for the longest, and of a wrong
+/// one no more than 0. Where all are of one length they get 0.
 pub fn length_rewards(completions: &[(usize, bool)]) -> Vec<f64> {
     let lengths = || completions.iter().map(|(tokens, _)| *tokens);
     let (Some(least), Some(most)) = (lengths().min(), lengths().max()) else { return vec![] };
@@ -52,8 +52,8 @@ pub fn length_rewards(completions: &[(usize, bool)]) -> Vec<f64> {
 }
 
 /// The cosine reward (arXiv:2502.03373): from one value for no tokens to another for `max_tokens`,
-/// along half a cosine. With the paper's values being right in fewer tokens is worth more, and being
-/// wrong is worth less the less was thought about it.
+/// along half a cosine. With the paper's values being right in fewer tokens is worth more, and
+/// being wrong is worth less the less was thought about it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cosine {

@@ -85,8 +85,8 @@ impl PolicyStatistics {
         self.weight.get()
     }
 
-    /// The mean distance between the old policy's log-probabilities and the sampler's; `None` without
-    /// the latter.
+    /// The mean distance between the old policy's log-probabilities and the sampler's; `None`
+    /// without the latter.
     pub fn mismatch(&self) -> Option<f64> {
         self.mismatch.get()
     }

@@ -12,7 +12,7 @@ pub struct Gae {
     /// What a reward one token later is worth, from 0 to 1.
     pub gamma: f64,
     /// How far rewards are trusted over values, from 0 to 1. The default doesn't let a long
-    /// completion's end fade away (VC-PPO, arXiv:2503.01491).
+    /// completion's end fade away (Open-Reasoner-Zero, arXiv:2503.24290).
     pub lambda: f64,
 }
 
@@ -32,8 +32,8 @@ pub struct Estimates {
 }
 
 impl Gae {
-    /// The estimates of one completion, from one reward and one value a token: the value is what was
-    /// expected *before* the token. `bootstrap` is the value after the last one: 0 where the
+    /// The estimates of one completion, from one reward and one value a token: the value is what
+    /// was expected *before* the token. `bootstrap` is the value after the last one: 0 where the
     /// completion has ended, and what the value function says where it was cut off.
     ///
     /// # Errors
@@ -54,9 +54,9 @@ impl Gae {
             let problem = format!("{} for {} rewards", values.len(), rewards.len());
             return Err(setting("values", problem));
         }
-        finite("rewards", 0, rewards)?;
-        finite("values", 0, values)?;
-        finite("bootstrap", 0, &[bootstrap])?;
+        finite("rewards", rewards)?;
+        finite("values", values)?;
+        finite("bootstrap", &[bootstrap])?;
         let mut out =
             Estimates { advantages: vec![0.0; rewards.len()], returns: vec![0.0; rewards.len()] };
         let (mut next, mut advantage) = (f64::from(bootstrap), 0.0);
@@ -68,6 +68,8 @@ impl Gae {
             out.returns[token] = (advantage + value) as f32;
             next = value;
         }
+        finite("advantages", &out.advantages)?;
+        finite("returns", &out.returns)?;
         Ok(out)
     }
 }
@@ -99,12 +101,12 @@ pub struct Values {
 }
 
 impl ValueLoss {
-    /// The loss of a micro-batch's values, one a token, against what was returned and what they were
-    /// when that was worked out. `of` is the number of the step's tokens.
+    /// The loss of a micro-batch's values, one a token, against what was returned and what they
+    /// were when that was worked out. `of` is the number of the step's tokens.
     ///
     /// # Errors
-    /// `clip` is negative; `of` is 0 but there are values; slices are of different lengths; a number
-    /// isn't finite.
+    /// `clip` is negative; `of` is 0 but there are values; slices are of different lengths; a
+    /// number isn't finite.
     pub fn loss(
         &self,
         values: &[f32],
@@ -121,9 +123,9 @@ impl ValueLoss {
                 let problem = format!("{} for {} values", other.len(), values.len());
                 return Err(setting(field, problem));
             }
-            finite(field, 0, other)?;
+            finite(field, other)?;
         }
-        finite("values", 0, values)?;
+        finite("values", values)?;
         let mut out = Values::default();
         let share = 1.0 / of.max(1) as f64;
         let clip = self.clip.unwrap_or(f64::INFINITY);
@@ -138,6 +140,7 @@ impl ValueLoss {
             out.d_values.push(if cut { 0.0 } else { (share * off) as f32 });
             out.clipped += usize::from(cut);
         }
+        finite("d_values", &out.d_values)?;
         Ok(out)
     }
 }

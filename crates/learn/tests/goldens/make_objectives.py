@@ -81,7 +81,7 @@ def trainer(**fields):
 
 
 def cut(function, first, last):
-    """The statements of a method from the line that starts with `first` to the one before `last`."""
+    """A method's statements from the line that starts with `first` to the one before `last`."""
     lines = inspect.getsource(function).splitlines()
     starts = [i for i, line in enumerate(lines) if line.strip().startswith(first)]
     assert len(starts) == 1, (first, starts)
@@ -243,7 +243,8 @@ def rloo_advantages():
         "is_std_zero = ",
     )
     self = SimpleNamespace(normalize_advantages=False)
-    return run(rloo_trainer, code, self=self, rewards=REWARDS.reshape(-1), num_generations=3)["advantages"]
+    names = dict(rewards=REWARDS.reshape(-1), num_generations=3)
+    return run(rloo_trainer, code, self=self, **names)["advantages"]
 
 
 def batch_advantages(groups):
@@ -451,7 +452,8 @@ def shaping():
     # Which are right is given, in the place of a check of their text.
     accuracy_rewards.accuracy_reward = lambda right, _: right
     cosine = trl_rewards.get_cosine_scaled_reward(100, -10.0, 0.0, 1.0, 2.0)
-    cosines = {right: cosine([right] * len(below), None, ids[:len(below)]) for right in (True, False)}
+    ids_below = ids[:len(below)]
+    cosines = {right: cosine([right] * len(below), None, ids_below) for right in (True, False)}
     group = [(12, True), (40, True), (26, False), (33, False), (12, False), (40, False)]
     least, most = 12, 40
     scores = [0.5 - (n - least) / (most - least) for n, _ in group]  # arXiv:2501.12599, 2.3.3
