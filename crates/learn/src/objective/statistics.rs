@@ -126,3 +126,47 @@ impl AddAssign for PolicyStatistics {
         self.mismatch += other.mismatch;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Completion, KlEstimator, Normalizers, PolicySettings};
+
+    #[test]
+    fn means_are_over_tokens() {
+        let all = [
+            Completion {
+                old_log_probs: Some(&[-1.0, -2.0, -1.0]),
+                reference_log_probs: Some(&[-1.5, -2.0, -0.5]),
+                sampler_log_probs: Some(&[-2.0, -1.5, -1.0]),
+                entropies: Some(&[0.5, 1.0, 0.0]),
+                ..Completion::new(1.0, &[-0.5, -2.0, -1.5])
+            },
+            Completion::new(-1.0, &[-1.0]),
+        ];
+        let normalizers = Normalizers { completions: 2, tokens: 4, max_tokens: 4 };
+        let of = |kl_estimator| {
+            let settings = PolicySettings { kl_estimator, ..PolicySettings::default() };
+            settings.surrogate(&all, normalizers).unwrap().statistics
+        };
+        let near = |got: Option<f64>, expected: f64| {
+            assert!((got.unwrap() - expected).abs() < 1e-12, "{got:?} is not {expected}");
+        };
+        let (up, down) = (0.5f64.exp(), (-0.5f64).exp());
+        let seen = of(KlEstimator::K1);
+        near(Some(seen.ratio()), (up + 1.0 + down + 1.0) / 4.0);
+        near(Some(seen.old_kl()), (up + down - 2.0) / 4.0);
+        near(seen.entropy(), 0.5);
+        // Of what was sampled e times as seldom, the cap counts.
+        near(seen.weight(), (2.0 + down + 1.0) / 3.0);
+        near(seen.mismatch(), 0.5);
+        // The reference has 1 less, the same, and 1 more.
+        near(seen.kl(), 0.0);
+        near(of(KlEstimator::K2).kl(), 1.0 / 3.0);
+        let one = 1.0f64;
+        near(of(KlEstimator::K3).kl(), (one.exp() + (-one).exp() - 2.0) / 3.0);
+
+        let nothing = super::PolicyStatistics::default();
+        assert_eq!((nothing.ratio(), nothing.kl(), nothing.weight()), (0.0, None, None));
+        assert_eq!(nothing.figures().len(), 4);
+    }
+}
