@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::error::setting;
 
 /// Keeps small deviations from becoming large advantages; TRL's.
 const EPSILON: f64 = 1e-4;
@@ -73,7 +74,7 @@ impl Advantages {
 /// where their own mean is the baseline.
 ///
 /// # Errors
-/// A reward isn't finite.
+/// A reward isn't finite, or they are so large that their deviation isn't.
 pub fn advantages<G: AsRef<[f64]>>(groups: &[G], baseline: Baseline) -> Result<Advantages, Error> {
     for (group, rewards) in groups.iter().enumerate() {
         let rewards = rewards.as_ref();
@@ -110,6 +111,9 @@ pub fn advantages<G: AsRef<[f64]>>(groups: &[G], baseline: Baseline) -> Result<A
             out.advantages = all().into_iter().map(from_mean).collect();
             divide(&mut out.advantages, std);
         }
+    }
+    if out.advantages.iter().chain(&out.stds).any(|x| !x.is_finite()) {
+        return Err(setting("rewards", "too large to tell how far they are apart"));
     }
     Ok(out)
 }

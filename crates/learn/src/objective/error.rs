@@ -50,10 +50,16 @@ pub(super) fn at_least(field: &'static str, value: f64, least: f64) -> Result<()
     Err(setting(field, format!("{value} is not a number from {least} on")))
 }
 
-/// Whatever an item has to have finite numbers of.
-pub(super) fn finite(field: &'static str, at: usize, values: &[f32]) -> Result<(), Error> {
-    match values.iter().position(|v| !v.is_finite()) {
+/// What has to be finite numbers, one a token.
+pub(super) fn finite(field: &'static str, values: &[f32]) -> Result<(), Error> {
+    match not_finite(values) {
         None => Ok(()),
-        Some(token) => Err(item(field, at, format!("{} at token {token}", values[token]))),
+        Some(problem) => Err(setting(field, problem)),
     }
+}
+
+/// What is wrong with numbers, one a token, that should be finite.
+pub(super) fn not_finite(values: &[f32]) -> Option<String> {
+    let token = values.iter().position(|v| !v.is_finite())?;
+    Some(format!("{} at token {token}", values[token]))
 }

@@ -23,11 +23,11 @@ pub struct PolicySettings {
     /// How far below 1 a ratio still counts where the advantage is negative (PPO,
     /// arXiv:1707.06347). GSPO's sequence ratios want some 3e-4 here.
     pub clip_low: f64,
-    /// How far above 1 a ratio still counts where the advantage is positive; more than `clip_low` is
-    /// DAPO's "clip higher". GSPO's sequence ratios want some 4e-4 here.
+    /// How far above 1 a ratio still counts where the advantage is positive; more than `clip_low`
+    /// is DAPO's "clip higher". GSPO's sequence ratios want some 4e-4 here.
     pub clip_high: f64,
-    /// The ratio above which a token counts no further where the advantage is negative, too: two-sided
-    /// clipping (INTELLECT-2, arXiv:2505.07291). More than `1 + clip_high`.
+    /// The ratio above which a token counts no further where the advantage is negative, too:
+    /// two-sided clipping (INTELLECT-2, arXiv:2505.07291). More than `1 + clip_high`.
     pub delta: Option<f64>,
     /// How tokens' losses become one.
     pub aggregate: Aggregate,
@@ -108,13 +108,14 @@ pub enum Aggregate {
     /// The mean over all tokens of the step (DAPO, arXiv:2503.14476).
     #[default]
     TokenMean,
-    /// The sum over tokens, divided by completions times a constant, [`Normalizers::max_tokens`]
-    /// (Dr. GRPO, arXiv:2503.20783).
+    /// The sum over tokens, divided by completions times a constant,
+    /// [`super::Normalizers::max_tokens`] (Dr. GRPO, arXiv:2503.20783).
     Constant,
 }
 
-/// How the divergence of the policy from the reference is estimated at a sampled token, with `d` the
-/// reference's log-probability less the policy's (Schulman 2020, "Approximating KL divergence").
+/// How the divergence of the policy from the reference is estimated at a sampled token, with `d`
+/// the reference's log-probability less the policy's (Schulman 2020, "Approximating KL
+/// divergence").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KlEstimator {

@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use super::mean::Mean;
+
 /// Sums over the tokens that count, so that those of micro-batches add up; the means are over
 /// tokens, whatever the loss is a mean of.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,31 +24,6 @@ pub struct PolicyStatistics {
     entropy: Mean,
     weight: Mean,
     mismatch: Mean,
-}
-
-/// A sum of what not all tokens have.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Mean {
-    sum: f64,
-    count: usize,
-}
-
-impl Mean {
-    fn see(&mut self, value: f64) {
-        self.sum += value;
-        self.count += 1;
-    }
-
-    fn get(self) -> Option<f64> {
-        (self.count > 0).then(|| self.sum / self.count as f64)
-    }
-}
-
-impl AddAssign for Mean {
-    fn add_assign(&mut self, other: Mean) {
-        self.sum += other.sum;
-        self.count += other.count;
-    }
 }
 
 impl PolicyStatistics {
@@ -108,8 +85,8 @@ impl PolicyStatistics {
         self.weight.get()
     }
 
-    /// The mean distance between the old policy's log-probabilities and the sampler's; `None` without
-    /// the latter.
+    /// The mean distance between the old policy's log-probabilities and the sampler's; `None`
+    /// without the latter.
     pub fn mismatch(&self) -> Option<f64> {
         self.mismatch.get()
     }
@@ -147,5 +124,49 @@ impl AddAssign for PolicyStatistics {
         self.entropy += other.entropy;
         self.weight += other.weight;
         self.mismatch += other.mismatch;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Completion, KlEstimator, Normalizers, PolicySettings};
+
+    #[test]
+    fn means_are_over_tokens() {
+        let all = [
+            Completion {
+                old_log_probs: Some(&[-1.0, -2.0, -1.0]),
+                reference_log_probs: Some(&[-1.5, -2.0, -0.5]),
+                sampler_log_probs: Some(&[-2.0, -1.5, -1.0]),
+                entropies: Some(&[0.5, 1.0, 0.0]),
+                ..Completion::new(1.0, &[-0.5, -2.0, -1.5])
+            },
+            Completion::new(-1.0, &[-1.0]),
+        ];
+        let normalizers = Normalizers { completions: 2, tokens: 4, max_tokens: 4 };
+        let of = |kl_estimator| {
+            let settings = PolicySettings { kl_estimator, ..PolicySettings::default() };
+            settings.surrogate(&all, normalizers).unwrap().statistics
+        };
+        let near = |got: Option<f64>, expected: f64| {
+            assert!((got.unwrap() - expected).abs() < 1e-12, "{got:?} is not {expected}");
+        };
+        let (up, down) = (0.5f64.exp(), (-0.5f64).exp());
+        let seen = of(KlEstimator::K1);
+        near(Some(seen.ratio()), (up + 1.0 + down + 1.0) / 4.0);
+        near(Some(seen.old_kl()), (up + down - 2.0) / 4.0);
+        near(seen.entropy(), 0.5);
+        // Of what was sampled e times as seldom, the cap counts.
+        near(seen.weight(), (2.0 + down + 1.0) / 3.0);
+        near(seen.mismatch(), 0.5);
+        // The reference has 1 less, the same, and 1 more.
+        near(seen.kl(), 0.0);
+        near(of(KlEstimator::K2).kl(), 1.0 / 3.0);
+        let one = 1.0f64;
+        near(of(KlEstimator::K3).kl(), (one.exp() + (-one).exp() - 2.0) / 3.0);
+
+        let nothing = super::PolicyStatistics::default();
+        assert_eq!((nothing.ratio(), nothing.kl(), nothing.weight()), (0.0, None, None));
+        assert_eq!(nothing.figures().len(), 4);
     }
 }

@@ -1,6 +1,6 @@
 //! The clipped surrogate of policy gradients, and its gradient.
 
-use super::error::{finite, item, setting};
+use super::error::{item, not_finite, setting};
 use super::{Aggregate, Correction, Error, PolicySettings, PolicyStatistics, Ratio};
 
 /// How good a completion's tokens were.
@@ -8,7 +8,7 @@ use super::{Aggregate, Correction, Error, PolicySettings, PolicyStatistics, Rati
 pub enum Advantage<'a> {
     /// All the same.
     Completion(f64),
-    /// One a token, as generalized advantage estimation has them.
+    /// One a token, as of [`super::Gae`].
     Tokens(&'a [f32]),
 }
 
@@ -97,7 +97,11 @@ impl<'a> Completion<'a> {
                 return Err(item(field, at, format!("{given} for {tokens} log_probs")));
             }
         }
-        fields.iter().try_for_each(|(field, values)| finite(field, at, values.unwrap_or(&[])))
+        let problems = |values: &Option<&[f32]>| values.and_then(not_finite);
+        match fields.iter().find_map(|(field, values)| Some((*field, problems(values)?))) {
+            None => Ok(()),
+            Some((field, problem)) => Err(item(field, at, problem)),
+        }
     }
 }
 
@@ -130,9 +134,9 @@ impl PolicySettings {
     /// at all, add nothing.
     ///
     /// # Errors
-    /// A setting is bad; a normalizer that is needed is 0; a completion lacks what the settings call
-    /// for, has slices of different lengths or numbers that aren't finite, or has drifted so far
-    /// that its ratio isn't.
+    /// A setting is bad; a normalizer that is needed is 0; a completion lacks what the settings
+    /// call for, has slices of different lengths or numbers that aren't finite, or has drifted so
+    /// far that its ratio isn't.
     pub fn surrogate(
         &self,
         completions: &[Completion<'_>],
@@ -194,7 +198,8 @@ impl PolicySettings {
             let advantage = completion.advantage(token);
             let weight = whole_weight.unwrap_or_else(|| self.token_weight(completion, token));
             let (surrogate, slope) = self.clipped(ratio, advantage);
-            // The derivatives of the token's loss with respect to its ratio and its log-probability.
+            // The derivatives of the token's loss with respect to its ratio and its
+            // log-probability.
             let mut d_ratio = -weight * slope;
             let mut d_log_prob = 0.0;
             loss -= per_token * weight * surrogate;
