@@ -5,6 +5,7 @@
 //! leaves at most half a line, and one that goes on from a checkpoint leaves no trace of what came
 //! after the checkpoint the first time.
 
+pub mod curves;
 mod events;
 mod lines;
 
