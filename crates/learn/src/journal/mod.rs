@@ -5,6 +5,7 @@
 //! leaves at most half a line, and one that goes on from a checkpoint leaves no trace of what came
 //! after the checkpoint the first time.
 
+pub mod curves;
 mod events;
 mod lines;
 
@@ -17,6 +18,16 @@ use events::Events;
 
 /// Name of the file that a run's records are read from.
 pub const METRICS: &str = "metrics.jsonl";
+
+/// Names of one completion among those of a step, for whoever wants to see what the model does.
+pub mod sample {
+    /// The text that was to be completed.
+    pub const PROMPT: &str = "sample/prompt";
+    /// What the model made of it.
+    pub const COMPLETION: &str = "sample/completion";
+    /// The figure that tells what it was worth.
+    pub const REWARD: &str = "sample/reward";
+}
 
 /// What one step, or one evaluation between steps, showed.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -106,7 +106,7 @@ fn push_dim(text: &mut String, row: &str, colour: bool) {
 }
 
 /// Columns that a string takes at most: terminals that know no joined emoji show their parts.
-fn width(text: &str) -> usize {
+pub(super) fn width(text: &str) -> usize {
     text.chars().filter_map(UnicodeWidthChar::width).sum()
 }
 

@@ -277,12 +277,12 @@ pub fn seconds(time: Duration) -> String {
 }
 
 /// The text without characters that would steer the terminal: a model must not be able to.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_control()).collect()
 }
 
 /// Cuts a row to a number of columns.
-fn truncate(row: &mut String, columns: usize) {
+pub(super) fn truncate(row: &mut String, columns: usize) {
     use unicode_width::UnicodeWidthChar;
     let mut used = 0;
     let end = row.char_indices().find(|(_, c)| {
