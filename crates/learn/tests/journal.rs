@@ -14,7 +14,7 @@ fn record(step: u64) -> Record {
     }
 }
 
-fn written(dir: &Path, steps: impl IntoIterator<Item = u64>, after: u64) {
+fn written(dir: &Path, steps: impl IntoIterator<Item = u64>, after: Option<u64>) {
     let mut journal = Journal::open(dir, after).unwrap();
     for step in steps {
         journal.write(&record(step)).unwrap();
@@ -37,7 +37,7 @@ fn events(dir: &Path) -> Vec<u8> {
 fn what_is_written_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("runs/first");
-    written(&folder, 0..4, 0);
+    written(&folder, 0..4, None);
     assert_eq!(read(&folder).unwrap(), (0..4).map(record).collect::<Vec<_>>());
     assert_eq!(read(&folder).unwrap()[2].scalar("reward/mean"), Some(0.25));
 }
@@ -68,10 +68,10 @@ fn what_is_no_number_stays_valid_json() {
 #[test]
 fn a_resumed_run_reads_as_if_never_interrupted() {
     let (whole, resumed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    written(whole.path(), 0..9, 0);
-    written(resumed.path(), 0..7, 0);
-    written(resumed.path(), 5..6, 4);
-    written(resumed.path(), 5..9, 4);
+    written(whole.path(), 0..9, None);
+    written(resumed.path(), 0..7, None);
+    written(resumed.path(), 5..6, Some(4));
+    written(resumed.path(), 5..9, Some(4));
     let lines = |dir: &Path| fs::read_to_string(dir.join(METRICS)).unwrap();
     assert_eq!(lines(whole.path()), lines(resumed.path()));
     assert_eq!(events(whole.path()), events(resumed.path()));
@@ -80,8 +80,8 @@ fn a_resumed_run_reads_as_if_never_interrupted() {
 #[test]
 fn the_checkpoint_before_the_first_step_is_none() {
     let dir = tempfile::tempdir().unwrap();
-    written(dir.path(), 0..3, 0);
-    written(dir.path(), 0..1, 0);
+    written(dir.path(), 0..3, None);
+    written(dir.path(), 0..1, None);
     assert_eq!(read(dir.path()).unwrap(), [record(0)]);
 }
 
@@ -89,7 +89,7 @@ fn the_checkpoint_before_the_first_step_is_none() {
 fn killed_at_any_byte() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(METRICS);
-    written(dir.path(), 1..4, 0);
+    written(dir.path(), 1..4, None);
     let whole = fs::read(&path).unwrap();
     let ends: Vec<usize> =
         whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(i, _)| i).collect();
@@ -97,7 +97,7 @@ fn killed_at_any_byte() {
         fs::write(&path, &whole[..cut]).unwrap();
         let there = ends.iter().filter(|end| **end <= cut).count() as u64;
         assert_eq!(read(dir.path()).unwrap().len() as u64, there, "cut at {cut}");
-        written(dir.path(), there + 1..4, 3);
+        written(dir.path(), there + 1..4, Some(3));
         assert_eq!(fs::read(&path).unwrap(), whole, "cut at {cut}");
     }
 }
@@ -106,11 +106,11 @@ fn killed_at_any_byte() {
 fn zeroes_after_a_power_cut_are_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(METRICS);
-    written(dir.path(), 1..3, 0);
+    written(dir.path(), 1..3, None);
     let whole = fs::read(&path).unwrap();
     fs::write(&path, [&whole[..], &[0; 50], b"\n\0\0"].concat()).unwrap();
     assert_eq!(read(dir.path()).unwrap().len(), 2);
-    written(dir.path(), [], 9);
+    written(dir.path(), [], Some(9));
     assert_eq!(fs::read(&path).unwrap(), whole);
 }
 
@@ -118,7 +118,7 @@ fn zeroes_after_a_power_cut_are_dropped() {
 fn damage_in_the_middle_is_told_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(METRICS);
-    written(dir.path(), 1..4, 0);
+    written(dir.path(), 1..4, None);
     let damaged = fs::read_to_string(&path).unwrap().replace("{\"step\":2", "{\"step\":-2");
     fs::write(&path, &damaged).unwrap();
     for error in [read(dir.path()).unwrap_err(), Journal::open(dir.path(), Some(3)).unwrap_err()] {
@@ -143,8 +143,8 @@ fn files_of_others_stay() {
     let dir = tempfile::tempdir().unwrap();
     let other = dir.path().join("events.out.tfevents.17.host");
     fs::write(&other, "").unwrap();
-    written(dir.path(), 1..3, 0);
-    written(dir.path(), 3..4, 2);
+    written(dir.path(), 1..3, None);
+    written(dir.path(), 3..4, Some(2));
     assert!(other.exists());
     assert_eq!(event_files(dir.path()).len(), 2);
 }

@@ -236,7 +236,7 @@ mod tests {
             ("steps.more", "0", "steps.more"),
             ("optimizer.learning_rate", "-1", "optimizer.learning_rate"),
             ("lora.rank", "0", "lora.rank"),
-            ("sft.data", "a.jsonl", "method"),
+            ("sft.data", "[\"a.jsonl\"]", "method"),
         ] {
             let error = with(key, value).unwrap_err().to_string();
             assert!(error.contains(wanted), "{key}={value}: {error}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::batches::{Group, Learned};
 use super::{Drawn, Judge, Judged, Problem};
-use crate::journal::Record;
+use crate::journal::{Record, sample as names};
 use crate::learner::Step;
 use crate::objective::PolicyStatistics;
 use crate::run::Measured;
@@ -134,9 +134,9 @@ pub(super) fn sample(
         completion = format!("{}\n\n{completion}", drawn.reasoning);
     }
     vec![
-        ("prompt".to_owned(), problem.item.question.clone()),
-        ("completion".to_owned(), completion),
-        ("reward".to_owned(), judged.reward.map_or("none".to_owned(), |r| format!("{r:.3}"))),
+        (names::PROMPT.to_owned(), problem.item.question.clone()),
+        (names::COMPLETION.to_owned(), completion),
+        (names::REWARD.to_owned(), judged.reward.map_or("none".to_owned(), |r| format!("{r:.3}"))),
     ]
 }
 

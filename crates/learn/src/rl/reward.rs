@@ -8,6 +8,7 @@ use verify::check::Tools;
 use super::{Drawn, Problem};
 use crate::Error;
 use crate::error::recipe;
+use crate::objective::Overlong;
 use crate::recipe::{Evaluate, Grpo, Reward};
 
 /// What one completion earned.
@@ -31,8 +32,7 @@ pub struct Judge {
     checks: Vec<Option<serde_json::Value>>,
     tools: Tools,
     strict: Regex,
-    overlong_tokens: usize,
-    max_tokens: usize,
+    overlong: Overlong,
 }
 
 impl Judge {
@@ -50,8 +50,7 @@ impl Judge {
             checks: checks.map_err(|error| recipe("grpo.rewards", error.to_string()))?,
             tools: Tools::default(),
             strict,
-            overlong_tokens: grpo.overlong_tokens,
-            max_tokens: grpo.max_tokens,
+            overlong: Overlong { max_tokens: grpo.max_tokens, buffer: grpo.overlong_tokens },
         })
     }
 
@@ -107,14 +106,10 @@ impl Judge {
             sum += reward.weight * score.unwrap_or(0.0);
             judged.cannot_tell = judged.cannot_tell.or(found.cannot_tell);
         }
-        sum += overlong(drawn.tokens.len(), self.max_tokens, self.overlong_tokens);
+        if self.overlong.buffer > 0 {
+            sum += self.overlong.reward(drawn.tokens.len()).unwrap_or(0.0);
+        }
         judged.reward = judged.cannot_tell.is_none().then_some(sum);
         judged
     }
-}
-
-/// DAPO's soft overlong punishment: 0 up to `cushion` tokens before the limit, -1 at the limit.
-fn overlong(tokens: usize, limit: usize, cushion: usize) -> f64 {
-    let over = tokens.saturating_sub(limit - cushion.min(limit));
-    if cushion == 0 { 0.0 } else { -(over as f64 / cushion as f64).min(1.0) }
 }

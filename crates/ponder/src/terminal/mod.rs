@@ -12,8 +12,6 @@ pub mod prompt;
 pub mod render;
 pub mod stats;
 pub mod stream;
-// Nothing trains yet.
-#[cfg_attr(not(test), expect(dead_code))]
 pub mod training;
 
 #[cfg(test)]

@@ -5,34 +5,38 @@ use learn::journal::Record;
 use learn::run::Watch;
 
 use crate::terminal::keyboard::Interrupt;
+use crate::terminal::training::Dashboard;
 
 /// Shows what happens, and passes Ctrl-C on.
 pub struct Screen {
+    dashboard: Dashboard,
     interrupt: Interrupt,
-    steps: u64,
 }
 
 impl Screen {
-    pub fn new(recipe: &Recipe, _model: &str, interrupt: Interrupt) -> Screen {
-        Screen { interrupt, steps: recipe.steps }
+    /// Shows the run of a recipe, what there is of it already included.
+    pub fn new(recipe: &Recipe, model: &str, interrupt: Interrupt) -> Screen {
+        let title = format!("{model}, {}", recipe.method().name());
+        let mut dashboard = Dashboard::new(&title, recipe.steps);
+        if let Ok(records) = learn::journal::read(&recipe.out) {
+            dashboard.history(&records);
+        }
+        Screen { dashboard, interrupt }
     }
 }
 
 impl Watch for Screen {
     fn record(&mut self, record: &Record) {
-        let wanted = ["reward/mean", "accuracy", "held_out/accuracy", "held_out/accuracy_strict", "held_out/loss", "loss", "policy/entropy", "sampler/mismatch", "groups/flat_share", "length/mean", "length/truncated_share", "optimizer/gradient_norm", "speed/drawn_per_second", "speed/trained_per_second", "seconds/drawing", "seconds/training"];
-        let shown: Vec<String> = wanted
-            .iter()
-            .filter_map(|name| Some(format!("{name} {:.4}", record.scalar(name)?)))
-            .collect();
-        eprintln!("step {}/{}  {}", record.step, self.steps, shown.join("  "));
+        self.dashboard.record(record);
     }
 
     fn note(&mut self, text: &str) {
-        eprintln!("{text}");
+        self.dashboard.note(text);
     }
 
-    fn phase(&mut self, _what: &str, _done: usize, _total: usize) {}
+    fn phase(&mut self, what: &str, done: usize, total: usize) {
+        self.dashboard.phase(what, done, total);
+    }
 
     fn stopped(&self) -> bool {
         self.interrupt.pressed()
