@@ -112,7 +112,7 @@ impl Head<'_> {
             // The kernel's loss is `-log p`.
             let weights: Vec<f32> = slots.iter().map(|s| -d_log_probs[*s]).collect();
             let (isa, pool) = (pass.products.isa, pass.products.pool);
-            known[i].gradient(isa, pool, &weights, &mut logits, 0);
+            known[i].gradient(isa, pool, (&weights, None), &mut logits, 0);
             let rows = first * n..(first + targets.len()) * n;
             let (x, dx) = (&counted.normed[rows.clone()], &mut dnormed[rows]);
             self.output.backward(pass, (x, &[]), &logits, (dx, Sum::Write), gradients);

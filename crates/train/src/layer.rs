@@ -39,7 +39,8 @@ impl Geometry<'_> {
 
     fn attention<'a>(&'a self, q: &'a [f32], k: &'a [f32], v: &'a [f32]) -> Attention<'a> {
         let scale = 1.0 / (self.config.head_dim as f32).sqrt();
-        Attention { shape: self.shape(), scale, cu_seqlens: self.cu_seqlens, q, k, v }
+        let cu_seqlens = self.cu_seqlens;
+        Attention { shape: self.shape(), scale, cu_seqlens, parents: &[], q, k, v }
     }
 
     /// Numbers of a token in q, and in k.
