@@ -134,7 +134,7 @@ impl<'m> Network<'m> {
     pub fn adapter(&self, name: &Path) -> Result<Adapter, Error> {
         let (model, pairs) = self.pairs()?;
         let scale = pairs.settings.peft(String::new()).scale();
-        Ok(Adapter::from_pairs(model, name, scale, &self.trained(pairs))?)
+        Ok(Adapter::from_pairs(model, name, scale, &self.trained(pairs), None)?)
     }
 
     /// Writes the adapter as it is now into the directory `dir`, as PEFT does; `base` is what its
@@ -145,7 +145,7 @@ impl<'m> Network<'m> {
     pub fn save_adapter(&self, dir: &Path, base: &str) -> Result<(), Error> {
         let (model, pairs) = self.pairs()?;
         let settings = pairs.settings.peft(base.to_owned());
-        Ok(Adapter::save_peft(dir, model.config(), &settings, &self.trained(pairs))?)
+        Ok(Adapter::save_peft(dir, model.config(), &settings, &self.trained(pairs), None)?)
     }
 
     fn pairs(&self) -> Result<(&'m Model, &Pairs), Error> {
