@@ -8,15 +8,28 @@ use kernels::grad::{Attention, AttentionShape};
 use kernels::{Isa, Pool};
 use proptest::prelude::*;
 
-/// Sequences' lengths, heads, key-value heads, head_dim.
+/// Sequences' lengths, what each goes on from, heads, key-value heads, head_dim.
 #[derive(Clone, Debug)]
 struct Case {
     lengths: Vec<usize>,
+    parents: Vec<Option<usize>>,
     shape: AttentionShape,
 }
 
 fn case(lengths: &[usize], heads: usize, kv_heads: usize, head_dim: usize) -> Case {
-    Case { lengths: lengths.to_vec(), shape: AttentionShape { heads, kv_heads, head_dim } }
+    let shape = AttentionShape { heads, kv_heads, head_dim };
+    Case { lengths: lengths.to_vec(), parents: vec![], shape }
+}
+
+/// Groups of sequences, all of which go on from the first of their group; a group of one sequence
+/// is that alone.
+fn groups(groups: &[&[usize]], heads: usize, kv_heads: usize, head_dim: usize) -> Case {
+    let mut parents = Vec::new();
+    for group in groups {
+        let first = parents.len();
+        parents.extend((0..group.len()).map(|i| (i > 0).then_some(first)));
+    }
+    Case { parents, ..case(&groups.concat(), heads, kv_heads, head_dim) }
 }
 
 impl Case {
@@ -49,11 +62,14 @@ impl Case {
         mut f: impl FnMut(usize, &[usize], &[f64], f64),
     ) {
         let AttentionShape { heads, kv_heads, head_dim } = self.shape;
-        for s in self.cu_seqlens().windows(2) {
+        let starts = self.cu_seqlens();
+        for (i, s) in starts.windows(2).enumerate() {
+            let parent = self.parents.get(i).copied().flatten();
+            let shared = parent.map_or(0..0, |p| starts[p]..starts[p + 1]);
             for t in s[0]..s[1] {
                 for h in 0..heads {
                     let query = (t * heads + h) * head_dim;
-                    let keys: Vec<usize> = (s[0]..=t)
+                    let keys: Vec<usize> = (shared.clone().chain(s[0]..=t))
                         .map(|j| (j * kv_heads + h / (heads / kv_heads)) * head_dim)
                         .collect();
                     let scores: Vec<f64> = keys
@@ -112,7 +128,8 @@ fn run(isa: Isa, threads: usize, case: &Case, scale: f32, x: &[Vec<f32>; 4]) -> 
     let pool = Pool::new(threads);
     let [q, k, v, dout] = x;
     let cu_seqlens = case.cu_seqlens();
-    let attention = Attention { shape: case.shape, scale, cu_seqlens: &cu_seqlens, q, k, v };
+    let (shape, parents) = (case.shape, &case.parents[..]);
+    let attention = Attention { shape, scale, cu_seqlens: &cu_seqlens, parents, q, k, v };
     // Everything is written, whatever was there.
     let mut out = vec![f32::NAN; q.len()];
     let mut lse = vec![f32::NAN; case.tokens() * case.shape.heads];
@@ -186,6 +203,45 @@ proptest! {
             check(isa, &case(&lengths, group * kv_heads, kv_heads, 16 * vectors));
         }
     }
+
+    #[test]
+    fn any_groups(
+        lengths in prop::collection::vec(prop::collection::vec(0_usize..90, 1..5), 0..4),
+        group in 1_usize..4, kv_heads in 1_usize..3, vectors in 1_usize..4,
+    ) {
+        let lengths: Vec<&[usize]> = lengths.iter().map(|group| &group[..]).collect();
+        for isa in Isa::available() {
+            check(isa, &groups(&lengths, group * kv_heads, kv_heads, 16 * vectors));
+        }
+    }
+}
+
+#[test]
+fn sequences_that_go_on_from_another() {
+    let cases = [
+        groups(&[&[70, 3, 0, 130], &[5], &[64, 64, 1]], 4, 2, 32),
+        groups(&[&[0, 9, 80], &[1, 1]], 3, 1, 16),
+        groups(&[&[129, 65]], 2, 2, 64),
+    ];
+    for isa in Isa::available() {
+        for case in &cases {
+            check(isa, case);
+        }
+    }
+}
+
+#[test]
+fn gradients_of_what_is_shared_by_differences() {
+    let case = groups(&[&[3, 2, 2]], 2, 1, 16);
+    let x = case.inputs();
+    for isa in Isa::available() {
+        let [_, _, _, dk, dv] = run(isa, 2, &case, 0.25, &x);
+        let [q, k, v, dout] = &x;
+        let (wide_q, wide_k, wide_v) = (wide(q), wide(k), wide(v));
+        let loss = |k: &[f64], v: &[f64]| dot(&case.forward(0.25, &wide_q, k, v).0, dout);
+        close(&dk, &differences(k, |k| loss(k, &wide_v)), 1e-5, &format!("{isa} dk"));
+        close(&dv, &differences(v, |v| loss(&wide_k, v)), 1e-5, &format!("{isa} dv"));
+    }
 }
 
 #[test]
@@ -216,6 +272,26 @@ fn neither_threads_nor_neighbours_make_a_difference() {
         let got = run(isa, 1, &alone, 0.3, &mine);
         assert!(got == all.map(|x| last(&x)), "{isa}");
     }
+}
+
+#[test]
+fn threads_make_no_difference_to_groups() {
+    let case = groups(&[&[90, 3, 131, 20], &[70], &[33, 40, 1]], 6, 3, 32);
+    let x = case.inputs();
+    for isa in Isa::available() {
+        let all = run(isa, 1, &case, 0.3, &x);
+        for threads in [2, 3, 5] {
+            assert!(all == run(isa, threads, &case, 0.3, &x), "{isa}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "parents have no parents")]
+fn a_parent_with_a_parent_is_refused() {
+    let mut case = groups(&[&[1, 1, 1]], 1, 1, 16);
+    case.parents[2] = Some(1);
+    run(Isa::Scalar, 1, &case, 1.0, &case.inputs());
 }
 
 #[test]

@@ -14,6 +14,7 @@ struct Batch {
     vocabulary: usize,
     targets: Vec<Option<usize>>,
     weights: Vec<f32>,
+    entropy_weights: Option<Vec<f32>>,
 }
 
 impl Batch {
@@ -29,7 +30,17 @@ impl Batch {
             vocabulary,
             targets: random.into_iter().map(target).collect(),
             weights: numbers(tokens, seed + 2),
+            entropy_weights: None,
         }
+    }
+
+    /// The same, with entropies as part of the loss.
+    fn with_entropies(self, seed: u64) -> Batch {
+        Batch { entropy_weights: Some(numbers(self.targets.len(), seed)), ..self }
+    }
+
+    fn entropy_weight(&self, t: usize) -> f64 {
+        self.entropy_weights.as_ref().map_or(0.0, |w| f64::from(w[t]))
     }
 
     /// Columns `first..end` of all rows.
@@ -50,7 +61,8 @@ impl Batch {
         let mut dlogits = vec![f32::NAN; self.logits.len()];
         for (first, end) in chunks() {
             let mut chunk = self.chunk(first, end);
-            likelihoods.gradient(isa, &pool, &self.weights, &mut chunk, first);
+            let weights = (&self.weights[..], self.entropy_weights.as_deref());
+            likelihoods.gradient(isa, &pool, weights, &mut chunk, first);
             let rows = dlogits.chunks_mut(self.vocabulary).zip(chunk.chunks(end - first));
             rows.for_each(|(all, chunk)| all[first..end].copy_from_slice(chunk));
         }
@@ -71,11 +83,13 @@ impl Batch {
             log_probs.push(logs[target]);
             // A probability of zero adds nothing.
             let real = logs.iter().filter(|x| x.is_finite());
-            entropies.push(real.map(|x| -x.exp() * x).sum());
+            let entropy: f64 = real.map(|x| -x.exp() * x).sum();
+            entropies.push(entropy);
             let weight = f64::from(self.weights[t]);
             dlogits.extend(logs.iter().enumerate().map(|(i, x)| {
                 let hot = if i == target { 1.0 } else { 0.0 };
-                weight * (x.exp() - hot)
+                let surprise = if x.is_finite() { x + entropy } else { 0.0 };
+                weight * (x.exp() - hot) - self.entropy_weight(t) * x.exp() * surprise
             }));
         }
         [log_probs, entropies, dlogits]
@@ -99,17 +113,20 @@ fn log_softmax(x: &[f64]) -> Vec<f64> {
 
 #[test]
 fn against_differences() {
-    let batch = Batch::new(9, 23, 1);
-    let want = differences(&batch.logits, |logits| {
-        let rows = logits.chunks(23).zip(&batch.targets).zip(&batch.weights);
-        rows.map(|((row, target), weight)| {
-            target.map_or(0.0, |i| -f64::from(*weight) * log_softmax(row)[i])
-        })
-        .sum()
-    });
-    for isa in Isa::available() {
-        let (_, dlogits) = batch.run(isa, 2, 7);
-        close(&dlogits, &want, 1e-6, &format!("{isa}"));
+    for batch in [Batch::new(9, 23, 1), Batch::new(9, 23, 1).with_entropies(4)] {
+        let want = differences(&batch.logits, |logits| {
+            let row = |(t, row): (usize, &[f64])| {
+                let Some(target) = batch.targets[t] else { return 0.0 };
+                let logs = log_softmax(row);
+                let entropy: f64 = logs.iter().map(|x| -x.exp() * x).sum();
+                -f64::from(batch.weights[t]) * logs[target] + batch.entropy_weight(t) * entropy
+            };
+            logits.chunks(23).enumerate().map(row).sum()
+        });
+        for isa in Isa::available() {
+            let (_, dlogits) = batch.run(isa, 2, 7);
+            close(&dlogits, &want, 2e-6, &format!("{isa}"));
+        }
     }
 }
 
@@ -120,6 +137,7 @@ fn against_softmax_in_f64() {
             [(0, 10, 4), (1, 1, 1), (3, 17, 16), (5, 1000, 333), (4, 40_001, 9000), (2, 5000, 5000)]
         {
             Batch::new(tokens, vocabulary, 5).check(isa, width);
+            Batch::new(tokens, vocabulary, 5).with_entropies(6).check(isa, width);
         }
     }
 }
@@ -131,13 +149,14 @@ proptest! {
     fn any_shape(tokens in 0_usize..8, vocabulary in 1_usize..3000, width in 1_usize..1500, seed in 0_u64..1000) {
         for isa in Isa::available() {
             Batch::new(tokens, vocabulary, seed).check(isa, width);
+            Batch::new(tokens, vocabulary, seed).with_entropies(seed + 7).check(isa, width);
         }
     }
 }
 
 #[test]
 fn tokens_that_are_ruled_out_have_no_part() {
-    let mut batch = Batch::new(4, 300, 9);
+    let mut batch = Batch::new(4, 300, 9).with_entropies(2);
     batch.targets = vec![Some(120), Some(299), None, Some(121)];
     for row in batch.logits.chunks_mut(300) {
         // A chunk's worth and more at the start, and some in between.
@@ -173,6 +192,7 @@ fn as_pytorch_has_it() {
         vocabulary: 501,
         targets: [0, 500, -100, 17, 250, 249, -100].map(|i| usize::try_from(i).ok()).to_vec(),
         weights: numbers(7, 2),
+        entropy_weights: None,
     };
     for isa in Isa::available() {
         for width in [501, 250, 64] {
@@ -187,7 +207,7 @@ fn as_pytorch_has_it() {
 
 #[test]
 fn the_number_of_threads_makes_no_difference() {
-    let batch = Batch::new(60, 3000, 7);
+    let batch = Batch::new(60, 3000, 7).with_entropies(8);
     for isa in Isa::available() {
         let (l, dlogits) = batch.run(isa, 1, 1100);
         for threads in [2, 3] {

@@ -125,7 +125,8 @@ fn attention(model: &Model, batch: &Batch) -> (f64, f64) {
     let q: Vec<f32> = (0..t * c.heads * c.head_dim).map(|i| (i % 17) as f32 / 17.0).collect();
     let k: Vec<f32> = (0..t * c.kv_heads * c.head_dim).map(|i| (i % 13) as f32 / 13.0).collect();
     let shape = AttentionShape { heads: c.heads, kv_heads: c.kv_heads, head_dim: c.head_dim };
-    let attention = Attention { shape, scale: 0.1, cu_seqlens: &cu_seqlens, q: &q, k: &k, v: &k };
+    let attention =
+        Attention { shape, scale: 0.1, cu_seqlens: &cu_seqlens, parents: &[], q: &q, k: &k, v: &k };
     let (mut out, mut lse) = (vec![0.0; q.len()], vec![0.0; t * c.heads]);
     let ahead = seconds(|| attention.forward(isa, pool, &mut out, &mut lse));
     let (mut dq, mut dk, mut dv) = (out.clone(), k.clone(), k.clone());

@@ -93,6 +93,7 @@ impl<'m> Network<'m> {
             embedding: Embedding::Learned(embedding),
             layers,
             head: Head { norm, output },
+            scalar: None,
             spare: 0,
             kind: Kind::Full(Source::of(checkpoint)),
         })
@@ -100,7 +101,7 @@ impl<'m> Network<'m> {
 
     /// Writes the weights as they are now, in f32, into the directory `dir`, which is made if need
     /// be, with the settings and the tokenizer of the model they came from: a model for
-    /// `transformers` and for [`model::Model::load`].
+    /// `transformers` and for [`model::Model::load`]; a scalar head is there as `score.weight`.
     ///
     /// # Errors
     /// This network learns an adapter, or its weights came from a GGUF file; or a file can't be

@@ -3,11 +3,12 @@
 
 use kernels::gemm::Sum;
 use kernels::grad::{CrossEntropy, Likelihoods};
-use kernels::ops;
 
-use crate::layer::{Geometry, norm_backward};
+use crate::chosen::Chosen;
+use crate::layer::Geometry;
 use crate::linear::{Linear, Pass, Vector};
 use crate::parameters::Gradients;
+use crate::scores::{ScoreGradients, Scores};
 
 /// Logits that are held at once.
 const LOGITS: usize = 24 << 20;
@@ -21,32 +22,21 @@ pub(crate) struct Head<'m> {
     pub(crate) output: Linear<'m>,
 }
 
-/// The tokens whose predictions count, and their final states.
+/// The slots whose predictions count.
 pub(crate) struct Counted {
-    /// Which slots of the batch they are.
-    slots: Vec<usize>,
+    chosen: Chosen,
     targets: Vec<usize>,
-    /// `[counted, hidden]`: before the norm.
-    states: Vec<f32>,
-    /// `[counted, hidden]`: after it.
-    normed: Vec<f32>,
 }
 
 impl Counted {
-    /// Numbers of the batch's slots where they count, 0 elsewhere.
-    fn spread(&self, values: impl Iterator<Item = f32>, slots: usize) -> Vec<f32> {
-        let mut out = vec![0.0; slots];
-        for (slot, value) in self.slots.iter().zip(values) {
-            out[*slot] = value;
-        }
-        out
-    }
-
     /// Log-probabilities and entropies of the batch's slots, from those of the blocks.
-    pub(crate) fn scores(&self, blocks: &[Likelihoods], slots: usize) -> (Vec<f32>, Vec<f32>) {
+    pub(crate) fn scores(&self, blocks: &[Likelihoods], slots: usize) -> Scores {
         let log_probs = blocks.iter().flat_map(|b| b.log_probs.iter().copied());
         let entropies = blocks.iter().flat_map(|b| b.entropies.iter().copied());
-        (self.spread(log_probs, slots), self.spread(entropies, slots))
+        Scores {
+            log_probs: self.chosen.spread(log_probs, slots),
+            entropies: self.chosen.spread(entropies, slots),
+        }
     }
 }
 
@@ -59,16 +49,9 @@ impl Head<'_> {
         states: &[f32],
         targets: &[Option<usize>],
     ) -> Counted {
-        let n = self.output.inputs;
         let (slots, targets): (Vec<usize>, Vec<usize>) =
             targets.iter().enumerate().filter_map(|(i, t)| Some((i, (*t)?))).unzip();
-        let states: Vec<f32> =
-            slots.iter().flat_map(|i| &states[i * n..(i + 1) * n]).copied().collect();
-        let mut normed = vec![0.0; states.len()];
-        let (isa, pool) = (pass.products.isa, pass.products.pool);
-        let norm = self.norm.values(pass.parameters);
-        ops::rms_norm(isa, pool, &states, norm, at.config.rms_norm_eps, &mut normed);
-        Counted { slots, targets, states, normed }
+        Counted { chosen: Chosen::new(pass, at, &self.norm, states, slots), targets }
     }
 
     /// Tokens of a block: by the vocabulary alone, so that sums over blocks never change.
@@ -89,18 +72,18 @@ impl Head<'_> {
     }
 
     /// The gradient of all states of the batch, `[tokens, hidden]`, given that of the loss with
-    /// respect to each log-probability; adds to the gradients of what the head learns. `known` is
+    /// respect to each score; adds to the gradients of what the head learns. `known` is
     /// what [`Head::score`] said; what isn't known is worked out on the way.
     pub(crate) fn backward(
         &self,
         pass: &mut Pass<'_>,
         at: &Geometry<'_>,
         (counted, known): (&Counted, &mut Vec<Likelihoods>),
-        d_log_probs: &[f32],
+        d: ScoreGradients<'_>,
         gradients: &mut Gradients,
     ) -> Vec<f32> {
         let (n, size) = (self.output.inputs, self.block());
-        let mut dnormed = vec![0.0; counted.normed.len()];
+        let mut dnormed = vec![0.0; counted.chosen.normed.len()];
         let mut logits = Vec::new();
         for (i, targets) in counted.targets.chunks(size).enumerate() {
             self.logits(pass, counted, i, &mut logits);
@@ -108,23 +91,20 @@ impl Head<'_> {
                 known.push(likelihoods(pass, targets, &logits));
             }
             let first = i * size;
-            let slots = &counted.slots[first..first + targets.len()];
+            let slots = &counted.chosen.slots[first..first + targets.len()];
             // The kernel's loss is `-log p`.
-            let weights: Vec<f32> = slots.iter().map(|s| -d_log_probs[*s]).collect();
+            let weights: Vec<f32> = slots.iter().map(|s| -d.log_probs[*s]).collect();
+            let of_entropies = |d: &[f32]| slots.iter().map(|s| d[*s]).collect::<Vec<f32>>();
+            let entropy_weights = d.entropies.map(of_entropies);
+            let weights = (&weights[..], entropy_weights.as_deref());
             let (isa, pool) = (pass.products.isa, pass.products.pool);
-            known[i].gradient(isa, pool, &weights, &mut logits, 0);
+            known[i].gradient(isa, pool, weights, &mut logits, 0);
             let rows = first * n..(first + targets.len()) * n;
-            let (x, dx) = (&counted.normed[rows.clone()], &mut dnormed[rows]);
+            let (x, dx) = (&counted.chosen.normed[rows.clone()], &mut dnormed[rows]);
             self.output.backward(pass, (x, &[]), &logits, (dx, Sum::Write), gradients);
         }
-        let mut dstates = vec![0.0; dnormed.len()];
-        let through = (&counted.states[..], &dnormed[..]);
-        norm_backward(pass, at, &self.norm, through, &mut dstates, gradients);
-        let mut all = vec![0.0; d_log_probs.len() * n];
-        for (slot, row) in counted.slots.iter().zip(dstates.chunks_exact(n)) {
-            all[slot * n..(slot + 1) * n].copy_from_slice(row);
-        }
-        all
+        let all = (&dnormed[..], d.log_probs.len());
+        counted.chosen.backward(pass, at, &self.norm, all, gradients)
     }
 
     /// Logits of the `i`-th block, `[block, vocab]`.
@@ -132,7 +112,7 @@ impl Head<'_> {
         let (n, size) = (self.output.inputs, self.block());
         let tokens = i * size..counted.targets.len().min((i + 1) * size);
         out.resize(tokens.len() * self.output.outputs, 0.0);
-        let x = &counted.normed[tokens.start * n..tokens.end * n];
+        let x = &counted.chosen.normed[tokens.start * n..tokens.end * n];
         self.output.forward(pass, x, out, &mut Vec::new());
     }
 }

@@ -24,8 +24,10 @@ pub(crate) struct Layer<'m> {
 /// What all layers know of a batch.
 pub(crate) struct Geometry<'a> {
     pub(crate) config: &'a Config,
-    /// Where each text starts, and at the end the number of tokens.
+    /// Where each sequence starts, and at the end the number of tokens.
     pub(crate) cu_seqlens: &'a [usize],
+    /// The sequence that each goes on from.
+    pub(crate) parents: &'a [Option<usize>],
     /// `[tokens, rope.dim / 2]`.
     pub(crate) cos: Vec<f32>,
     pub(crate) sin: Vec<f32>,
@@ -39,7 +41,8 @@ impl Geometry<'_> {
 
     fn attention<'a>(&'a self, q: &'a [f32], k: &'a [f32], v: &'a [f32]) -> Attention<'a> {
         let scale = 1.0 / (self.config.head_dim as f32).sqrt();
-        Attention { shape: self.shape(), scale, cu_seqlens: self.cu_seqlens, q, k, v }
+        let (cu_seqlens, parents) = (self.cu_seqlens, self.parents);
+        Attention { shape: self.shape(), scale, cu_seqlens, parents, q, k, v }
     }
 
     /// Numbers of a token in q, and in k.

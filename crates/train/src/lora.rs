@@ -121,6 +121,7 @@ impl<'m> Network<'m> {
             layers,
             head: Head { norm: Vector::Frozen(model.output_norm().to_vec()), output },
             parameters: build.parameters,
+            scalar: None,
             spare: 0,
             kind: Kind::Lora(model, build.pairs),
         })
@@ -134,18 +135,19 @@ impl<'m> Network<'m> {
     pub fn adapter(&self, name: &Path) -> Result<Adapter, Error> {
         let (model, pairs) = self.pairs()?;
         let scale = pairs.settings.peft(String::new()).scale();
-        Ok(Adapter::from_pairs(model, name, scale, &self.trained(pairs))?)
+        Ok(Adapter::from_pairs(model, name, scale, &self.trained(pairs), self.score())?)
     }
 
     /// Writes the adapter as it is now into the directory `dir`, as PEFT does; `base` is what its
-    /// `adapter_config.json` calls the model.
+    /// `adapter_config.json` calls the model. The scalar head, if there is one, goes with it, as that
+    /// of a model for sequence classification with one label (`num_labels=1` in `transformers`).
     ///
     /// # Errors
     /// This network learns no adapter, or a file can't be written.
     pub fn save_adapter(&self, dir: &Path, base: &str) -> Result<(), Error> {
         let (model, pairs) = self.pairs()?;
         let settings = pairs.settings.peft(base.to_owned());
-        Ok(Adapter::save_peft(dir, model.config(), &settings, &self.trained(pairs))?)
+        Ok(Adapter::save_peft(dir, model.config(), &settings, &self.trained(pairs), self.score())?)
     }
 
     fn pairs(&self) -> Result<(&'m Model, &Pairs), Error> {

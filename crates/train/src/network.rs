@@ -10,6 +10,7 @@ use crate::layer::{Activations, Backward, Geometry, Layer};
 use crate::linear::Pass;
 use crate::parameters::{Gradients, Parameters, Slot};
 use crate::products::{Precision, Products};
+use crate::scores::{Loss, ScoreGradients, Scores};
 use crate::{Batch, Error};
 
 /// A transformer and what of it is learned.
@@ -23,6 +24,8 @@ pub struct Network<'m> {
     pub(crate) embedding: Embedding<'m>,
     pub(crate) layers: Vec<Layer<'m>>,
     pub(crate) head: Head<'m>,
+    /// `[1, hidden]`: what a scalar head multiplies final states with.
+    pub(crate) scalar: Option<Slot>,
     pub(crate) parameters: Parameters,
     /// Bytes that activations may take which would otherwise be worked out again.
     pub(crate) spare: usize,
@@ -45,15 +48,6 @@ pub(crate) enum Kind<'m> {
     Full(crate::full::Source),
 }
 
-/// What a model makes of each target of a batch, one number a slot; 0 where there is no target.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scores {
-    /// `log p(target)` in nats.
-    pub log_probs: Vec<f32>,
-    /// The distribution's entropy in nats.
-    pub entropies: Vec<f32>,
-}
-
 /// A batch on its way: what [`Network::backward`] needs.
 pub struct Forward {
     scores: Scores,
@@ -64,7 +58,7 @@ pub struct Forward {
 }
 
 /// What the way back through the layers needs.
-struct Kept {
+pub(crate) struct Kept {
     /// Of each layer, `[tokens, hidden]`.
     inputs: Vec<Vec<f32>>,
     /// Of the last layers: of the very last at least, whose room is then used for the others.
@@ -76,15 +70,6 @@ impl Forward {
     pub fn scores(&self) -> &Scores {
         &self.scores
     }
-}
-
-/// The weighted cross-entropy of a batch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Loss {
-    /// `Σ weight · -log p(target)` in nats.
-    pub sum: f64,
-    /// What the model made of each target, before the step.
-    pub scores: Scores,
 }
 
 impl<'m> Network<'m> {
@@ -127,17 +112,10 @@ impl<'m> Network<'m> {
     pub fn log_probs(&self, batch: &Batch) -> Result<Scores, Error> {
         let at = self.geometry(batch)?;
         let pass = &mut self.pass(None);
-        let mut x = self.embed(pass, batch)?;
-        let mut out = vec![0.0; x.len()];
-        let mut acts = Activations::new(&self.config, batch.len());
-        for layer in &self.layers {
-            layer.work_out(pass, &at, &x, &mut acts);
-            layer.output(pass, &mut acts, &mut out);
-            std::mem::swap(&mut x, &mut out);
-        }
-        let counted = self.head.counted(pass, &at, &x, batch.targets());
+        let states = self.states(pass, &at, batch)?;
+        let counted = self.head.counted(pass, &at, &states, batch.targets());
         let likelihoods = self.head.score(pass, &counted);
-        Ok(scores(&counted, &likelihoods, batch))
+        Ok(counted.scores(&likelihoods, batch.len()))
     }
 
     /// Scores a batch and keeps each layer's input for [`Network::backward`]. `dropout` is the seed
@@ -148,37 +126,35 @@ impl<'m> Network<'m> {
     pub fn forward(&self, batch: &Batch, dropout: Option<u64>) -> Result<Forward, Error> {
         let at = self.geometry(batch)?;
         let pass = &mut self.pass(dropout);
-        let (counted, kept) = self.through_layers(pass, &at, batch)?;
+        let (states, kept) = self.through_layers(pass, &at, batch)?;
+        let counted = self.head.counted(pass, &at, &states, batch.targets());
         let likelihoods = self.head.score(pass, &counted);
-        let scores = scores(&counted, &likelihoods, batch);
+        let scores = counted.scores(&likelihoods, batch.len());
         Ok(Forward { scores, counted, likelihoods, kept, seed: dropout })
     }
 
-    /// Adds to `gradients` those of a loss whose gradient with respect to the log-probability of
-    /// each slot's target is `d_log_probs`; where there is no target it doesn't matter. `batch` is
-    /// what `forward` was made of, and the parameters are still the same.
+    /// Adds to `gradients` those of a loss whose gradient with respect to what `forward` said of
+    /// each slot is `d`: one number a slot for the log-probabilities or, where the loss has a term
+    /// of the entropies, [`ScoreGradients`]. `batch` is what `forward` was made of, and the
+    /// parameters are still the same.
     ///
     /// # Errors
-    /// `d_log_probs`, `batch` or `gradients` are of another length than the forward pass and the
-    /// parameters call for.
-    pub fn backward(
+    /// `d`, `batch` or `gradients` are of another length than the forward pass and the parameters
+    /// call for.
+    pub fn backward<'d>(
         &self,
         batch: &Batch,
         mut forward: Forward,
-        d_log_probs: &[f32],
+        d: impl Into<ScoreGradients<'d>>,
         gradients: &mut Gradients,
     ) -> Result<(), Error> {
-        let slots = forward.scores.log_probs.len();
-        if batch.len() != slots || d_log_probs.len() != slots {
-            let (given, d) = (batch.len(), d_log_probs.len());
-            let problem = format!("{d} for a batch of {given} slots, where forward had {slots}");
-            return Err(setting("d_log_probs", problem));
-        }
+        let d = d.into();
+        d.check(batch.len(), forward.scores.log_probs.len())?;
         self.check(gradients)?;
         let at = self.geometry(batch)?;
         let pass = &mut self.pass(forward.seed);
         let known = (&forward.counted, &mut forward.likelihoods);
-        let d = self.head.backward(pass, &at, known, d_log_probs, gradients);
+        let d = self.head.backward(pass, &at, known, d, gradients);
         self.layers_backward(pass, &at, batch, (forward.kept, d), gradients);
         Ok(())
     }
@@ -197,39 +173,39 @@ impl<'m> Network<'m> {
         self.check(gradients)?;
         let at = self.geometry(batch)?;
         let pass = &mut self.pass(dropout);
-        let (counted, kept) = self.through_layers(pass, &at, batch)?;
+        let (states, kept) = self.through_layers(pass, &at, batch)?;
+        let counted = self.head.counted(pass, &at, &states, batch.targets());
         let d_log_probs: Vec<f32> = batch.weights().iter().map(|w| -w).collect();
         let mut likelihoods = Vec::new();
         let known = (&counted, &mut likelihoods);
-        let d = self.head.backward(pass, &at, known, &d_log_probs, gradients);
+        let d = self.head.backward(pass, &at, known, (&d_log_probs).into(), gradients);
         self.layers_backward(pass, &at, batch, (kept, d), gradients);
-        let scores = scores(&counted, &likelihoods, batch);
+        let scores = counted.scores(&likelihoods, batch.len());
         let terms = batch.weights().iter().zip(&scores.log_probs);
         let sum = terms.map(|(w, l)| -f64::from(*w) * f64::from(*l)).sum();
         Ok(Loss { sum, scores })
     }
 
-    fn check(&self, gradients: &Gradients) -> Result<(), Error> {
+    pub(crate) fn check(&self, gradients: &Gradients) -> Result<(), Error> {
         if gradients.fit(&self.parameters) {
             return Ok(());
         }
         Err(setting("gradients", "are not those of this network's parameters"))
     }
 
-    fn pass(&self, seed: Option<u64>) -> Pass<'_> {
+    pub(crate) fn pass(&self, seed: Option<u64>) -> Pass<'_> {
         let products = Products::new(self.isa, self.pool, self.precision);
         Pass { products, parameters: &self.parameters, seed, unwanted: Vec::new() }
     }
 
-    fn geometry<'a>(&'a self, batch: &'a Batch) -> Result<Geometry<'a>, Error> {
+    pub(crate) fn geometry<'a>(&'a self, batch: &'a Batch) -> Result<Geometry<'a>, Error> {
         batch.check(&self.config, self.vocab)?;
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for text in 0..batch.texts() {
-            for position in 0..batch.slots(text).len() {
-                self.rope.angles(position, &mut cos, &mut sin);
-            }
+        for position in batch.positions() {
+            self.rope.angles(position, &mut cos, &mut sin);
         }
-        Ok(Geometry { config: &self.config, cu_seqlens: batch.cu_seqlens(), cos, sin })
+        let (cu_seqlens, parents) = (batch.cu_seqlens(), batch.parents());
+        Ok(Geometry { config: &self.config, cu_seqlens, parents, cos, sin })
     }
 
     /// The first states, `[tokens, hidden]`.
@@ -248,13 +224,31 @@ impl<'m> Network<'m> {
         Ok(out)
     }
 
-    /// The final states of the tokens that count, and what the way back needs.
-    fn through_layers(
+    /// The final states, `[tokens, hidden]`, with nothing kept.
+    pub(crate) fn states(
         &self,
         pass: &mut Pass<'_>,
         at: &Geometry<'_>,
         batch: &Batch,
-    ) -> Result<(Counted, Kept), Error> {
+    ) -> Result<Vec<f32>, Error> {
+        let mut x = self.embed(pass, batch)?;
+        let mut out = vec![0.0; x.len()];
+        let mut acts = Activations::new(&self.config, batch.len());
+        for layer in &self.layers {
+            layer.work_out(pass, at, &x, &mut acts);
+            layer.output(pass, &mut acts, &mut out);
+            std::mem::swap(&mut x, &mut out);
+        }
+        Ok(x)
+    }
+
+    /// The final states, `[tokens, hidden]`, and what the way back needs.
+    pub(crate) fn through_layers(
+        &self,
+        pass: &mut Pass<'_>,
+        at: &Geometry<'_>,
+        batch: &Batch,
+    ) -> Result<(Vec<f32>, Kept), Error> {
         let mut x = self.embed(pass, batch)?;
         let mut inputs = Vec::with_capacity(self.layers.len());
         let room = || Activations::new(&self.config, batch.len());
@@ -271,11 +265,11 @@ impl<'m> Network<'m> {
             layer.output(pass, &mut acts[at_hand], &mut out);
             inputs.push(std::mem::replace(&mut x, out));
         }
-        Ok((self.head.counted(pass, at, &x, batch.targets()), Kept { inputs, acts }))
+        Ok((x, Kept { inputs, acts }))
     }
 
     /// `d`, `[tokens, hidden]`, is the gradient of the last layer's output.
-    fn layers_backward(
+    pub(crate) fn layers_backward(
         &self,
         pass: &mut Pass<'_>,
         at: &Geometry<'_>,
@@ -302,9 +296,4 @@ impl<'m> Network<'m> {
             row.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
         }
     }
-}
-
-fn scores(counted: &Counted, likelihoods: &[Likelihoods], batch: &Batch) -> Scores {
-    let (log_probs, entropies) = counted.scores(likelihoods, batch.len());
-    Scores { log_probs, entropies }
 }

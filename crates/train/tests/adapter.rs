@@ -9,35 +9,12 @@ use common::*;
 use kernels::attention::KvType;
 use kernels::blocks::BlockType;
 use model::{Adapter, AdapterUse, Model, Target};
-use train::{Batch, Gradients, LoraSettings, Network, Precision};
+use train::{LoraSettings, Network, Precision};
 
 fn quantized(name: &str, ty: BlockType, dir: &Path) -> Model {
     let path = dir.join(format!("{name}.gguf"));
     gguf::write(name, ty, &path);
     open(&path, 2)
-}
-
-/// The slope of the loss along the gradient itself, which is the gradient's norm.
-fn slope(network: &mut Network<'_>, batch: &Batch, dropout: Option<u64>, g: &Gradients) -> f64 {
-    let norm = norm(g);
-    let step = 2e-3;
-    let mut at = |distance: f64| {
-        for (values, g) in network.parameters_mut().values_mut().zip(g.all()) {
-            let along = values.iter_mut().zip(g);
-            along.for_each(|(v, g)| *v += (distance / norm) as f32 * g);
-        }
-        let scores = network.forward(batch, dropout).unwrap().scores().clone();
-        let terms = batch.weights().iter().zip(&scores.log_probs);
-        terms.map(|(w, l)| -f64::from(*w) * f64::from(*l)).sum::<f64>()
-    };
-    let above = at(step);
-    let below = at(-2.0 * step);
-    at(step);
-    (above - below) / (2.0 * step)
-}
-
-fn norm(g: &Gradients) -> f64 {
-    g.all().iter().flatten().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
 
 fn against_differences(name: &str, ty: BlockType, dropout: Option<u64>) {
@@ -47,7 +24,12 @@ fn against_differences(name: &str, ty: BlockType, dropout: Option<u64>) {
     let settings = LoraSettings { dropout: 0.2, ..small(&Target::ALL) };
     let mut network = adapted(&model, settings.clone(), Precision::F32);
     let exact = gradients(&network, &batch, dropout);
-    let (slope, norm) = (slope(&mut network, &batch, dropout, &exact), norm(&exact));
+    let norm = norm(&exact);
+    let slope = slope(&mut network, &exact, |network| {
+        let scores = network.forward(&batch, dropout).unwrap().scores().clone();
+        let terms = batch.weights().iter().zip(&scores.log_probs);
+        terms.map(|(w, l)| -f64::from(*w) * f64::from(*l)).sum()
+    });
     let off = (slope / norm - 1.0).abs();
     println!("{name} {ty}: slope {slope:.5}, norm {norm:.5}, off by {off:.1e}");
     assert!(off < 2e-3, "{name} {ty}: {slope} and {norm}");

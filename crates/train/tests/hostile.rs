@@ -7,7 +7,10 @@ use kernels::Pool;
 use kernels::blocks::BlockType;
 use kernels::grad::AdamW;
 use model::Target;
-use train::{Batch, Gradients, LoraSettings, Network, Optimizer, Precision};
+use train::{
+    Batch, Continuation, Gradients, LoraSettings, Network, Optimizer, Precision, ScalarHead,
+    ScoreGradients,
+};
 use weights::Checkpoint;
 
 fn said<T>(result: Result<T, train::Error>) -> String {
@@ -40,6 +43,96 @@ fn texts_that_make_no_sense() {
         batch.push(&tokens, &vec![1.0; tokens.len()]).unwrap();
         assert_eq!(said(network.log_probs(&batch)), what);
     }
+}
+
+#[test]
+fn groups_that_make_no_sense() {
+    let mut batch = Batch::new();
+    batch.push_group(&[1, 2], &[Continuation { tokens: &[3], weights: &[1.0] }]).unwrap();
+    let before = (batch.len(), batch.texts());
+    let good = Continuation { tokens: &[4, 5], weights: &[1.0; 2] };
+    let mut group = |prompt: &[u32], all: &[Continuation<'_>]| said(batch.push_group(prompt, all));
+    assert_eq!(
+        group(&[], &[good]),
+        "text 1 of the batch: its prompt is empty; push each text by itself"
+    );
+    assert_eq!(group(&[1], &[]), "text 1 of the batch: its prompt has no continuations");
+    assert_eq!(
+        group(&[1], &[good, Continuation { tokens: &[], weights: &[] }]),
+        "text 2 of the batch: 0 tokens after the prompt leave nothing to predict"
+    );
+    assert_eq!(
+        group(&[1], &[good, Continuation { tokens: &[6], weights: &[1.0; 2] }]),
+        "text 2 of the batch: 2 weights for 1 tokens"
+    );
+    assert_eq!(
+        group(&[1], &[Continuation { tokens: &[6], weights: &[f32::INFINITY] }]),
+        "text 1 of the batch: the weight of token 0 is inf"
+    );
+    assert_eq!(said(batch.push_whole(&[])), "text 1 of the batch: 0 tokens leave nothing to value");
+    assert_eq!(
+        said(batch.push_whole_group(&[1], &[])),
+        "text 1 of the batch: its prompt has no continuations"
+    );
+    assert_eq!(
+        said(batch.push_whole_group(&[1], &[&[1], &[]])),
+        "text 2 of the batch: 0 tokens after the prompt leave nothing to value"
+    );
+    assert_eq!((batch.len(), batch.texts()), before);
+
+    let model = open(&tiny("qwen2"), 1);
+    let network = Network::lora(&model, small(&Target::ALL), Precision::Bf16).unwrap();
+    let of = |prompt: &[u32], n: usize| {
+        let (tokens, weights) = (vec![1; n], vec![1.0; n]);
+        let mut batch = Batch::new();
+        let long = Continuation { tokens: &tokens, weights: &weights };
+        batch.push_group(prompt, &[good, long]).unwrap();
+        network.log_probs(&batch)
+    };
+    assert!(of(&[1; 200], 57).is_ok());
+    let problem = "text 1 of the batch: 257 tokens exceed the context of 256";
+    assert_eq!(said(of(&[1; 200], 58)), problem);
+    for (prompt, token) in [([291, 1], 291), ([1, 999], 999)] {
+        let problem =
+            format!("text 0 of the batch: token {token} is outside the vocabulary of 291");
+        assert_eq!(said(of(&prompt, 3)), problem);
+    }
+}
+
+#[test]
+fn heads_that_make_no_sense() {
+    let model = open(&tiny("qwen2"), 1);
+    let hidden = model.config().hidden;
+    let new = || Network::lora(&model, small(&Target::ALL), Precision::Bf16).unwrap();
+    let batch = texts(&[9], 291, 1);
+    let problem = "scalar head: this network has none; make it one with with_scalar_head";
+    assert_eq!(said(new().values(&batch)), problem);
+    assert_eq!(said(new().forward_values(&batch, None)), problem);
+    assert_eq!(
+        said(new().with_scalar_head(ScalarHead::Given(vec![0.0; 3]))),
+        format!("scalar head: 3 numbers for a model whose states have {hidden}")
+    );
+    let mut nan = vec![0.0; hidden];
+    nan[2] = f32::NAN;
+    assert_eq!(
+        said(new().with_scalar_head(ScalarHead::Given(nan))),
+        "scalar head: number 2 is NaN"
+    );
+    let network = new().with_scalar_head(ScalarHead::Zeros).unwrap();
+    let forward = network.forward_values(&batch, None).unwrap();
+    let mut gradients = Gradients::zeros(network.parameters());
+    assert_eq!(
+        said(network.backward_values(&batch, forward, &[0.0; 3], &mut gradients)),
+        "d_values: 3 for a batch of 8 slots, where forward had 8"
+    );
+    let again = network.with_scalar_head(ScalarHead::Zeros);
+    assert_eq!(said(again), "scalar head: this network has one already");
+
+    let dir = tempfile::tempdir().unwrap();
+    assert!(ScalarHead::load(dir.path()).is_err());
+    new().save_adapter(dir.path(), "base").unwrap();
+    let problem = said(ScalarHead::load(dir.path()));
+    assert!(problem.contains("has no `score.weight`; it was saved without a head"), "{problem}");
 }
 
 #[test]
@@ -85,6 +178,12 @@ fn gradients_of_something_else() {
     assert_eq!(
         said(network.backward(&batch, forward, &[0.0; 3], &mut right)),
         "d_log_probs: 3 for a batch of 8 slots, where forward had 8"
+    );
+    let forward = network.forward(&batch, None).unwrap();
+    let d = ScoreGradients { log_probs: &[0.0; 8], entropies: Some(&[0.0; 9]) };
+    assert_eq!(
+        said(network.backward(&batch, forward, d, &mut right)),
+        "d_entropies: 9 for a batch of 8 slots, where forward had 8"
     );
 }
 

@@ -7,7 +7,7 @@ use kernels::Pool;
 use kernels::attention::KvType;
 use kernels::grad::AdamW;
 use model::Target;
-use train::{Batch, Gradients, Network, Optimizer, Precision};
+use train::{Batch, Gradients, Network, Optimizer, Precision, ScalarHead};
 use weights::Checkpoint;
 
 /// The mean loss of some texts before the first and after the last of `steps` steps.
@@ -48,6 +48,42 @@ fn a_whole_model_learns_texts_by_heart() {
     let adamw = AdamW { learning_rate: 1e-2, ..AdamW::default() };
     let (first, last) = learn(&mut network, adamw, 60);
     assert!(last < 0.2 * first, "{first} and {last}");
+}
+
+/// The logistic loss of the better of two answers (Bradley and Terry 1952), a question at a time.
+#[test]
+fn a_reward_model_learns_which_answer_is_better() {
+    let model = open(&tiny("qwen2"), 2);
+    let network = Network::lora(&model, small(&Target::ALL), Precision::Bf16).unwrap();
+    let mut network = network.with_scalar_head(ScalarHead::Zeros).unwrap();
+    let mut batch = Batch::new();
+    for question in 0..4 {
+        let [prompt, better, worse] =
+            [0, 1, 2].map(|i| tokens(12 + i, 291, 3 * question + i as u64));
+        batch.push_whole_group(&prompt, &[&better, &worse]).unwrap();
+    }
+    let mut optimizer = Optimizer::new(&network);
+    let mut gradients = Gradients::zeros(network.parameters());
+    let adamw = AdamW { learning_rate: 1e-2, weight_decay: 0.0, ..AdamW::default() };
+    let mut losses = Vec::new();
+    for _ in 0..30 {
+        gradients.clear();
+        let forward = network.forward_values(&batch, None).unwrap();
+        let mut d = vec![0.0; batch.len()];
+        let mut loss = 0.0;
+        for question in 0..4 {
+            let [better, worse] = [0, 1].map(|i| batch.slots(2 * question + i).end - 1);
+            let margin = forward.values()[better] - forward.values()[worse];
+            loss += (-margin).exp().ln_1p();
+            d[worse] = 1.0 / (1.0 + margin.exp());
+            d[better] = -d[worse];
+        }
+        losses.push(loss);
+        network.backward_values(&batch, forward, &d, &mut gradients).unwrap();
+        optimizer.step(&mut network, &gradients, &adamw, 1.0).unwrap();
+    }
+    assert!((losses[0] - 4.0 * 2.0f32.ln()).abs() < 1e-5, "nothing is better yet: {}", losses[0]);
+    assert!(losses[29] < 0.1 * losses[0], "{losses:?}");
 }
 
 /// A model that has learned something, written and read again, is what it was in the trainer.

@@ -110,23 +110,26 @@ pub struct Likelihoods {
 
 impl Likelihoods {
     /// Turns the logits of the vocabulary from `first` on (`[tokens, any width]`, the same as in the
-    /// first pass) into the gradient of `Σ weight · -log p(target)` with respect to them:
-    /// `(softmax - onehot(target)) · weight`, zero for tokens that don't count.
+    /// first pass) into the gradient of `Σ weight · -log p(target) + entropy_weight · entropy` with
+    /// respect to them: `(p - onehot(target)) · weight - p · (log p + entropy) · entropy_weight`,
+    /// zero for tokens that don't count.
     ///
     /// `weights` has any real number for each token: `1 / tokens` for the mean loss, the advantage
-    /// for a policy gradient.
+    /// for a policy gradient. So has `entropy_weights`, if entropies are part of the loss: below 0
+    /// to keep a policy from making up its mind too early (Williams and Peng 1991).
     ///
     /// # Panics
-    /// If `logits` or `weights` aren't as many as the tokens ask for.
+    /// If `logits` or either of the weights aren't as many as the tokens ask for.
     pub fn gradient(
         &self,
         isa: Isa,
         pool: &Pool,
-        weights: &[f32],
+        (weights, entropy_weights): (&[f32], Option<&[f32]>),
         logits: &mut [f32],
         first: usize,
     ) {
         assert_eq!(weights.len(), self.targets.len());
+        assert!(entropy_weights.is_none_or(|w| w.len() == weights.len()), "one weight a token");
         let Some(width) = width(logits.len(), self.targets.len()) else { return };
         let all = SendPtr(logits.as_mut_ptr());
         pool.for_each_chunk(self.targets.len(), (GRAIN / width).max(1), |range| {
@@ -138,9 +141,10 @@ impl Likelihoods {
                     logits.fill(0.0);
                     continue;
                 };
-                let (lse, weight) = (self.lse[t], weights[t]);
+                let (lse, entropy, weight) = (self.lse[t], self.entropies[t], weights[t]);
+                let entropy_weight = entropy_weights.map_or(0.0, |w| w[t]);
                 // SAFETY: `isa` is available.
-                unsafe { isa.run(Gradient { logits, lse, weight }) }
+                unsafe { isa.run(Gradient { logits, lse, entropy, weight, entropy_weight }) }
                 if let Some(i) = target.checked_sub(first).filter(|i| *i < width) {
                     logits[i] -= weight;
                 }
@@ -215,11 +219,13 @@ impl Kernel for Accumulate<'_> {
     }
 }
 
-/// `softmax · weight` of a row, in place.
+/// `p · (weight - (log p + entropy) · entropy_weight)` of a row, in place.
 struct Gradient<'a> {
     logits: &'a mut [f32],
     lse: f32,
+    entropy: f32,
     weight: f32,
+    entropy_weight: f32,
 }
 
 impl Kernel for Gradient<'_> {
@@ -232,9 +238,12 @@ impl Kernel for Gradient<'_> {
             let left = LANES.min(n - i);
             // SAFETY: no more of the row is touched than there is.
             unsafe {
-                let distance = S::sub(load_first::<S>(x.add(i), left), S::splat(self.lse));
-                let p = S::mul(exp::<S>(distance), S::splat(self.weight));
-                store_first::<S>(x.add(i), p, left);
+                let log_p = S::sub(load_first::<S>(x.add(i), left), S::splat(self.lse));
+                // As above: zero times infinity is no number.
+                let log_p = S::max(log_p, S::splat(-87.0));
+                let surprise = S::add(log_p, S::splat(self.entropy));
+                let slope = S::fma(surprise, S::splat(-self.entropy_weight), S::splat(self.weight));
+                store_first::<S>(x.add(i), S::mul(exp::<S>(log_p), slope), left);
             }
         }
     }

@@ -7,20 +7,20 @@ use crate::simd::{Kernel, LANES, Simd};
 ///
 /// A number of `a` meets a vector of `b`; so the transpose of `a` costs nothing (swap its strides),
 /// that of `b` has to be laid out first.
-pub(super) struct Product {
-    pub(super) m: usize,
+pub(in crate::grad) struct Product {
+    pub(in crate::grad) m: usize,
     /// Columns, a multiple of sixteen.
-    pub(super) n: usize,
-    pub(super) k: usize,
-    pub(super) a: *const f32,
+    pub(in crate::grad) n: usize,
+    pub(in crate::grad) k: usize,
+    pub(in crate::grad) a: *const f32,
     /// Numbers from one row of `a` to the next, and from one column to the next.
-    pub(super) a_strides: (usize, usize),
-    pub(super) b: *const f32,
-    pub(super) b_stride: usize,
-    pub(super) c: *mut f32,
-    pub(super) c_stride: usize,
+    pub(in crate::grad) a_strides: (usize, usize),
+    pub(in crate::grad) b: *const f32,
+    pub(in crate::grad) b_stride: usize,
+    pub(in crate::grad) c: *mut f32,
+    pub(in crate::grad) c_stride: usize,
     /// Adds to `c` instead of writing it.
-    pub(super) add: bool,
+    pub(in crate::grad) add: bool,
 }
 
 /// Rows whose sums stay in registers: 6 × 4 vectors of the 32 AVX-512 registers, 6 × 1 (of two

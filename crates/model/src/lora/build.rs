@@ -102,12 +102,17 @@ impl<'a> Builder<'a> {
             let b = pack(b, outputs, rank, order)?;
             layers[layer].0[target as usize] = Some(Pair { a, b, scale });
         }
-        Ok(Adapter { path: origin.to_owned(), fit: Fit::of(c), layers })
+        Ok(Adapter { path: origin.to_owned(), fit: Fit::of(c), layers, score: None })
     }
 }
 
 /// The shape, before anything is allocated by it.
-fn check(path: &Path, tensor: &Tensor<'_>, rows: usize, cols: usize) -> Result<(), Error> {
+pub(super) fn check(
+    path: &Path,
+    tensor: &Tensor<'_>,
+    rows: usize,
+    cols: usize,
+) -> Result<(), Error> {
     if tensor.info.shape == [rows, cols] {
         return Ok(());
     }

@@ -146,6 +146,7 @@ pub struct Adapter {
     path: PathBuf,
     fit: Fit,
     layers: Vec<LayerPairs>,
+    score: Option<Vec<f32>>,
 }
 
 impl Adapter {
@@ -165,7 +166,8 @@ impl Adapter {
     /// # Errors
     /// A file can't be read, a tensor is missing, unknown or of another shape than the model's
     /// layers call for, or the adapter is more than plain LoRA (DoRA, trained biases, whole modules
-    /// beside the pairs, …): the message names the file and the field.
+    /// beside the pairs other than the head of one score, …): the message names the file and the
+    /// field.
     pub fn load(path: &Path, model: &Model) -> Result<Adapter, Error> {
         let safetensors = path.extension().is_some_and(|e| e == "safetensors");
         if safetensors || path.is_dir() { peft::load(path, model) } else { gguf::load(path, model) }
@@ -174,6 +176,12 @@ impl Adapter {
     /// The file or directory it came from.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The head of an adapter that scores texts (PEFT's task type `SEQ_CLS` with one label), `[hidden]`:
+    /// a text's score is its product with the last token's final state, after the last norm.
+    pub fn score(&self) -> Option<&[f32]> {
+        self.score.as_deref()
     }
 
     /// Matrices that are adapted, all layers together.

@@ -6,6 +6,7 @@ use kernels::Arena;
 use kernels::blocks::BlockType;
 use kernels::matmul::Matrix;
 
+use super::peft::SCORE;
 use super::{Adapter, Fit, LayerPairs, Pair, Target, bad};
 use crate::{Config, Error, Model};
 
@@ -50,21 +51,34 @@ impl TrainedPair<'_> {
     }
 }
 
+/// Holds a head against the model's settings; `path` is for the message.
+pub(super) fn check_score(score: Option<&[f32]>, c: &Config, path: &Path) -> Result<(), Error> {
+    match score {
+        Some(score) if score.len() != c.hidden => {
+            let problem = format!("{} weights where {} are needed", score.len(), c.hidden);
+            Err(bad(path, SCORE, problem))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Adapter {
     /// An adapter of `model` from numbers in memory, each pair's product multiplied with `scale`.
-    /// They are copied, so that training may go on. `name` stands where other adapters have their
-    /// path.
+    /// They are copied, so that training may go on. `score` is the head's, `[hidden]`, if there is
+    /// one ([`Adapter::score`]). `name` stands where other adapters have their path.
     ///
     /// # Errors
-    /// There is no pair, two are for the same matrix, or one has another shape than the model's
-    /// matrix and its rank call for.
+    /// There is no pair, two are for the same matrix, or one (or the head) has another shape than the
+    /// model and its rank call for.
     pub fn from_pairs(
         model: &Model,
         name: &Path,
         scale: f32,
         pairs: &[TrainedPair<'_>],
+        score: Option<&[f32]>,
     ) -> Result<Adapter, Error> {
         let c = &model.config;
+        check_score(score, c, name)?;
         if pairs.is_empty() {
             return Err(bad(name, "pairs", "there are none"));
         }
@@ -85,6 +99,11 @@ impl Adapter {
                 return Err(bad(name, pair.name(), "is there twice"));
             }
         }
-        Ok(Adapter { path: name.to_owned(), fit: Fit::of(c), layers })
+        Ok(Adapter {
+            path: name.to_owned(),
+            fit: Fit::of(c),
+            layers,
+            score: score.map(<[f32]>::to_vec),
+        })
     }
 }

@@ -5,16 +5,21 @@
 
 use std::path::{Path, PathBuf};
 
+use kernels::blocks::dequantize_row;
 use kernels::ops::RopeLayout;
 use serde_json::Value;
 use weights::safetensors::{SafetensorsDir, names};
 
-use super::build::{Builder, Half};
+use super::build::{Builder, Half, check};
 use super::{Adapter, bad, named};
 use crate::{Error, Model};
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
+/// The module that ends a model for `SEQ_CLS`, `[labels, hidden]`.
+pub(super) const SCORE: &str = "score";
+/// What PEFT says it has saved whole for `SEQ_CLS`, whichever of them the model has.
+pub(super) const SCORE_MODULES: [&str; 2] = ["classifier", SCORE];
 /// Far above any real configuration.
 const MAX_CONFIG: u64 = 4 << 20;
 
@@ -44,6 +49,8 @@ struct Settings {
     rank: usize,
     alpha: f64,
     rslora: bool,
+    /// There is a head beside the pairs.
+    scores: bool,
     ranks: Vec<(Pattern, usize)>,
     alphas: Vec<(Pattern, f64)>,
 }
@@ -87,12 +94,21 @@ pub(super) fn load(origin: &Path, model: &Model) -> Result<Adapter, Error> {
     }
     let file = SafetensorsDir::open(path)?;
     let mut builder = Builder::new(model, path, RopeLayout::Halves);
+    let mut score = None;
     for info in file.tensors() {
         let Some(tensor) = file.tensor(&info.name) else { continue };
         let name = info.name.strip_prefix("base_model.model.").unwrap_or(&info.name);
         let (module, half) = match name.strip_suffix(".weight").and_then(|n| n.rsplit_once('.')) {
             Some((module, "lora_A")) => (module, Half::A),
             Some((module, "lora_B")) => (module, Half::B),
+            _ if settings.scores && name.strip_suffix(".weight") == Some(SCORE) => {
+                check(path, &tensor, 1, model.config.hidden)?;
+                let mut values = vec![0.0; model.config.hidden];
+                dequantize_row(info.ty, tensor.data, &mut values)
+                    .map_err(|e| bad(path, named(&info.name), e.to_string()))?;
+                score = Some(values);
+                continue;
+            }
             _ => {
                 let problem = "is neither a .lora_A.weight nor a .lora_B.weight tensor; whole \
                                modules, biases and magnitudes in an adapter are not supported";
@@ -102,11 +118,12 @@ pub(super) fn load(origin: &Path, model: &Model) -> Result<Adapter, Error> {
         let base = names::to_gguf(&format!("{module}.weight")).unwrap_or_default();
         builder.put(&base, half, tensor)?;
     }
-    builder.finish(origin, |layer, target, _| {
+    let adapter = builder.finish(origin, |layer, target, _| {
         let base = format!("blk.{layer}.{}.weight", target.gguf());
         let module = names::to_hf(&base).unwrap_or_default();
         settings.rank_and_scale(module.strip_suffix(".weight").unwrap_or(&module))
-    })
+    })?;
+    Ok(Adapter { score, ..adapter })
 }
 
 impl Settings {
@@ -121,7 +138,12 @@ impl Settings {
         if get("bias").is_some_and(|v| *v != "none") {
             return Err(bad(path, "bias", "trained biases are not supported, only \"none\""));
         }
+        let scores = get("task_type").is_some_and(|v| v == "SEQ_CLS");
+        let heads = |v: &Value| v.as_array().is_some_and(|list| list.iter().all(is_score_module));
         for (key, what) in REFUSED {
+            if scores && key == "modules_to_save" && get(key).is_some_and(heads) {
+                continue;
+            }
             let off = get(key).is_none_or(|v| match v {
                 Value::Bool(on) => !on,
                 Value::Array(list) => list.is_empty(),
@@ -155,6 +177,7 @@ impl Settings {
             rank: rank(path, "r", need("r")?)?,
             alpha: alpha(path, "lora_alpha", need("lora_alpha")?)?,
             rslora,
+            scores,
             ranks: patterns(path, "rank_pattern", get("rank_pattern"), rank)?,
             alphas: patterns(path, "alpha_pattern", get("alpha_pattern"), alpha)?,
         })
@@ -171,6 +194,10 @@ impl Settings {
         }
         Err(bad(&self.path, "lora_alpha", format!("{alpha} over {over} is too large a scale")))
     }
+}
+
+fn is_score_module(name: &Value) -> bool {
+    name.as_str().is_some_and(|name| SCORE_MODULES.contains(&name))
 }
 
 fn rank(path: &Path, key: &str, value: &Value) -> Result<usize, Error> {

@@ -11,7 +11,8 @@ use weights::gguf::AtomicFile;
 use weights::safetensors::{NewTensor, names, write};
 
 use super::build::row_of;
-use super::peft::{CONFIG, WEIGHTS};
+use super::pairs::check_score;
+use super::peft::{CONFIG, SCORE, SCORE_MODULES, WEIGHTS};
 use super::{Adapter, Target, TrainedPair, bad};
 use crate::{Config, Error};
 
@@ -40,17 +41,20 @@ impl PeftSettings {
 
 impl Adapter {
     /// Writes `adapter_model.safetensors`, in f32, and `adapter_config.json` into the directory
-    /// `dir`, which is made if need be. `config` is the model's that was trained.
+    /// `dir`, which is made if need be. `config` is the model's that was trained. With the head
+    /// `score`, `[hidden]`, it is an adapter that scores texts ([`Adapter::score`]), task type
+    /// `SEQ_CLS`, for a model with one label.
     ///
     /// # Errors
-    /// A file can't be written, or a pair has another shape than the settings call for.
+    /// A file can't be written, or a pair or the head has another shape than the settings call for.
     pub fn save_peft(
         dir: &Path,
         config: &Config,
         settings: &PeftSettings,
         pairs: &[TrainedPair<'_>],
+        score: Option<&[f32]>,
     ) -> Result<(), Error> {
-        let mut tensors = Vec::with_capacity(2 * pairs.len());
+        let mut tensors = Vec::with_capacity(2 * pairs.len() + 1);
         for pair in pairs {
             pair.check(config, dir)?;
             if pair.rank != settings.rank {
@@ -72,12 +76,20 @@ impl Adapter {
                 values: in_halves(config, pair),
             });
         }
+        check_score(score, config, dir)?;
+        if let Some(score) = score {
+            tensors.push(NewTensor {
+                name: format!("base_model.model.{SCORE}.weight"),
+                shape: vec![1, config.hidden],
+                values: Cow::Borrowed(score),
+            });
+        }
         let io = |action| move |source| weights::Error::Io { path: dir.to_owned(), action, source };
         std::fs::create_dir_all(dir).map_err(io("create"))?;
         write(&dir.join(WEIGHTS), &tensors)?;
         let path = dir.join(CONFIG);
         let mut file = AtomicFile::create(&path)?;
-        let text = format!("{:#}\n", description(config, settings, pairs));
+        let text = format!("{:#}\n", description(config, settings, pairs, score.is_some()));
         file.write_all(text.as_bytes()).map_err(io("write"))?;
         Ok(file.commit()?)
     }
@@ -104,6 +116,7 @@ fn description(
     config: &Config,
     settings: &PeftSettings,
     pairs: &[TrainedPair<'_>],
+    scores: bool,
 ) -> serde_json::Value {
     let modules: BTreeSet<String> = pairs
         .iter()
@@ -113,7 +126,7 @@ fn description(
     let some = (layers.len() < config.layers).then_some(layers);
     json!({
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": if scores { "SEQ_CLS" } else { "CAUSAL_LM" },
         "base_model_name_or_path": settings.base,
         "r": settings.rank,
         "lora_alpha": settings.alpha,
@@ -125,7 +138,7 @@ fn description(
         "fan_in_fan_out": false,
         "inference_mode": true,
         "init_lora_weights": true,
-        "modules_to_save": null,
+        "modules_to_save": scores.then_some(SCORE_MODULES),
         "rank_pattern": {},
         "alpha_pattern": {},
         "use_dora": false,

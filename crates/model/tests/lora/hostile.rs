@@ -118,6 +118,41 @@ fn settings_that_are_off_are_no_trouble() {
     assert_eq!(Adapter::load(dir.path(), &model).unwrap().rank(), 4);
 }
 
+/// What training writes for a model that ends in one number, and what is no such thing.
+#[test]
+fn heads_that_score() {
+    let model = base("qwen2");
+    let hidden = model.config().hidden;
+    let load = |modules: Json, labels: usize, task: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = plain_config(4, 8.0);
+        config["task_type"] = json!(task);
+        config["modules_to_save"] = modules;
+        let mut tensors = random(&model, 4, 1);
+        tensors.push(Weights {
+            name: "base_model.model.score.weight".to_owned(),
+            shape: vec![labels, hidden],
+            values: vec![0.25; labels * hidden],
+        });
+        write_peft(dir.path(), &config, &tensors);
+        let adapter = Adapter::load(dir.path(), &model);
+        adapter.map(|a| a.score().map(<[f32]>::to_vec)).map_err(|e| e.to_string())
+    };
+    let modules = || json!(["classifier", "score"]);
+    assert_eq!(load(modules(), 1, "SEQ_CLS"), Ok(Some(vec![0.25; hidden])));
+    assert_eq!(load(json!(null), 1, "SEQ_CLS"), Ok(Some(vec![0.25; hidden])));
+    for (modules, labels, task, what) in [
+        (modules(), 2, "SEQ_CLS", "score.weight"),
+        (modules(), 1, "CAUSAL_LM", "modules_to_save: whole modules"),
+        (json!(["score", "lm_head"]), 1, "SEQ_CLS", "modules_to_save: whole modules"),
+        (json!([1]), 1, "SEQ_CLS", "modules_to_save: whole modules"),
+        (json!(null), 1, "CAUSAL_LM", "is neither a .lora_A.weight"),
+    ] {
+        let said = load(modules, labels, task).unwrap_err();
+        assert!(said.contains(what), "{said}");
+    }
+}
+
 #[test]
 fn a_configuration_that_is_no_json() {
     let model = base("qwen2");

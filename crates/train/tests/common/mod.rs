@@ -12,7 +12,7 @@ use kernels::Pool;
 use kernels::attention::KvType;
 use kernels::blocks::dequantize_row;
 use model::{AdapterUse, KvCache, Model, Sequence, Span, Target, Want, Workspace};
-use train::{Batch, Gradients, LoraSettings, Network, Precision};
+use train::{Batch, Continuation, Gradients, LoraSettings, Network, Precision};
 use weights::Checkpoint;
 use weights::safetensors::{SafetensorsDir, names};
 
@@ -177,6 +177,26 @@ pub fn gradients(network: &Network<'_>, batch: &Batch, dropout: Option<u64>) -> 
     gradients
 }
 
+/// The slope of a loss along the gradient itself, which is the gradient's [`norm`].
+pub fn slope(network: &mut Network<'_>, g: &Gradients, loss: impl Fn(&Network<'_>) -> f64) -> f64 {
+    let (norm, step) = (norm(g), 2e-3);
+    let mut at = |distance: f64| {
+        for (values, g) in network.parameters_mut().values_mut().zip(g.all()) {
+            let along = values.iter_mut().zip(g);
+            along.for_each(|(v, g)| *v += (distance / norm) as f32 * g);
+        }
+        loss(network)
+    };
+    let above = at(step);
+    let below = at(-2.0 * step);
+    at(step);
+    (above - below) / (2.0 * step)
+}
+
+pub fn norm(g: &Gradients) -> f64 {
+    g.all().iter().flatten().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
+}
+
 /// A network with an adapter whose B, too, is not zero, the same for the same settings.
 pub fn adapted<'m>(model: &'m Model, settings: LoraSettings, precision: Precision) -> Network<'m> {
     let mut network = Network::lora(model, settings, precision).unwrap();
@@ -205,18 +225,60 @@ pub fn numbers(n: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-/// Texts of these lengths with weights of either sign, every third of them 0.
+pub fn tokens(n: usize, vocab: usize, seed: u64) -> Vec<u32> {
+    let token = |x: f32| ((x * 0.5 + 0.5) * vocab as f32) as u32;
+    numbers(n, seed).into_iter().map(token).collect()
+}
+
+/// Weights of either sign, every third of them 0.
+fn weights(n: usize, seed: u64) -> Vec<f32> {
+    let mut weights = numbers(n, seed);
+    weights.iter_mut().step_by(3).for_each(|w| *w = 0.0);
+    weights
+}
+
+/// Texts of these lengths with [`weights`].
 pub fn texts(lengths: &[usize], vocab: usize, seed: u64) -> Batch {
     let mut batch = Batch::new();
     for (i, n) in lengths.iter().enumerate() {
         let at = seed + 2 * i as u64;
-        let token = |x: f32| ((x * 0.5 + 0.5) * vocab as f32) as u32;
-        let tokens: Vec<u32> = numbers(*n, at).into_iter().map(token).collect();
-        let mut weights = numbers(*n, at + 1);
-        weights.iter_mut().step_by(3).for_each(|w| *w = 0.0);
-        batch.push(&tokens, &weights).unwrap();
+        batch.push(&tokens(*n, vocab, at), &weights(*n, at + 1)).unwrap();
     }
     batch
+}
+
+/// Groups, each of a prompt and continuations of these lengths: with what they share held once, and
+/// all of their texts by themselves.
+pub fn groups(lengths: &[(usize, &[usize])], vocab: usize, mut seed: u64) -> [Batch; 2] {
+    let [mut shared, mut apart] = [Batch::new(), Batch::new()];
+    for (prompt, lengths) in lengths {
+        let prompt = tokens(*prompt, vocab, seed);
+        let mut one = |n: &usize| {
+            seed += 2;
+            (tokens(*n, vocab, seed - 1), weights(*n, seed))
+        };
+        let all: Vec<(Vec<u32>, Vec<f32>)> = lengths.iter().map(&mut one).collect();
+        let continuations: Vec<Continuation<'_>> =
+            all.iter().map(|(tokens, weights)| Continuation { tokens, weights }).collect();
+        shared.push_group(&prompt, &continuations).unwrap();
+        for (tokens, weights) in &all {
+            let nothing = vec![0.0; prompt.len()];
+            let whole = [&prompt[..], tokens].concat();
+            apart.push(&whole, &[&nothing[..], weights].concat()).unwrap();
+        }
+        seed += 1;
+    }
+    [shared, apart]
+}
+
+/// What is said of the continuations' slots, text after text, whether or not they share a prompt:
+/// `like` is the batch in which they do.
+pub fn of_continuations(values: &[f32], batch: &Batch, like: &Batch) -> Vec<f32> {
+    let of = |text| {
+        let end = batch.slots(text).end;
+        &values[end - like.slots(text).len()..end]
+    };
+    (0..like.texts()).flat_map(of).copied().collect()
 }
 
 /// The file of a real model: `file` in `$PONDER_TEST_MODELS`, or what the store has under `name`.
