@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kernels::Pool;
 use model::Model;
-use train::{Batch, Gradients, Network, Optimizer, Precision};
+use train::{Batch, Gradients, Network, Optimizer, Precision, ScoreGradients};
 use weights::Checkpoint;
 use weights::safetensors::{NewTensor, SafetensorsDir, write};
 
@@ -92,7 +92,7 @@ impl<'m> Learner<'m> {
 
     /// Adds the gradients of a loss that is a function of the log-probabilities and entropies of a
     /// batch. `loss` is told both, and gives its own gradient with respect to each
-    /// log-probability.
+    /// log-probability and, where these matter, each entropy.
     ///
     /// # Errors
     /// As for [`Learner::cross_entropy`], or as `loss` has it.
@@ -100,11 +100,12 @@ impl<'m> Learner<'m> {
         &mut self,
         batch: &Batch,
         dropout: Option<u64>,
-        loss: impl FnOnce(&train::Scores) -> Result<Vec<f32>, Error>,
+        loss: impl FnOnce(&train::Scores) -> Result<(Vec<f32>, Option<Vec<f32>>), Error>,
     ) -> Result<(), Error> {
         let forward = self.network.forward(batch, dropout)?;
-        let d = loss(forward.scores())?;
-        Ok(self.network.backward(batch, forward, &d, &mut self.gradients)?)
+        let (log_probs, entropies) = loss(forward.scores())?;
+        let d = ScoreGradients { log_probs: &log_probs, entropies: entropies.as_deref() };
+        Ok(self.network.backward(batch, forward, d, &mut self.gradients)?)
     }
 
     /// Takes step `step`, counted from 1, and forgets the gradients. Gradients that aren't finite
@@ -170,11 +171,13 @@ impl<'m> Learner<'m> {
         let file = SafetensorsDir::open(path)?;
         let read = |name: &str, n: usize| -> Result<Vec<f32>, Error> {
             let folder = |problem| Error::Folder { path: path.to_owned(), problem };
-            let tensor = file
-                .tensor(name)
-                .ok_or_else(|| folder(format!("has no tensor `{name}`; it is of another recipe")))?;
+            let tensor = file.tensor(name).ok_or_else(|| {
+                folder(format!("has no tensor `{name}`; it is of another recipe"))
+            })?;
             if tensor.data.len() != 4 * n {
-                return Err(folder(format!("tensor `{name}` is of another size than the recipe's")));
+                return Err(folder(format!(
+                    "tensor `{name}` is of another size than the recipe's"
+                )));
             }
             let word = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
             Ok(tensor.data.chunks_exact(4).map(word).collect())

@@ -3,6 +3,7 @@
 use engine::Engine;
 use train::Batch;
 
+use crate::Error;
 use crate::chance::{chance, shuffled};
 use crate::data::{Rendered, Text, read, render};
 use crate::error::recipe;
@@ -10,7 +11,6 @@ use crate::journal::Record;
 use crate::learner::Learner;
 use crate::recipe::{self, Recipe};
 use crate::run::{Measured, Teach, Watch};
-use crate::Error;
 
 /// The method, with its examples.
 pub struct Sft {
@@ -62,14 +62,21 @@ impl Sft {
             if settings.held_out.is_empty() {
                 let order = shuffled(recipe.seed, "held out", 0, examples.len());
                 let mut chosen = vec![false; examples.len()];
-                order.iter().take(recipe.evaluate.items.min(examples.len() / 10)).for_each(|i| chosen[*i] = true);
+                order
+                    .iter()
+                    .take(recipe.evaluate.items.min(examples.len() / 10))
+                    .for_each(|i| chosen[*i] = true);
                 let mut chosen = chosen.into_iter();
-                (held_out, examples) = examples.into_iter().partition(|_| chosen.next() == Some(true));
+                (held_out, examples) =
+                    examples.into_iter().partition(|_| chosen.next() == Some(true));
             }
             held_out.truncate(recipe.evaluate.items);
             if held_out.is_empty() {
                 let problem = "there are too few to hold any out; evaluate.every = 0 needs none";
-                return Err(Error::Data { what: "examples".to_owned(), problem: problem.to_owned() });
+                return Err(Error::Data {
+                    what: "examples".to_owned(),
+                    problem: problem.to_owned(),
+                });
             }
         }
         counts.used = examples.len();
@@ -104,7 +111,8 @@ impl Sft {
             .map(|i| {
                 let round = i / n;
                 if known.as_ref().is_none_or(|(of, _)| *of != round) {
-                    known = Some((round, shuffled(self.recipe.seed, "examples", round, n as usize)));
+                    known =
+                        Some((round, shuffled(self.recipe.seed, "examples", round, n as usize)));
                 }
                 let place = known.as_ref().map_or(0, |(_, order)| order[(i % n) as usize]);
                 &self.examples[place]
@@ -121,7 +129,9 @@ fn micro_batches(texts: &[&Text], size: usize) -> Result<Vec<Batch>, Error> {
     for text in texts {
         let weights: Vec<f32> = text.weights.iter().map(|w| w * share).collect();
         match batches.last_mut() {
-            Some(batch) if batch.len() + text.tokens.len() <= size => batch.push(&text.tokens, &weights)?,
+            Some(batch) if batch.len() + text.tokens.len() <= size => {
+                batch.push(&text.tokens, &weights)?
+            }
             _ => {
                 let mut batch = Batch::new();
                 batch.push(&text.tokens, &weights)?;

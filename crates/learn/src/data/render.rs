@@ -76,7 +76,10 @@ pub fn render(
         }
         // Of earlier turns the thinking isn't shown; what was not shown is not learned.
         let thought = messages[i].reasoning_content.is_some()
-            || engine.template().thinking_tags().is_some_and(|(_, close)| messages[i].content.contains(close));
+            || engine
+                .template()
+                .thinking_tags()
+                .is_some_and(|(_, close)| messages[i].content.contains(close));
         if i < last && thought {
             continue;
         }

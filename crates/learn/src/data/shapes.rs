@@ -95,7 +95,8 @@ fn list(value: &Value, field: &str) -> Result<Vec<Message>, String> {
 fn sharegpt(turns: &Value) -> Result<Vec<Message>, String> {
     let all = turns.as_array().ok_or("conversations is no list")?;
     let one = |(i, turn): (usize, &Value)| {
-        let said = turn["value"].as_str().ok_or_else(|| format!("conversations[{i}].value is no text"))?;
+        let said =
+            turn["value"].as_str().ok_or_else(|| format!("conversations[{i}].value is no text"))?;
         let role = match turn["from"].as_str() {
             Some("human" | "user") => "user",
             Some("gpt" | "assistant" | "chatgpt" | "bard" | "bing") => "assistant",
@@ -119,7 +120,10 @@ fn check(messages: &[Message]) -> Result<(), String> {
         }
     }
     if last.role != "assistant" {
-        return Err(format!("ends with a turn of {:?}, and nothing of it is to be learned", last.role));
+        return Err(format!(
+            "ends with a turn of {:?}, and nothing of it is to be learned",
+            last.role
+        ));
     }
     if last.content.trim().is_empty() && last.tool_calls.is_none() {
         return Err("the assistant's last turn is empty".to_owned());

@@ -189,7 +189,8 @@ fn single() -> usize {
 impl Grpo {
     pub(super) fn check(&self, lora: &Lora) -> Result<(), Error> {
         if lora.learn != What::Adapter {
-            let problem = "rewards are sought with an adapter: the sampler needs the model as it is";
+            let problem =
+                "rewards are sought with an adapter: the sampler needs the model as it is";
             return Err(recipe("lora.learn", problem));
         }
         for (field, n, least) in [

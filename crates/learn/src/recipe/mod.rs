@@ -172,7 +172,8 @@ fn replace(table: &mut Table, key: &str, value: &str) -> Result<(), Error> {
             Value::Array(list) => {
                 let most = list.len();
                 let place = part.parse::<usize>().ok().and_then(|i| list.get_mut(i));
-                place.ok_or_else(|| recipe(key, format!("{part:?} is none of its {most} places")))?
+                place
+                    .ok_or_else(|| recipe(key, format!("{part:?} is none of its {most} places")))?
             }
             Value::Table(table) => {
                 let empty = Value::Table(Table::new());
@@ -222,7 +223,10 @@ mod tests {
         assert_eq!(with("out", "runs/b").unwrap().out, Path::new("runs/b"));
         let recipe = with("grpo.rewards.0.weight", "0.5").unwrap();
         assert_eq!(recipe.grpo.unwrap().rewards[0].weight, 0.5);
-        assert_eq!(with("optimizer.schedule", "cosine").unwrap().optimizer.schedule, Schedule::Cosine);
+        assert_eq!(
+            with("optimizer.schedule", "cosine").unwrap().optimizer.schedule,
+            Schedule::Cosine
+        );
     }
 
     #[test]

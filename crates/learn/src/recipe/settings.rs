@@ -60,7 +60,10 @@ impl Lora {
         let one = |name: &String| {
             let names = || Target::ALL.map(Target::gguf).join(", ");
             Target::ALL.into_iter().find(|t| t.gguf() == name).ok_or_else(|| {
-                recipe("lora.targets", format!("no matrix is called {name:?}; there are {}", names()))
+                recipe(
+                    "lora.targets",
+                    format!("no matrix is called {name:?}; there are {}", names()),
+                )
             })
         };
         self.targets.iter().map(one).collect()
@@ -130,11 +133,15 @@ impl Optimizer {
     pub(super) fn check(&self) -> Result<(), Error> {
         let positive = |field: &str, x: f64| match x.is_finite() && x > 0.0 {
             true => Ok(()),
-            false => Err(recipe(format!("optimizer.{field}"), format!("{x} is no positive number"))),
+            false => {
+                Err(recipe(format!("optimizer.{field}"), format!("{x} is no positive number")))
+            }
         };
         let share = |field: &str, x: f64| match (0.0..1.0).contains(&x) {
             true => Ok(()),
-            false => Err(recipe(format!("optimizer.{field}"), format!("{x} is not from 0 to below 1"))),
+            false => {
+                Err(recipe(format!("optimizer.{field}"), format!("{x} is not from 0 to below 1")))
+            }
         };
         positive("learning_rate", self.learning_rate)?;
         positive("eps", self.eps)?;
@@ -218,7 +225,12 @@ mod tests {
 
     #[test]
     fn the_learning_rate_warms_up_and_goes_down() {
-        let of = |schedule| Optimizer { learning_rate: 1.0, warmup_steps: 4, schedule, ..Optimizer::default() };
+        let of = |schedule| Optimizer {
+            learning_rate: 1.0,
+            warmup_steps: 4,
+            schedule,
+            ..Optimizer::default()
+        };
         let rate = |schedule, step| of(schedule).at(step, 12).learning_rate;
         assert_eq!(rate(Schedule::Cosine, 1), 0.25);
         assert_eq!(rate(Schedule::Cosine, 4), 1.0);

@@ -1,6 +1,6 @@
 //! Groups of completions through the network, a micro-batch at a time.
 
-use train::{Batch, Network};
+use train::{Batch, Continuation, Network};
 
 use crate::Error;
 use crate::error::recipe;
@@ -54,12 +54,12 @@ fn split(groups: &[&Group], size: usize, wanted: impl Fn(&Member) -> bool) -> Ve
     for (g, group) in groups.iter().enumerate() {
         let mut open = false;
         for (m, member) in group.members.iter().enumerate().filter(|(_, m)| wanted(m)) {
-            let cost = member.tokens.len() + group.prompt.len();
-            if batches.is_empty() || cost > room {
+            let cost = |open| member.tokens.len() + if open { 0 } else { group.prompt.len() };
+            if batches.is_empty() || cost(open) > room {
                 batches.push(Vec::new());
                 (room, open) = (size, false);
             }
-            room = room.saturating_sub(cost);
+            room = room.saturating_sub(cost(open));
             let Some(batch) = batches.last_mut() else { continue };
             match batch.last_mut() {
                 Some((last, members)) if open && *last == g => members.push(m),
@@ -77,14 +77,13 @@ fn batch(groups: &[&Group], parts: &[Part]) -> Result<(Batch, Vec<usize>), Error
     let mut starts = Vec::new();
     for (g, members) in parts {
         let group = groups[*g];
-        for m in members {
-            let tokens = &group.members[*m].tokens;
-            let all: Vec<u32> = group.prompt.iter().chain(tokens).copied().collect();
-            let mut weights = vec![0.0; group.prompt.len()];
-            weights.resize(all.len(), 1.0);
-            batch.push(&all, &weights)?;
-            starts.push(batch.slots(batch.texts() - 1).end - tokens.len());
-        }
+        let tokens = || members.iter().map(|m| &group.members[*m].tokens[..]);
+        let ones = vec![1.0; tokens().map(<[u32]>::len).max().unwrap_or(0)];
+        let continuations: Vec<Continuation<'_>> = tokens()
+            .map(|tokens| Continuation { tokens, weights: &ones[..tokens.len()] })
+            .collect();
+        let texts = batch.push_group(&group.prompt, &continuations)?;
+        starts.extend(texts.map(|text| batch.slots(text).start));
     }
     Ok((batch, starts))
 }
@@ -176,11 +175,15 @@ pub(super) fn learn(
                 .map_err(|error| recipe("grpo.objective", error.to_string()))?;
             learned.loss += surrogate.loss;
             learned.statistics += surrogate.statistics;
-            let mut d = vec![0.0; scores.log_probs.len()];
-            for (start, tokens) in starts.iter().zip(&surrogate.d_log_probs) {
-                d[*start..start + tokens.len()].copy_from_slice(tokens);
-            }
-            Ok(d)
+            let spread = |of: &Vec<Vec<f32>>| {
+                let mut slots = vec![0.0; scores.log_probs.len()];
+                for (start, tokens) in starts.iter().zip(of) {
+                    slots[*start..start + tokens.len()].copy_from_slice(tokens);
+                }
+                slots
+            };
+            let d_entropies = surrogate.d_entropies.as_ref().map(spread);
+            Ok((spread(&surrogate.d_log_probs), d_entropies))
         })?;
     }
     Ok(Some(learned))
@@ -198,7 +201,8 @@ mod tests {
         let found = split(&[&a, &b], 20, |m| m.advantage > 0.0);
         assert_eq!(found, [vec![(0, vec![0, 1])], vec![(0, vec![2])], vec![(1, vec![0])]]);
         let (batch, starts) = batch(&[&a, &b], &found[0]).unwrap();
-        assert_eq!((batch.texts(), batch.len(), starts), (2, 18, vec![3, 12]));
+        // Three tokens of the prompt once, and of each answer six slots.
+        assert_eq!((batch.texts(), batch.len(), starts), (2, 15, vec![3, 9]));
         assert_eq!(batch.targets()[2], None);
         assert_eq!(batch.targets()[3], Some(7));
         assert_eq!(split(&[&a], 1, |_| true).len(), 3);

@@ -88,7 +88,10 @@ impl Figures {
         put("accuracy", self.right as f64 / n);
         put("accuracy_strict", self.strictly as f64 / n);
         put("groups/flat_share", self.flat as f64 / self.groups.max(1) as f64);
-        put("groups/learned", groups.iter().filter(|g| g.members.iter().any(|m| m.advantage != 0.0)).count() as f64);
+        put(
+            "groups/learned",
+            groups.iter().filter(|g| g.members.iter().any(|m| m.advantage != 0.0)).count() as f64,
+        );
         put("verifier/cannot_tell", self.cannot_tell as f64);
         put("length/min", self.lengths.iter().min().copied().unwrap_or(0) as f64);
         put("length/mean", tokens as f64 / n);
@@ -122,7 +125,8 @@ pub(super) fn sample(
     drawn: &[Vec<Drawn>],
     judged: &[Vec<Judged>],
 ) -> Vec<(String, String)> {
-    let (Some(problem), Some(drawn), Some(judged)) = (problems.first(), drawn.first(), judged.first())
+    let (Some(problem), Some(drawn), Some(judged)) =
+        (problems.first(), drawn.first(), judged.first())
     else {
         return Vec::new();
     };

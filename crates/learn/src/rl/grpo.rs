@@ -58,7 +58,10 @@ impl<'m> Grpo<'m> {
         let Some(settings) = recipe.grpo.clone() else {
             return Err(crate::error::recipe("grpo", "is not there"));
         };
-        settings.objective.check().map_err(|e| crate::error::recipe("grpo.objective", e.to_string()))?;
+        settings
+            .objective
+            .check()
+            .map_err(|e| crate::error::recipe("grpo.objective", e.to_string()))?;
         let held_out = if recipe.evaluate.every > 0 { recipe.evaluate.items } else { 0 };
         let problems = ProblemPool::open(&settings.problems, recipe.seed, held_out)?;
         let parallel = (settings.prompts * settings.completions).max(TOGETHER);
@@ -150,11 +153,15 @@ impl<'m> Grpo<'m> {
     fn groups(&self, harvest: &Harvest) -> Result<Vec<Group>, Error> {
         let mut groups = Vec::new();
         let mut rewards: Vec<Vec<f64>> = Vec::new();
-        for ((prompt, drawn), judged) in harvest.prompts.iter().zip(&harvest.drawn).zip(&harvest.judged) {
+        for ((prompt, drawn), judged) in
+            harvest.prompts.iter().zip(&harvest.drawn).zip(&harvest.judged)
+        {
             let mut group = Group { prompt: prompt.prompt.clone(), members: Vec::new() };
             let mut earned = Vec::new();
             for (drawn, judged) in drawn.iter().zip(judged) {
-                let (Some(reward), false) = (judged.reward, drawn.tokens.is_empty()) else { continue };
+                let (Some(reward), false) = (judged.reward, drawn.tokens.is_empty()) else {
+                    continue;
+                };
                 earned.push(reward);
                 group.members.push(Member {
                     tokens: drawn.tokens.clone(),

@@ -71,7 +71,8 @@ impl Pool {
                         }
                     };
                     if items.is_empty() {
-                        let problem = format!("{}: no items are left to learn from", path.display());
+                        let problem =
+                            format!("{}: no items are left to learn from", path.display());
                         return Err(recipe(format!("grpo.problems.{i}.items"), problem));
                     }
                     let level = pool.levels.len();

@@ -62,8 +62,11 @@ impl Judge {
     /// Judges all completions of all problems, on as many threads as there are cores: checks may
     /// start programs and wait for them.
     pub fn all(&self, problems: &[Problem], drawn: &[Vec<Drawn>]) -> Vec<Vec<Judged>> {
-        let jobs: Vec<(&Problem, &Drawn)> =
-            problems.iter().zip(drawn).flat_map(|(p, group)| group.iter().map(move |d| (p, d))).collect();
+        let jobs: Vec<(&Problem, &Drawn)> = problems
+            .iter()
+            .zip(drawn)
+            .flat_map(|(p, group)| group.iter().map(move |d| (p, d)))
+            .collect();
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         let share = jobs.len().div_ceil(threads).max(1);
         let judged: Vec<Judged> = std::thread::scope(|scope| {

@@ -96,7 +96,9 @@ fn ended(recipe: &Recipe, outcome: &Outcome) {
     let minutes = outcome.seconds / 60.0;
     let out = recipe.out.display();
     match outcome.finished {
-        true => eprintln!("{} steps in {minutes:.1} minutes; {out} has the checkpoints", outcome.steps),
+        true => {
+            eprintln!("{} steps in {minutes:.1} minutes; {out} has the checkpoints", outcome.steps)
+        }
         false => eprintln!("stopped after step {}; the same command goes on", outcome.steps),
     }
     if let Some(best) = outcome.best {
