@@ -9,9 +9,9 @@ use kernels::ops::RopeLayout;
 use serde_json::Value;
 use weights::safetensors::{SafetensorsDir, names};
 
-use super::build::{Builder, Half};
-use super::{Adapter, bad, named};
-use crate::{Error, Model};
+use super::build::{Builder, Half, LoosePair};
+use super::{bad, named};
+use crate::{Config, Error};
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
@@ -74,19 +74,19 @@ impl Pattern {
     }
 }
 
-pub(super) fn load(origin: &Path, model: &Model) -> Result<Adapter, Error> {
-    let (config, path) = if origin.is_dir() {
+pub(super) fn read(origin: &Path, config: &Config) -> Result<Vec<LoosePair>, Error> {
+    let (settings, path) = if origin.is_dir() {
         (origin.join(CONFIG), &origin.join(WEIGHTS))
     } else {
         (origin.with_file_name(CONFIG), &origin.to_owned())
     };
-    let settings = Settings::read(&config)?;
+    let settings = Settings::read(&settings)?;
     if !path.exists() {
         let problem = "is missing; fetch it, or convert adapter_model.bin with PEFT";
         return Err(bad(path, "file", problem));
     }
     let file = SafetensorsDir::open(path)?;
-    let mut builder = Builder::new(model, path, RopeLayout::Halves);
+    let mut builder = Builder::new(config, path, RopeLayout::Halves);
     for info in file.tensors() {
         let Some(tensor) = file.tensor(&info.name) else { continue };
         let name = info.name.strip_prefix("base_model.model.").unwrap_or(&info.name);
@@ -102,7 +102,7 @@ pub(super) fn load(origin: &Path, model: &Model) -> Result<Adapter, Error> {
         let base = names::to_gguf(&format!("{module}.weight")).unwrap_or_default();
         builder.put(&base, half, tensor)?;
     }
-    builder.finish(origin, |layer, target, _| {
+    builder.finish(|layer, target, _| {
         let base = format!("blk.{layer}.{}.weight", target.gguf());
         let module = names::to_hf(&base).unwrap_or_default();
         settings.rank_and_scale(module.strip_suffix(".weight").unwrap_or(&module))
