@@ -87,17 +87,17 @@ fn there_and_back_nothing_is_lost() {
 #[test]
 fn types_are_those_of_the_mix_and_the_logits_stay_close() {
     for (mix, tolerance) in
-        [(Mix::F32, 1e-5), (Mix::F16, 0.03), (Mix::BF16, 0.25), (Mix::Q8_0, 0.25)]
+        [(Mix::F32, 1e-5), (Mix::F16, 0.03), (Mix::BF16, 0.25), (Mix::Q8_0, 0.5)]
     {
         let dir = tempfile::tempdir().unwrap();
-        let path = to_gguf(&goldens().join("llama"), &dir.path().join("m.gguf"), Some(mix));
+        let path = to_gguf(&goldens().join("qwen2"), &dir.path().join("m.gguf"), Some(mix));
         let checkpoint = Checkpoint::open(&path).unwrap();
         for t in checkpoint.tensors() {
             let matrix = t.shape.len() == 2;
             let ty = if matrix { mix.default_type() } else { BlockType::F32 };
             assert_eq!(t.ty, ty, "{mix}: {}", t.name);
         }
-        let away = largest_difference(&of(&open(&path)), &of(&base("llama")));
+        let away = largest_difference(&of(&open(&path)), &of(&base("qwen2")));
         assert!(away <= tolerance, "{mix}: {away}");
     }
 }
