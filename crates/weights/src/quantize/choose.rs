@@ -139,8 +139,8 @@ impl Draft<'_> {
         let most = (0..3).max_by_key(|at| weights[*at]).unwrap_or(0);
         if !self.metadata.contains("general.file_type") {
             let mix = [Mix::F32, Mix::F16, Mix::BF16][most];
-            self.metadata.insert("general.file_type", mix.file_type());
             self.metadata.insert("general.quantization_version", 2u32);
+            self.metadata.insert("general.file_type", mix.file_type());
         }
     }
 
