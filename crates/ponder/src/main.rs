@@ -8,6 +8,7 @@
 mod commands;
 mod endpoint_arg;
 mod engine_arg;
+mod files_arg;
 mod model_arg;
 mod progress;
 mod reason_arg;
@@ -39,6 +40,9 @@ enum Command {
     List(commands::list::Args),
     Rm(commands::rm::Args),
     Inspect(commands::inspect::Args),
+    Convert(commands::convert::Args),
+    Quantize(commands::quantize::Args),
+    Merge(commands::merge::Args),
     Bench(commands::bench::Args),
     Perplexity(commands::perplexity::Args),
     Logits(commands::logits::Args),
@@ -70,6 +74,9 @@ fn main() -> ExitCode {
         Command::List(args) => done(commands::list::run(args)),
         Command::Rm(args) => done(commands::rm::run(args)),
         Command::Inspect(args) => done(commands::inspect::run(args)),
+        Command::Convert(args) => done(commands::convert::run(args)),
+        Command::Quantize(args) => done(commands::quantize::run(args)),
+        Command::Merge(args) => done(commands::merge::run(args)),
         Command::Bench(args) => done(commands::bench::run(args)),
         Command::Perplexity(args) => done(commands::perplexity::run(args)),
         Command::Logits(args) => done(commands::logits::run(args)),

@@ -80,6 +80,14 @@ impl Checkpoint {
         }
     }
 
+    /// The same for a part of a tensor: `bytes`, counted from its first.
+    pub fn release_part(&self, name: &str, bytes: std::ops::Range<usize>) {
+        match self {
+            Checkpoint::Gguf(gguf) => gguf.release_part(name, bytes),
+            Checkpoint::Safetensors(dir) => dir.release_part(name, bytes),
+        }
+    }
+
     /// Asks the system to read a tensor's bytes ahead of their use.
     pub fn prefetch(&self, name: &str) {
         match self {

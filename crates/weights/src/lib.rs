@@ -10,7 +10,8 @@
 //! - [`safetensors`]: one file or a directory of shards with its `config.json` and tokenizer;
 //! - [`checkpoint`]: either of the two behind one set of tensor names (GGUF's);
 //! - [`inspect`]: a report on any of them, also where the file is not complete;
-//! - [`quantize`]: f32 weights to block formats;
+//! - [`quantize`]: f32 weights to block formats, and which tensor of a model gets which;
+//! - [`convert`]: a model from one container to another, or to other types, a few rows at a time;
 //! - [`catalogue`]: which models have a short name and where their files come from;
 //! - [`pull`]: fetching them, resumed and verified, into the [`store`] on this disk.
 //!
@@ -21,6 +22,7 @@
 
 pub mod catalogue;
 pub mod checkpoint;
+pub mod convert;
 mod error;
 pub mod gguf;
 pub mod inspect;

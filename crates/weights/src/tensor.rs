@@ -41,6 +41,11 @@ impl TensorInfo {
         self.elements() / self.cols().max(1)
     }
 
+    /// Where in the file these of the tensor's own bytes are.
+    pub(crate) fn part_of(&self, bytes: Range<usize>) -> Range<usize> {
+        self.offset + bytes.start.min(self.bytes)..self.offset + bytes.end.min(self.bytes)
+    }
+
     pub(crate) fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.bytes
     }

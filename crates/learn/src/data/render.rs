@@ -69,17 +69,17 @@ pub fn render(
     };
     let last = messages.len() - 1;
     let (mut text, mut done) = (Text::default(), String::new());
-    for i in 0..=last {
-        let learned = messages[i].role == "assistant" && (turns == Turns::All || i == last);
+    for (i, message) in messages.iter().enumerate() {
+        let learned = message.role == "assistant" && (turns == Turns::All || i == last);
         if !learned {
             continue;
         }
         // Of earlier turns the thinking isn't shown; what was not shown is not learned.
-        let thought = messages[i].reasoning_content.is_some()
+        let thought = message.reasoning_content.is_some()
             || engine
                 .template()
                 .thinking_tags()
-                .is_some_and(|(_, close)| messages[i].content.contains(close));
+                .is_some_and(|(_, close)| message.content.contains(close));
         if i < last && thought {
             continue;
         }
@@ -93,7 +93,7 @@ pub fn render(
         let said = match written(i + 1, Ending::After)?.strip_prefix(&prompt) {
             Some(said) if !thought => said.to_owned(),
             // Templates leave out thinking, or put it where the model doesn't.
-            _ => match by_hand(engine, &prompt, &messages[i]) {
+            _ => match by_hand(engine, &prompt, message) {
                 Some(said) => said,
                 None => return Ok(Rendered::OtherwiseWritten),
             },

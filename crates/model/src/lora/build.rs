@@ -1,17 +1,15 @@
-//! From a file's pairs of tensors to an [`Adapter`]: the part that PEFT and GGUF share.
+//! From a file's pairs of tensors to pairs in f32: the part that PEFT and GGUF share.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kernels::Arena;
-use kernels::blocks::{BlockType, dequantize_row};
-use kernels::matmul::Matrix;
+use kernels::blocks::dequantize_row;
 use kernels::ops::RopeLayout;
 use weights::Tensor;
+use weights::convert::row_of;
 
-use super::{Adapter, Fit, LayerPairs, Pair, Target, bad, named};
-use crate::{Error, Model};
+use super::{Target, bad, named};
+use crate::{Config, Error};
 
 /// Which tensor of a pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,9 +20,29 @@ pub(super) enum Half {
     B,
 }
 
+/// An adapter as it is read.
+pub(super) struct Loose {
+    pub(super) pairs: Vec<LoosePair>,
+    /// The head of one that scores texts, `[hidden]`.
+    pub(super) score: Option<Vec<f32>>,
+}
+
+/// A pair as it is read: the rows of its B in the order of the model's own matrix.
+#[derive(Clone, Debug)]
+pub(super) struct LoosePair {
+    pub(super) layer: usize,
+    pub(super) target: Target,
+    pub(super) rank: usize,
+    /// `[rank, inputs]`.
+    pub(super) a: Vec<f32>,
+    /// `[outputs, rank]`.
+    pub(super) b: Vec<f32>,
+    pub(super) scale: f32,
+}
+
 /// Tensors as they are found in the file at `path`, under the names it gives them.
 pub(super) struct Builder<'a> {
-    model: &'a Model,
+    config: &'a Config,
     path: &'a Path,
     /// The order of the rows of q and k in the file.
     layout: RopeLayout,
@@ -32,8 +50,8 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(model: &'a Model, path: &'a Path, layout: RopeLayout) -> Builder<'a> {
-        Builder { model, path, layout, found: BTreeMap::new() }
+    pub(super) fn new(config: &'a Config, path: &'a Path, layout: RopeLayout) -> Builder<'a> {
+        Builder { config, path, layout, found: BTreeMap::new() }
     }
 
     /// Takes a tensor of the matrix that GGUF calls `base`.
@@ -44,7 +62,7 @@ impl<'a> Builder<'a> {
                            matrix, which is not supported; train the adapter on those alone";
             return Err(bad(self.path, field(), problem));
         };
-        let layers = self.model.config.layers;
+        let layers = self.config.layers;
         if layer >= layers {
             let problem = format!(
                 "adapts layer {layer} of a model that has {layers}; the adapter was made for \
@@ -63,16 +81,13 @@ impl<'a> Builder<'a> {
     /// many rows its A has, which rank it should have and what its product is multiplied with.
     pub(super) fn finish(
         self,
-        origin: &Path,
         rank_and_scale: impl Fn(usize, Target, usize) -> Result<(usize, f32), Error>,
-    ) -> Result<Adapter, Error> {
-        let Builder { model, path, layout, found } = self;
+    ) -> Result<Vec<LoosePair>, Error> {
+        let Builder { config: c, path, layout, found } = self;
         if found.is_empty() {
             return Err(bad(path, "tensors", "there is no pair of lora_A and lora_B among them"));
         }
-        let c = &model.config;
-        let mut arena = Arena::default();
-        let mut layers: Vec<LayerPairs> = (0..c.layers).map(|_| LayerPairs::default()).collect();
+        let mut pairs = Vec::with_capacity(found.len());
         for ((layer, target), pair) in found {
             let (a, b) = match pair {
                 [Some(a), Some(b)] => (a, b),
@@ -92,17 +107,15 @@ impl<'a> Builder<'a> {
                 _ => None,
             };
             let order = heads.filter(|_| layout != c.rope.layout).map(|_| c.rope.layout);
-            let mut pack = |tensor: Tensor<'_>, rows, cols, order| {
+            let read = |tensor: Tensor<'_>, rows, cols, order| {
                 check(path, &tensor, rows, cols)?;
-                let data = numbers(path, &tensor, c.head_dim, order)?;
-                Matrix::pack(&model.pool, BlockType::F32, rows, cols, &data, &mut arena)
-                    .map_err(|e| bad(path, named(&tensor.info.name), e.to_string()))
+                numbers(path, &tensor, c.head_dim, order)
             };
-            let a = pack(a, rank, inputs, None)?;
-            let b = pack(b, outputs, rank, order)?;
-            layers[layer].0[target as usize] = Some(Pair { a, b, scale });
+            let a = read(a, rank, inputs, None)?;
+            let b = read(b, outputs, rank, order)?;
+            pairs.push(LoosePair { layer, target, rank, a, b, scale });
         }
-        Ok(Adapter { path: origin.to_owned(), fit: Fit::of(c), layers, score: None })
+        Ok(pairs)
     }
 }
 
@@ -124,52 +137,21 @@ pub(super) fn check(
     })
 }
 
-/// The weights as f32 bytes, with the rows of each head in the order `to` if they have another.
-fn numbers<'a>(
+/// The weights as f32, with the rows of each head in the order `to` if they have another.
+fn numbers(
     path: &Path,
-    tensor: &Tensor<'a>,
+    tensor: &Tensor<'_>,
     head_dim: usize,
     to: Option<RopeLayout>,
-) -> Result<Cow<'a, [u8]>, Error> {
+) -> Result<Vec<f32>, Error> {
     let Tensor { info, data } = *tensor;
-    if info.ty == BlockType::F32 && to.is_none() {
-        return Ok(Cow::Borrowed(data));
-    }
-    let mut row = vec![0.0; info.cols()];
     let row_bytes = data.len() / info.rows();
-    let mut out = Vec::with_capacity(4 * info.elements());
-    for r in 0..info.rows() {
+    let mut out = vec![0.0; info.elements()];
+    for (r, row) in out.chunks_exact_mut(info.cols()).enumerate() {
         let source = to.map_or(r, |to| row_of(r, head_dim, to));
         let bytes = &data[source * row_bytes..(source + 1) * row_bytes];
-        dequantize_row(info.ty, bytes, &mut row)
+        dequantize_row(info.ty, bytes, row)
             .map_err(|e| bad(path, named(&info.name), e.to_string()))?;
-        out.extend(row.iter().flat_map(|x| x.to_le_bytes()));
     }
-    Ok(Cow::Owned(out))
-}
-
-/// Which row of the other layout belongs at row `r` of layout `to`. Interleaved has each rotary
-/// pair side by side, `2i` and `2i + 1`; in halves they are `i` and `i + head_dim / 2`.
-pub(super) fn row_of(r: usize, head_dim: usize, to: RopeLayout) -> usize {
-    let (head, at) = (r / head_dim * head_dim, r % head_dim);
-    let half = head_dim / 2;
-    head + match to {
-        RopeLayout::Interleaved => at % 2 * half + at / 2,
-        RopeLayout::Halves => at % half * 2 + at / half,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_go_where_the_converter_puts_them_and_back() {
-        // What `reshape(heads, 2, head_dim / 2).swapaxes(1, 2)` makes of two heads of eight rows.
-        let converted = [0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15];
-        for (r, source) in converted.into_iter().enumerate() {
-            assert_eq!(row_of(r, 8, RopeLayout::Interleaved), source);
-            assert_eq!(row_of(source, 8, RopeLayout::Halves), r);
-        }
-    }
+    Ok(out)
 }

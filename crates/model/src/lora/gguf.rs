@@ -6,19 +6,19 @@ use std::path::Path;
 
 use weights::gguf::Gguf;
 
-use super::build::{Builder, Half};
-use super::{Adapter, bad, named};
+use super::build::{Builder, Half, LoosePair};
+use super::{bad, named};
 use crate::config::gguf_layout;
-use crate::{Error, Model};
+use crate::{Config, Error};
 
-const ALPHA: &str = "adapter.lora.alpha";
+pub(super) const ALPHA: &str = "adapter.lora.alpha";
 /// Where an adapter is to be used only after certain tokens.
 const INVOCATION: &str = "adapter.alora.invocation_tokens";
 
-pub(super) fn load(path: &Path, model: &Model) -> Result<Adapter, Error> {
+pub(super) fn read(path: &Path, config: &Config) -> Result<Vec<LoosePair>, Error> {
     let file = Gguf::open(path)?;
     let (path, metadata) = (file.path(), file.metadata());
-    let architecture = &model.config.architecture;
+    let architecture = &config.architecture;
     for (key, wanted, why) in [
         ("general.type", "adapter", "this is a model and no adapter of one"),
         ("adapter.type", "lora", "other kinds of adapters are not supported"),
@@ -39,7 +39,7 @@ pub(super) fn load(path: &Path, model: &Model) -> Result<Adapter, Error> {
         return Err(bad(path, ALPHA, format!("{alpha} is no finite number")));
     }
 
-    let mut builder = Builder::new(model, path, gguf_layout(architecture));
+    let mut builder = Builder::new(config, path, gguf_layout(architecture));
     for info in file.tensors() {
         let Some(tensor) = file.tensor(&info.name) else { continue };
         let (base, half) = match info.name.rsplit_once('.') {
@@ -53,7 +53,7 @@ pub(super) fn load(path: &Path, model: &Model) -> Result<Adapter, Error> {
         };
         builder.put(base, half, tensor)?;
     }
-    builder.finish(path, |_, _, rank| {
+    builder.finish(|_, _, rank| {
         // As llama.cpp has it: without an alpha the product is added as it is.
         let scale = if alpha == 0.0 { 1.0 } else { alpha / rank as f32 };
         Ok((rank, scale))

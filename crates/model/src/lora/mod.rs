@@ -1,12 +1,14 @@
 //! Low-rank adapters (LoRA, Hu et al. 2021, arXiv:2106.09685): what a fine-tune adds to a model's
 //! matrices, `W x + s · B (A x)`, kept beside the weights and worked out beside their products.
 //!
-//! The base is never merged: one model serves any number of adapters at once, each span of a batch
-//! with its own ([`crate::Span::adapter`]).
+//! The base is never merged in memory: one model serves any number of adapters at once, each span
+//! of a batch with its own ([`crate::Span::adapter`]). On the way from one file to another it can
+//! be ([`Factors`]).
 
 mod apply;
 mod build;
 mod gguf;
+mod merge;
 mod pairs;
 mod peft;
 mod save;
@@ -18,6 +20,8 @@ use kernels::ops::RopeLayout;
 
 pub use apply::AdapterUse;
 pub(crate) use apply::{Run, Scratch, runs};
+use build::Loose;
+pub use merge::{Factors, Merged};
 pub use pairs::TrainedPair;
 pub use save::PeftSettings;
 
@@ -97,6 +101,11 @@ struct Pair {
 struct LayerPairs([Option<Pair>; 7]);
 
 impl LayerPairs {
+    /// One for each layer of the model, with nothing in it.
+    fn all(c: &Config) -> Vec<LayerPairs> {
+        (0..c.layers).map(|_| LayerPairs::default()).collect()
+    }
+
     fn get(&self, target: Target) -> Option<&Pair> {
         self.0[target as usize].as_ref()
     }
@@ -169,8 +178,7 @@ impl Adapter {
     /// beside the pairs other than the head of one score, …): the message names the file and the
     /// field.
     pub fn load(path: &Path, model: &Model) -> Result<Adapter, Error> {
-        let safetensors = path.extension().is_some_and(|e| e == "safetensors");
-        if safetensors || path.is_dir() { peft::load(path, model) } else { gguf::load(path, model) }
+        Adapter::pack(model, path, read(path, &model.config)?)
     }
 
     /// The file or directory it came from.
@@ -202,6 +210,15 @@ impl Adapter {
     fn all(&self) -> impl Iterator<Item = &Pair> {
         self.layers.iter().flat_map(|layer| layer.0.iter().flatten())
     }
+}
+
+/// The numbers of the adapter at `path`, for a model of these settings.
+fn read(path: &Path, config: &Config) -> Result<Loose, Error> {
+    let safetensors = path.extension().is_some_and(|e| e == "safetensors");
+    if safetensors || path.is_dir() {
+        return peft::read(path, config);
+    }
+    Ok(Loose { pairs: gguf::read(path, config)?, score: None })
 }
 
 /// An error about `field` of the adapter at `path`.

@@ -7,6 +7,7 @@ use kernels::blocks::BlockType;
 use kernels::matmul::Matrix;
 
 use super::peft::SCORE;
+use super::build::{Loose, LoosePair};
 use super::{Adapter, Fit, LayerPairs, Pair, Target, bad};
 use crate::{Config, Error, Model};
 
@@ -62,7 +63,51 @@ pub(super) fn check_score(score: Option<&[f32]>, c: &Config, path: &Path) -> Res
     }
 }
 
+/// Puts numbers into the kernels' order.
+struct Packer<'a> {
+    model: &'a Model,
+    path: &'a Path,
+    arena: Arena,
+}
+
+impl<'a> Packer<'a> {
+    fn of(model: &'a Model, path: &'a Path) -> Packer<'a> {
+        Packer { model, path, arena: Arena::default() }
+    }
+
+    fn pack(
+        &mut self,
+        values: &[f32],
+        rows: usize,
+        cols: usize,
+        name: impl Fn() -> String,
+    ) -> Result<Matrix, Error> {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        Matrix::pack(&self.model.pool, BlockType::F32, rows, cols, &bytes, &mut self.arena)
+            .map_err(|e| bad(self.path, name(), e.to_string()))
+    }
+}
+
 impl Adapter {
+    /// Repacks what was read from `origin`.
+    pub(super) fn pack(
+        model: &Model,
+        origin: &Path,
+        Loose { pairs, score }: Loose,
+    ) -> Result<Adapter, Error> {
+        let c = &model.config;
+        let mut packer = Packer::of(model, origin);
+        let mut layers = LayerPairs::all(c);
+        for LoosePair { layer, target, rank, a, b, scale } in pairs {
+            let (outputs, inputs) = target.shape(c);
+            let name = || format!("blk.{layer}.{}", target.gguf());
+            let a = packer.pack(&a, rank, inputs, name)?;
+            let b = packer.pack(&b, outputs, rank, name)?;
+            layers[layer].0[target as usize] = Some(Pair { a, b, scale });
+        }
+        Ok(Adapter { path: origin.to_owned(), fit: Fit::of(c), layers, score })
+    }
+
     /// An adapter of `model` from numbers in memory, each pair's product multiplied with `scale`.
     /// They are copied, so that training may go on. `score` is the head's, `[hidden]`, if there is
     /// one ([`Adapter::score`]). `name` stands where other adapters have their path.
@@ -82,18 +127,13 @@ impl Adapter {
         if pairs.is_empty() {
             return Err(bad(name, "pairs", "there are none"));
         }
-        let mut arena = Arena::default();
-        let mut layers: Vec<LayerPairs> = (0..c.layers).map(|_| LayerPairs::default()).collect();
+        let mut packer = Packer::of(model, name);
+        let mut layers = LayerPairs::all(c);
         for pair in pairs {
             pair.check(c, name)?;
             let (outputs, inputs) = pair.target.shape(c);
-            let mut pack = |values: &[f32], rows, cols| {
-                let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-                Matrix::pack(&model.pool, BlockType::F32, rows, cols, &bytes, &mut arena)
-                    .map_err(|e| bad(name, pair.name(), e.to_string()))
-            };
-            let a = pack(pair.a, pair.rank, inputs)?;
-            let b = pack(pair.b, outputs, pair.rank)?;
+            let a = packer.pack(pair.a, pair.rank, inputs, || pair.name())?;
+            let b = packer.pack(pair.b, outputs, pair.rank, || pair.name())?;
             let slot = &mut layers[pair.layer].0[pair.target as usize];
             if slot.replace(Pair { a, b, scale }).is_some() {
                 return Err(bad(name, pair.name(), "is there twice"));

@@ -10,9 +10,9 @@ use kernels::ops::RopeLayout;
 use serde_json::Value;
 use weights::safetensors::{SafetensorsDir, names};
 
-use super::build::{Builder, Half, check};
-use super::{Adapter, bad, named};
-use crate::{Error, Model};
+use super::build::{Builder, Half, Loose, check};
+use super::{bad, named};
+use crate::{Config, Error};
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
@@ -81,19 +81,19 @@ impl Pattern {
     }
 }
 
-pub(super) fn load(origin: &Path, model: &Model) -> Result<Adapter, Error> {
-    let (config, path) = if origin.is_dir() {
+pub(super) fn read(origin: &Path, config: &Config) -> Result<Loose, Error> {
+    let (settings, path) = if origin.is_dir() {
         (origin.join(CONFIG), &origin.join(WEIGHTS))
     } else {
         (origin.with_file_name(CONFIG), &origin.to_owned())
     };
-    let settings = Settings::read(&config)?;
+    let settings = Settings::read(&settings)?;
     if !path.exists() {
         let problem = "is missing; fetch it, or convert adapter_model.bin with PEFT";
         return Err(bad(path, "file", problem));
     }
     let file = SafetensorsDir::open(path)?;
-    let mut builder = Builder::new(model, path, RopeLayout::Halves);
+    let mut builder = Builder::new(config, path, RopeLayout::Halves);
     let mut score = None;
     for info in file.tensors() {
         let Some(tensor) = file.tensor(&info.name) else { continue };
@@ -102,8 +102,8 @@ pub(super) fn load(origin: &Path, model: &Model) -> Result<Adapter, Error> {
             Some((module, "lora_A")) => (module, Half::A),
             Some((module, "lora_B")) => (module, Half::B),
             _ if settings.scores && name.strip_suffix(".weight") == Some(SCORE) => {
-                check(path, &tensor, 1, model.config.hidden)?;
-                let mut values = vec![0.0; model.config.hidden];
+                check(path, &tensor, 1, config.hidden)?;
+                let mut values = vec![0.0; config.hidden];
                 dequantize_row(info.ty, tensor.data, &mut values)
                     .map_err(|e| bad(path, named(&info.name), e.to_string()))?;
                 score = Some(values);
@@ -118,12 +118,12 @@ pub(super) fn load(origin: &Path, model: &Model) -> Result<Adapter, Error> {
         let base = names::to_gguf(&format!("{module}.weight")).unwrap_or_default();
         builder.put(&base, half, tensor)?;
     }
-    let adapter = builder.finish(origin, |layer, target, _| {
+    let pairs = builder.finish(|layer, target, _| {
         let base = format!("blk.{layer}.{}.weight", target.gguf());
         let module = names::to_hf(&base).unwrap_or_default();
         settings.rank_and_scale(module.strip_suffix(".weight").unwrap_or(&module))
     })?;
-    Ok(Adapter { score, ..adapter })
+    Ok(Loose { pairs, score })
 }
 
 impl Settings {

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use kernels::ops::RopeLayout;
 use serde_json::json;
+use weights::convert::row_of;
 use weights::gguf::AtomicFile;
 use weights::safetensors::{NewTensor, names, write};
 
-use super::build::row_of;
 use super::pairs::check_score;
 use super::peft::{CONFIG, SCORE, SCORE_MODULES, WEIGHTS};
 use super::{Adapter, Target, TrainedPair, bad};

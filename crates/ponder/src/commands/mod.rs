@@ -1,12 +1,15 @@
 //! One module per command: its arguments and what they do.
 
 pub mod bench;
+pub mod convert;
 pub mod eval;
 pub mod inspect;
 pub mod list;
 pub mod logits;
+pub mod merge;
 pub mod perplexity;
 pub mod pull;
+pub mod quantize;
 pub mod reason;
 pub mod rm;
 pub mod run;

@@ -218,9 +218,19 @@ pub(super) fn read(json: &[u8], config: Option<&TokenizerConfig>) -> Result<Part
 
 /// The rule that the description amounts to, or the description itself if it is none we know.
 fn splitter(description: Value) -> Result<Splitter, Error> {
+    match family(&description)? {
+        Some(family) => Ok(Splitter::Rule(Rule::new(family))),
+        None => serde_json::from_value::<PreTokenizerWrapper>(description)
+            .map(|described| Splitter::Described(Box::new(described)))
+            .map_err(|source| Error::Json { file: "tokenizer.json", source }),
+    }
+}
+
+/// The family that the description of a pre-tokenizer amounts to, if it is one we know.
+pub(super) fn family(description: &Value) -> Result<Option<Family>, Error> {
     let steps = match &description["pretokenizers"] {
         Value::Array(steps) if description["type"] == "Sequence" => steps.as_slice(),
-        _ => std::slice::from_ref(&description),
+        _ => std::slice::from_ref(description),
     };
     let Some((last, before)) = steps.split_last().filter(|(last, _)| last["type"] == "ByteLevel")
     else {
@@ -228,7 +238,7 @@ fn splitter(description: Value) -> Result<Splitter, Error> {
         return Err(Error::Unsupported { field: "tokenizer.json: pre_tokenizer", found });
     };
     let expression_follows = last["use_regex"] != false;
-    let family = match before {
+    Ok(match before {
         _ if last["add_prefix_space"] == true => None,
         [] if expression_follows => Some(Family::Gpt2),
         [digits]
@@ -247,13 +257,7 @@ fn splitter(description: Value) -> Result<Splitter, Error> {
             split["pattern"]["Regex"].as_str().and_then(Family::from_expression)
         }
         _ => None,
-    };
-    match family {
-        Some(family) => Ok(Splitter::Rule(Rule::new(family))),
-        None => serde_json::from_value::<PreTokenizerWrapper>(description)
-            .map(|described| Splitter::Described(Box::new(described)))
-            .map_err(|source| Error::Json { file: "tokenizer.json", source }),
-    }
+    })
 }
 
 /// The token that the post-processor puts before every text, if it does.

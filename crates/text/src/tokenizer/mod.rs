@@ -6,6 +6,7 @@
 //! ([`Tokenizer::from_vocabulary`]) or from a `tokenizer.json` ([`Tokenizer::from_json`]).
 
 mod json;
+mod pre;
 mod rules;
 mod stream;
 mod table;
@@ -21,6 +22,7 @@ use tokenizers::{
 };
 
 pub use json::TokenizerConfig;
+pub use pre::{PreTokenizer as PreTokenizerJson, pre_tokenizer_json, pre_tokenizer_name};
 use rules::{Family, Rule};
 pub use stream::{StreamDecoder, Utf8Stream};
 use table::{Spelling, TokenTable};

@@ -64,6 +64,12 @@ impl Family {
         FAMILIES.iter().find(|(_, names)| names.contains(&name)).map(|(family, _)| *family)
     }
 
+    /// The name that `tokenizer.ggml.pre` has for it first of all.
+    pub(super) fn name(self) -> &'static str {
+        let row = FAMILIES.iter().find(|(family, _)| *family == self);
+        row.and_then(|(_, names)| names.first()).copied().unwrap_or_default()
+    }
+
     /// The family whose published expression this is.
     pub(super) fn from_expression(expression: &str) -> Option<Family> {
         [Family::Qwen2, Family::Qwen35, Family::Llama3, Family::Gpt2]

@@ -11,6 +11,7 @@ mod split;
 mod value;
 mod write;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use header::{Header, RawTensor};
@@ -119,6 +120,13 @@ impl Gguf {
     pub fn release(&self, name: &str) {
         if let Some(info) = self.tensors.get(name) {
             self.parts[info.part].release(info.range());
+        }
+    }
+
+    /// The same for a part of a tensor: `bytes`, counted from its first.
+    pub fn release_part(&self, name: &str, bytes: Range<usize>) {
+        if let Some(info) = self.tensors.get(name) {
+            self.parts[info.part].release(info.part_of(bytes));
         }
     }
 

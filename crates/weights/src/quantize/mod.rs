@@ -9,13 +9,17 @@
 //! Each format is a function from one block's weights to one block's bytes. What is hard about
 //! quantising, choosing the scales, is in `search`; the rest is packing.
 
+mod choose;
 mod iq4;
 mod k_quants;
 mod legacy;
+mod mix;
 mod search;
 
+pub use choose::{BadOverride, Chosen, Override, Wanted, is_block};
 use half::{bf16, f16};
 use kernels::blocks::{BlockError, BlockType};
+pub use mix::{Mix, ModelTraits, Role, UnknownMix, fitting, is_quantizable};
 
 /// Why a row could not be quantised.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

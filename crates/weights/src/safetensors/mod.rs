@@ -9,6 +9,7 @@ pub mod names;
 mod shards;
 mod write;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use header::{Header, RawTensor};
@@ -116,6 +117,13 @@ impl SafetensorsDir {
     pub fn release(&self, name: &str) {
         if let Some(info) = self.tensors.get(name).or_else(|| self.renamed.get(name)) {
             self.shards[info.part].release(info.range());
+        }
+    }
+
+    /// The same for a part of a tensor: `bytes`, counted from its first.
+    pub fn release_part(&self, name: &str, bytes: Range<usize>) {
+        if let Some(info) = self.tensors.get(name).or_else(|| self.renamed.get(name)) {
+            self.shards[info.part].release(info.part_of(bytes));
         }
     }
 

@@ -1,0 +1,62 @@
+//! `ponder quantize`: a model in fewer bits.
+
+use anyhow::bail;
+use weights::quantize::{Mix, Override, Wanted};
+
+use crate::files_arg::{self, Container, OutputArg, Source};
+
+/// Store a model in fewer bits.
+///
+/// Types and mixes are llama.cpp's, and so is which tensor gets which. Memory holds a few MiB of
+/// the model at a time; OUT is there only once it is whole.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A GGUF file or a directory of safetensors in f32, f16 or bf16, or the name of a model in
+    /// `ponder list`.
+    #[arg(value_name = "IN")]
+    input: String,
+
+    #[command(flatten)]
+    output: OutputArg,
+
+    /// F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K_S/M/L, Q4_K_S/M, Q5_K_S/M, Q6_K,
+    /// IQ4_NL or IQ4_XS.
+    #[arg(long = "type", value_name = "TYPE")]
+    ty: Mix,
+
+    /// Store the matrices whose GGUF name REGEX is found in as TYPE, such as ffn_down=q6_k. The
+    /// first that fits counts.
+    #[arg(long, value_name = "REGEX=TYPE")]
+    tensor_type: Vec<Override>,
+
+    /// The same type for every matrix, without the mix's exceptions.
+    #[arg(long)]
+    pure: bool,
+
+    /// Quantise what is quantised already; much worse than from the original.
+    #[arg(long)]
+    allow_requantize: bool,
+
+    /// How texts are cut into words, by GGUF's name for it, where tokenizer.json describes a way
+    /// that isn't known.
+    #[arg(long, value_name = "NAME")]
+    pre: Option<String>,
+}
+
+/// Quantises.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let path = files_arg::find(&args.input)?;
+    args.output.check(&[&path])?;
+    if args.output.container()? != Container::Gguf {
+        bail!("quantised models are GGUF files\nhint: name an OUT.gguf");
+    }
+    let source = Source::open(path)?;
+    let mut draft = source.draft(args.pre.as_deref())?;
+    let chosen = draft.choose_types(&Wanted {
+        mix: args.ty,
+        overrides: args.tensor_type,
+        pure: args.pure,
+        requantize: args.allow_requantize,
+    })?;
+    args.output.write_gguf(&draft, Some(chosen))
+}

@@ -1,0 +1,21 @@
+//! Models from one container to another, and into other types.
+//!
+//! Everything goes through a [`Draft`]: the model in GGUF's terms, its metadata ready and its
+//! tensors still where they are. Whatever is done to a model on its way (other types, rows in
+//! another order, something added) is done to the few rows that are in memory at a time.
+
+mod config_json;
+mod draft;
+mod from_safetensors;
+mod output;
+mod rows;
+mod settings;
+mod shape;
+mod to_safetensors;
+mod tokenizer_json;
+mod vocabulary;
+
+pub use draft::{Draft, DraftTensor};
+pub use output::check_output;
+pub use rows::{Made, Rows, row_of};
+pub use to_safetensors::{Beside, SHARD_BYTES, SafetensorsOptions};

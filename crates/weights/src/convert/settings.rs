@@ -1,0 +1,199 @@
+//! `config.json` to GGUF's keys.
+
+use std::f32::consts::PI;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::shape::{ARCHITECTURES, Shape, unknown};
+use crate::Error;
+use crate::gguf::Metadata;
+
+/// What `config.json` says that GGUF has no key for: it goes into a tensor of its own.
+pub(super) struct Settings {
+    pub(super) shape: Shape,
+    /// What each frequency of `rope` is divided by, where that isn't 1 (Llama 3.1).
+    pub(super) frequencies: Option<Vec<f32>>,
+    /// The output matrix is the embedding, whatever other copy there is.
+    pub(super) tied: bool,
+}
+
+/// An object of `config.json`.
+struct Object<'a> {
+    path: &'a Path,
+    prefix: &'a str,
+    value: &'a Value,
+}
+
+impl Object<'_> {
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.value.get(key).filter(|v| !v.is_null())
+    }
+
+    fn bad(&self, key: &str, problem: impl ToString) -> Error {
+        Error::malformed(self.path, format!("{}{key}", self.prefix), problem)
+    }
+
+    fn size(&self, key: &str) -> Result<Option<usize>, Error> {
+        let read = |v: &Value| {
+            let number = v.as_u64().and_then(|v| u32::try_from(v).ok());
+            number.map(|v| v as usize).ok_or_else(|| self.bad(key, "is no whole number"))
+        };
+        self.get(key).map(read).transpose()
+    }
+
+    fn number(&self, key: &str) -> Result<Option<f32>, Error> {
+        let read = |v: &Value| {
+            let number = v.as_f64().map(|v| v as f32).filter(|v| v.is_finite());
+            number.ok_or_else(|| self.bad(key, "is no finite number"))
+        };
+        self.get(key).map(read).transpose()
+    }
+
+    fn need<T>(&self, key: &str, value: Option<T>) -> Result<T, Error> {
+        value.ok_or_else(|| self.bad(key, "is missing"))
+    }
+
+    fn refuse_unless(&self, key: &str, wanted: &Value) -> Result<(), Error> {
+        match self.get(key) {
+            Some(found) if found != wanted => {
+                let problem = format!("{found} can't be converted, only {wanted}");
+                let remedy = "no GGUF reader would compute with it";
+                Err(Error::unsupported(self.path, format!("{}{key}", self.prefix), problem, remedy))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes the keys of the architecture into `metadata`.
+pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Result<Settings, Error> {
+    let path: PathBuf = dir.join("config.json");
+    let config = Object { path: &path, prefix: "", value: config };
+    let architecture =
+        config.need("model_type", config.get("model_type").and_then(Value::as_str))?;
+    if !ARCHITECTURES.contains(&architecture) {
+        return Err(unknown(&path, "model_type", architecture));
+    }
+    config.refuse_unless("hidden_act", &Value::from("silu"))?;
+    config.refuse_unless("mlp_bias", &Value::from(false))?;
+    config.refuse_unless("use_sliding_window", &Value::from(false))?;
+
+    let size = |key: &str| config.need(key, config.size(key)?);
+    let (hidden, heads) = (size("hidden_size")?, size("num_attention_heads")?);
+    let own_head_dim = config.size("head_dim")?;
+    let shape = Shape {
+        architecture: architecture.to_owned(),
+        layers: size("num_hidden_layers")?,
+        hidden,
+        ffn: size("intermediate_size")?,
+        heads,
+        kv_heads: config.size("num_key_value_heads")?.unwrap_or(heads),
+        head_dim: own_head_dim.or(hidden.checked_div(heads)).unwrap_or(0),
+    };
+    shape.check(&path)?;
+
+    let mut set = |key: &str, value: crate::gguf::Value| {
+        metadata.insert(format!("{architecture}.{key}"), value);
+    };
+    let sized = |n: usize| crate::gguf::Value::U32(n as u32);
+    let positions = size("max_position_embeddings")?;
+    set("block_count", sized(shape.layers));
+    set("embedding_length", sized(hidden));
+    set("feed_forward_length", sized(shape.ffn));
+    set("attention.head_count", sized(heads));
+    set("attention.head_count_kv", sized(shape.kv_heads));
+    if own_head_dim.is_some_and(|own| own * heads != hidden) || architecture == "qwen3" {
+        set("attention.key_length", sized(shape.head_dim));
+        set("attention.value_length", sized(shape.head_dim));
+    }
+    let eps = config.need("rms_norm_eps", config.number("rms_norm_eps")?)?;
+    set("attention.layer_norm_rms_epsilon", eps.into());
+
+    // Newer files keep theta and scaling together in `rope_parameters`.
+    let (name, rope) = ["rope_parameters", "rope_scaling"]
+        .into_iter()
+        .find_map(|name| config.get(name).map(|v| (name, v)))
+        .unwrap_or(("", &Value::Null));
+    let prefix = format!("{name}.");
+    let rope = Object { path: &path, prefix: &prefix, value: rope };
+    rope.refuse_unless("partial_rotary_factor", &Value::from(1.0))?;
+    let theta = rope.number("rope_theta")?.or(config.number("rope_theta")?).unwrap_or(10_000.0);
+    set("rope.freq_base", theta.into());
+    if architecture == "llama" {
+        set("rope.dimension_count", sized(shape.head_dim));
+    }
+    let kind = ["rope_type", "type"].into_iter().find_map(|key| rope.get(key)?.as_str());
+    let kind = kind.unwrap_or("default");
+    let mut context = positions;
+    let mut frequencies = None;
+    if kind != "default" {
+        let factor = rope.need("factor", rope.number("factor")?)?;
+        if !(1.0..=1024.0).contains(&factor) {
+            return Err(rope.bad("factor", format!("{factor} is not within 1 to 1024")));
+        }
+        let original = rope.size("original_max_position_embeddings")?.unwrap_or(positions);
+        match kind {
+            "linear" => {
+                set("rope.scaling.type", "linear".into());
+                set("rope.scaling.factor", factor.into());
+            }
+            "yarn" => {
+                set("rope.scaling.type", "yarn".into());
+                set("rope.scaling.factor", factor.into());
+                set("rope.scaling.original_context_length", sized(original));
+                for (theirs, ours) in
+                    [("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow")]
+                {
+                    if let Some(beta) = rope.number(theirs)? {
+                        set(&format!("rope.scaling.{ours}"), beta.into());
+                    }
+                }
+                // GGUF's factor multiplies YaRN's own, `config.json` has the whole.
+                if let Some(whole) = rope.number("attention_factor")? {
+                    set("rope.scaling.attn_factor", (whole / (0.1 * factor.ln() + 1.0)).into());
+                }
+                context = context.max((original as f32 * factor) as usize);
+            }
+            "llama3" => {
+                let need = |key: &str| rope.need(key, rope.number(key)?);
+                let bounds = [need("low_freq_factor")?, need("high_freq_factor")?];
+                frequencies = Some(llama3(shape.head_dim, theta, factor, bounds, original));
+            }
+            other => {
+                let field = format!("{prefix}rope_type");
+                let problem = format!("`{}` can't be converted", crate::tensor::shorten(other));
+                let remedy = "only default, linear, llama3 and yarn can";
+                return Err(Error::unsupported(&path, field, problem, remedy));
+            }
+        }
+    }
+    set("context_length", sized(context));
+    let tied = config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false);
+    Ok(Settings { shape, frequencies, tied })
+}
+
+/// What Llama 3.1 divides each frequency by: long waves by `factor`, short ones by 1, and between
+/// the two `bounds` (of wavelengths in the original context) something between.
+pub(super) fn llama3(
+    head_dim: usize,
+    theta: f32,
+    factor: f32,
+    bounds: [f32; 2],
+    original: usize,
+) -> Vec<f32> {
+    let original = original as f32;
+    let [low, high] = bounds;
+    let divisor = |i: usize| {
+        let wave = 2.0 * PI * theta.powf((2 * i) as f32 / head_dim as f32);
+        if wave < original / high {
+            1.0
+        } else if wave > original / low {
+            factor
+        } else {
+            let smooth = (original / wave - low) / (high - low);
+            1.0 / ((1.0 - smooth) / factor + smooth)
+        }
+    };
+    (0..head_dim / 2).map(divisor).collect()
+}

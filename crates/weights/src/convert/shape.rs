@@ -1,0 +1,179 @@
+//! The tensors a transformer of given settings has, and their shapes.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use crate::Error;
+use crate::gguf::Metadata;
+use crate::tensor::shorten;
+
+/// The architectures that can be converted.
+pub(super) const ARCHITECTURES: [&str; 3] = ["llama", "qwen2", "qwen3"];
+
+/// Sizes of a transformer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Shape {
+    pub(super) architecture: String,
+    pub(super) layers: usize,
+    pub(super) hidden: usize,
+    pub(super) ffn: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_dim: usize,
+}
+
+/// Whether a tensor has to be there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Need {
+    Always,
+    Perhaps,
+}
+
+impl Shape {
+    /// From GGUF's keys.
+    pub(super) fn of(metadata: &Metadata, path: &Path) -> Result<Shape, Error> {
+        let architecture = metadata.require_str("general.architecture")?;
+        if !ARCHITECTURES.contains(&architecture) {
+            return Err(unknown(path, "general.architecture", architecture));
+        }
+        let key = |name: &str| format!("{architecture}.{name}");
+        let size = |name: &str| metadata.require_u32(&key(name)).map(|v| v as usize);
+        let (hidden, heads) = (size("embedding_length")?, size("attention.head_count")?);
+        let kv_heads = metadata.u32(&key("attention.head_count_kv"))?.map(|v| v as usize);
+        let head_dim = metadata.u32(&key("attention.key_length"))?.map(|v| v as usize);
+        let shape = Shape {
+            architecture: architecture.to_owned(),
+            layers: size("block_count")?,
+            hidden,
+            ffn: size("feed_forward_length")?,
+            heads,
+            kv_heads: kv_heads.unwrap_or(heads),
+            head_dim: head_dim.or(hidden.checked_div(heads)).unwrap_or(0),
+        };
+        shape.check(path)?;
+        Ok(shape)
+    }
+
+    /// Refuses what can't be: the products of these sizes are taken without a second look.
+    pub(super) fn check(&self, path: &Path) -> Result<(), Error> {
+        for (name, value, limit) in [
+            ("number of layers", self.layers, 1 << 12),
+            ("width of the embedding", self.hidden, 1 << 20),
+            ("width of the feed-forward layer", self.ffn, 1 << 22),
+            ("number of heads", self.heads, 1 << 14),
+            ("number of key-value heads", self.kv_heads, 1 << 14),
+            ("length of a head", self.head_dim, 1 << 12),
+        ] {
+            if value == 0 || value > limit {
+                let problem = format!("{value} is not within 1 to {limit}");
+                return Err(Error::malformed(path, name, problem));
+            }
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            let problem = format!("{} is odd, and can't be rotated in pairs", self.head_dim);
+            return Err(Error::malformed(path, "length of a head", problem));
+        }
+        Ok(())
+    }
+
+    /// Whether q and k have another order of rows in GGUF than in safetensors.
+    pub(super) fn is_permuted(&self, name: &str) -> bool {
+        let part = name.rsplit('.').nth(1).unwrap_or_default();
+        self.architecture == "llama" && matches!(part, "attn_q" | "attn_k")
+    }
+
+    fn part(&self, part: &str) -> Option<(Need, Vec<usize>)> {
+        use Need::{Always, Perhaps};
+        let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let bias = if self.architecture == "qwen2" { Always } else { Perhaps };
+        let (need, shape) = match part {
+            "attn_norm.weight" | "ffn_norm.weight" => (Always, vec![self.hidden]),
+            "attn_q.weight" => (Always, vec![q, self.hidden]),
+            "attn_k.weight" | "attn_v.weight" => (Always, vec![kv, self.hidden]),
+            "attn_output.weight" => (Always, vec![self.hidden, q]),
+            "ffn_gate.weight" | "ffn_up.weight" => (Always, vec![self.ffn, self.hidden]),
+            "ffn_down.weight" => (Always, vec![self.hidden, self.ffn]),
+            "attn_q.bias" => (bias, vec![q]),
+            "attn_k.bias" | "attn_v.bias" => (bias, vec![kv]),
+            "attn_q_norm.weight" | "attn_k_norm.weight" if self.architecture == "qwen3" => {
+                (Always, vec![self.head_dim])
+            }
+            _ => return None,
+        };
+        Some((need, shape))
+    }
+
+    /// The shape that the tensor `name` has in a vocabulary of `vocab`, if there is one.
+    fn expected(&self, name: &str, vocab: usize) -> Option<Vec<usize>> {
+        match name {
+            "token_embd.weight" | "output.weight" => return Some(vec![vocab, self.hidden]),
+            "output_norm.weight" => return Some(vec![self.hidden]),
+            "rope_freqs.weight" => return Some(vec![self.head_dim / 2]),
+            _ => {}
+        }
+        let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
+        let number: usize = layer.parse().ok()?;
+        (number < self.layers).then(|| self.part(part)).flatten().map(|(_, shape)| shape)
+    }
+
+    /// Holds a model's tensors against its settings: each one known and of its shape, none
+    /// missing.
+    pub(super) fn check_tensors<'t>(
+        &self,
+        tensors: impl Iterator<Item = (&'t str, &'t [usize])> + Clone,
+        path: &Path,
+    ) -> Result<(), Error> {
+        let embedding = tensors.clone().find(|(name, _)| *name == "token_embd.weight");
+        let vocab = embedding.and_then(|(_, shape)| shape.first()).copied().unwrap_or(0);
+        for (name, shape) in tensors.clone() {
+            let field = || format!("tensor `{}`", shorten(name));
+            let Some(expected) = self.expected(name, vocab) else {
+                let problem =
+                    format!("is no part of `{}` as this version knows it", self.architecture);
+                let remedy = "only models of dense layers can be converted";
+                return Err(Error::unsupported(path, field(), problem, remedy));
+            };
+            if shape != expected {
+                let problem =
+                    format!("has shape {shape:?} where the model's settings call for {expected:?}");
+                return Err(Error::malformed(path, field(), problem));
+            }
+        }
+        const PARTS: [&str; 14] = [
+            "attn_norm.weight",
+            "attn_q.weight",
+            "attn_k.weight",
+            "attn_v.weight",
+            "attn_q.bias",
+            "attn_k.bias",
+            "attn_v.bias",
+            "attn_q_norm.weight",
+            "attn_k_norm.weight",
+            "attn_output.weight",
+            "ffn_norm.weight",
+            "ffn_gate.weight",
+            "ffn_up.weight",
+            "ffn_down.weight",
+        ];
+        let there: HashSet<&str> = tensors.map(|(name, _)| name).collect();
+        let needed = |part: &&str| matches!(self.part(part), Some((Need::Always, _)));
+        let parts: Vec<&str> = PARTS.into_iter().filter(needed).collect();
+        let of_layers = (0..self.layers)
+            .flat_map(|layer| parts.iter().map(move |part| format!("blk.{layer}.{part}")));
+        let of_model = ["token_embd.weight", "output_norm.weight"].map(str::to_owned);
+        match of_model.into_iter().chain(of_layers).find(|name| !there.contains(name.as_str())) {
+            Some(name) => Err(Error::Missing {
+                path: path.to_owned(),
+                what: format!("tensor `{name}`"),
+                remedy: "the model is incomplete, fetch it again",
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The error for an architecture that can't be converted.
+pub(super) fn unknown(path: &Path, field: &str, found: &str) -> Error {
+    let problem = format!("`{}` can't be converted", shorten(found));
+    Error::unsupported(path, field, problem, "only llama, qwen2 and qwen3 can")
+}
