@@ -35,6 +35,16 @@ impl Lora {
         Lora { adapter: Arc::new(adapter), scale: 1.0, number }
     }
 
+    /// The head of an adapter that scores texts.
+    pub(crate) fn head(&self) -> Option<&[f32]> {
+        self.adapter.score()
+    }
+
+    /// Whether it scores texts; see [`Engine::reward`].
+    pub fn scores(&self) -> bool {
+        self.head().is_some()
+    }
+
     /// What a forward pass needs.
     pub(crate) fn in_use(&self) -> AdapterUse<'_> {
         AdapterUse { adapter: &self.adapter, scale: self.scale }

@@ -24,6 +24,12 @@ pub enum Error {
     /// A sampling setting out of its range.
     #[error(transparent)]
     Sampling(#[from] crate::sampler::SamplingError),
+    /// A text can't be scored.
+    #[error(
+        "the adapter has no head that scores texts\n\
+         hint: `ponder train` makes such adapters with a [reward_model] recipe"
+    )]
+    NoReward,
     /// There is nothing to continue.
     #[error("the prompt is empty; give at least one token of text")]
     EmptyPrompt,

@@ -17,6 +17,7 @@ mod embed;
 mod engine;
 mod error;
 mod request;
+mod reward;
 mod runtime;
 pub mod sampler;
 mod scheduler;

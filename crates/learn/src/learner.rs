@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kernels::Pool;
 use model::Model;
-use train::{Batch, Gradients, Network, Optimizer, Precision, ScoreGradients};
+use train::{Batch, Gradients, Network, Optimizer, Precision, ScalarHead, ScoreGradients};
 use weights::Checkpoint;
 use weights::safetensors::{NewTensor, SafetensorsDir, write};
 
@@ -37,6 +37,14 @@ pub struct Step {
     pub norm: Option<f32>,
 }
 
+impl Step {
+    /// What there is to be seen of it.
+    pub fn figures(&self) -> [(&'static str, f64); 2] {
+        let norm = self.norm.map_or(f64::NAN, f64::from);
+        [("optimizer/learning_rate", self.learning_rate), ("optimizer/gradient_norm", norm)]
+    }
+}
+
 impl<'m> Learner<'m> {
     /// An adapter of `model` that is to be learned.
     ///
@@ -47,15 +55,31 @@ impl<'m> Learner<'m> {
         Ok(Learner::new(recipe, Network::lora(model, settings, Precision::Bf16)?))
     }
 
+    /// An adapter of `model` and a scalar head that starts from zeros: a reward model.
+    ///
+    /// # Errors
+    /// A setting makes no sense.
+    pub fn reward_model(recipe: &Recipe, model: &'m Model) -> Result<Learner<'m>, Error> {
+        let settings = recipe.lora.settings(recipe.seed)?;
+        let network = Network::lora(model, settings, Precision::Bf16)?;
+        Ok(Learner::new(recipe, network.with_scalar_head(ScalarHead::Zeros)?))
+    }
+
     /// All weights of a model that are to be learned.
     ///
     /// # Errors
-    /// It is of an unknown kind, or its weights are quantised.
+    /// It is of an unknown kind, its weights are quantised, or they are in a GGUF file, which can't
+    /// be written back.
     pub fn everything(
         recipe: &Recipe,
         checkpoint: &Checkpoint,
         pool: &'m Pool,
     ) -> Result<Learner<'m>, Error> {
+        if matches!(checkpoint, Checkpoint::Gguf(_)) {
+            let problem = "everything is learned only of a directory of safetensors: \
+                           `ponder convert MODEL.gguf -o DIR/` makes one";
+            return Err(crate::error::recipe("lora.learn", problem));
+        }
         Ok(Learner::new(recipe, Network::full(checkpoint, pool, Precision::Bf16)?))
     }
 
@@ -106,6 +130,22 @@ impl<'m> Learner<'m> {
         let (log_probs, entropies) = loss(forward.scores())?;
         let d = ScoreGradients { log_probs: &log_probs, entropies: entropies.as_deref() };
         Ok(self.network.backward(batch, forward, d, &mut self.gradients)?)
+    }
+
+    /// Adds the gradients of a loss that is a function of the values of a batch, of a network with a
+    /// scalar head. `loss` is told them, one a slot, and gives its own gradient with respect to each.
+    ///
+    /// # Errors
+    /// There is no scalar head; or as for [`Learner::cross_entropy`], or as `loss` has it.
+    pub fn learn_values(
+        &mut self,
+        batch: &Batch,
+        dropout: Option<u64>,
+        loss: impl FnOnce(&[f32]) -> Result<Vec<f32>, Error>,
+    ) -> Result<(), Error> {
+        let forward = self.network.forward_values(batch, dropout)?;
+        let d = loss(forward.values())?;
+        Ok(self.network.backward_values(batch, forward, &d, &mut self.gradients)?)
     }
 
     /// Takes step `step`, counted from 1, and forgets the gradients. Gradients that aren't finite

@@ -21,6 +21,7 @@ mod error;
 pub mod journal;
 mod learner;
 pub mod objective;
+pub mod preference;
 pub mod recipe;
 pub mod rl;
 pub mod run;

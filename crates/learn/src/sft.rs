@@ -189,18 +189,14 @@ impl Teach for Sft {
             sums.see(batch, &loss.scores);
         }
         let taken = learner.step(step)?;
-        let seconds = started.elapsed().as_secs_f64();
-        let mut scalars: Vec<(String, f64)> = Vec::new();
-        let mut put = |name: &str, value: f64| scalars.push((name.to_owned(), value));
-        sums.figures().into_iter().for_each(|(name, value)| put(name, value));
-        put("optimizer/learning_rate", taken.learning_rate);
-        put("optimizer/gradient_norm", taken.norm.map_or(f64::NAN, f64::from));
-        put("tokens/trained", sums.tokens as f64);
-        put("tokens/counted", sums.counted as f64);
-        put("epoch", (step * self.settings.batch as u64) as f64 / self.examples.len() as f64);
-        put("speed/trained_per_second", sums.tokens as f64 / seconds.max(1e-9));
-        put("seconds/training", seconds);
-        Ok(Some(Record { scalars, ..Record::default() }))
+        let mut record = Record::default();
+        sums.figures().into_iter().for_each(|(name, value)| record.put(name, value));
+        taken.figures().into_iter().for_each(|(name, value)| record.put(name, value));
+        record.put("tokens/counted", sums.counted as f64);
+        record
+            .put("epoch", (step * self.settings.batch as u64) as f64 / self.examples.len() as f64);
+        record.took(sums.tokens, started.elapsed());
+        Ok(Some(record))
     }
 
     fn evaluate(
@@ -220,14 +216,14 @@ impl Teach for Sft {
             let scores = learner.network().log_probs(batch);
             sums.see(batch, &scores.map_err(|error| recipe("sft.held_out", error.to_string()))?);
         }
-        let mut scalars: Vec<(String, f64)> = sums
-            .figures()
-            .into_iter()
-            .map(|(name, value)| (format!("held_out/{name}"), value))
-            .collect();
-        let loss = scalars[0].1;
-        scalars.push(("held_out/perplexity".to_owned(), loss.exp()));
-        scalars.push(("held_out/items".to_owned(), texts.len() as f64));
-        Ok(Some(Measured { record: Record { scalars, ..Record::default() }, score: -loss }))
+        let mut record = Record::default();
+        let figures = sums.figures();
+        for (name, value) in figures {
+            record.put(&format!("held_out/{name}"), value);
+        }
+        let loss = figures[0].1;
+        record.put("held_out/perplexity", loss.exp());
+        record.put("held_out/items", texts.len() as f64);
+        Ok(Some(Measured { record, score: -loss }))
     }
 }

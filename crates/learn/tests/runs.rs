@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use engine::{Engine, LoadOptions};
 use learn::journal::{self, Record};
+use learn::preference::{Policy, RewardModel};
+use learn::recipe::Method;
 use learn::rl::Grpo;
 use learn::run::{Outcome, Teach, Watch, run};
 use learn::sft::Sft;
@@ -76,10 +78,15 @@ impl Place {
 
     fn run(&self, recipe: &Recipe, watch: &mut Nobody) -> Result<Outcome, Error> {
         let engine = self.engine();
-        let mut learner = Learner::adapter(recipe, engine.model())?;
-        let mut method: Box<dyn Teach> = match recipe.sft.is_some() {
-            true => Box::new(Sft::new(recipe, &engine)?),
-            false => Box::new(Grpo::new(recipe, &engine)?),
+        let mut learner = match recipe.method() {
+            Method::RewardModel(_) => Learner::reward_model(recipe, engine.model())?,
+            _ => Learner::adapter(recipe, engine.model())?,
+        };
+        let mut method: Box<dyn Teach> = match recipe.method() {
+            Method::Sft(_) => Box::new(Sft::new(recipe, &engine)?),
+            Method::Preference(_) => Box::new(Policy::new(recipe, &engine)?),
+            Method::RewardModel(_) => Box::new(RewardModel::new(recipe, &engine)?),
+            Method::Grpo(_) => Box::new(Grpo::new(recipe, &engine)?),
         };
         run(recipe, &mut learner, &mut *method, watch)
     }
@@ -250,6 +257,108 @@ fn a_run_with_examples_goes_on_where_it_was_left() {
     let place = Place::new();
     examples(&place);
     stopped_is_as_never_stopped(&place, SFT);
+}
+
+const PAIRS: &str = r#"
+    steps = 6
+    [lora]
+    rank = 8
+    dropout = 0.1
+    [optimizer]
+    learning_rate = 5e-3
+    [evaluate]
+    every = 3
+    items = 8
+    [checkpoints]
+    every = 2
+    [METHOD]
+    [METHOD.pairs]
+    batch = 8
+    data = ["DIR/pairs.jsonl"]
+"#;
+
+/// The better answer says please.
+fn pairs(place: &Place) {
+    let line = |i: u32| {
+        format!("{{\"prompt\": \"q{i}\", \"chosen\": \"{i} please\", \"rejected\": \"now {i}\"}}\n")
+    };
+    place.write("pairs.jsonl", &(0..90).map(line).collect::<String>());
+}
+
+#[test]
+fn the_better_answer_becomes_more_likely() {
+    let place = Place::new();
+    pairs(&place);
+    for objective in [
+        "",
+        "objective = { loss = 'ipo' }",
+        "objective = { loss = 'simpo' }",
+        "objective = { loss = 'orpo' }",
+    ] {
+        let recipe = PAIRS
+            .replace("[METHOD]\n", &format!("[METHOD]\n{objective}\n"))
+            .replace("METHOD", "preference")
+            .replace("steps = 6", "steps = 12");
+        let recipe = place.recipe(&recipe, &format!("run{}", objective.len())).unwrap();
+        place.run(&recipe, &mut Nobody::default()).unwrap();
+        let records = journal::read(&recipe.out).unwrap();
+        let of =
+            |name: &str| -> Vec<f64> { records.iter().filter_map(|r| r.scalar(name)).collect() };
+        let losses = of("held_out/loss");
+        assert!(losses.last() < losses.first(), "{objective}: {losses:?}");
+        let accuracy = of("held_out/rewards/accuracies");
+        assert!(*accuracy.last().unwrap() >= 0.9, "{objective}: {accuracy:?} {:?}", records.last());
+    }
+    stopped_is_as_never_stopped(&place, &PAIRS.replace("METHOD", "preference"));
+}
+
+/// From pairs to a reward model, and from that to a policy it likes better.
+#[test]
+fn a_reward_model_teaches_a_policy() {
+    let place = Place::new();
+    pairs(&place);
+    place.problems();
+    let recipe = PAIRS.replace("METHOD", "reward_model").replace("steps = 6", "steps = 20");
+    let recipe = place.recipe(&recipe, "judge").unwrap();
+    place.run(&recipe, &mut Nobody::default()).unwrap();
+    let records = journal::read(&recipe.out).unwrap();
+    let accuracy = records.last().unwrap().scalar("held_out/reward/accuracy");
+    assert!(accuracy.unwrap() >= 0.9, "{:?}", records.last());
+
+    // The engine's word for a text is the trainer's.
+    let engine = place.engine();
+    let last = place.path("judge/checkpoints/000020");
+    let lora = engine::Lora::new(model::Adapter::load(&last, engine.model()).unwrap());
+    let mut learner = Learner::reward_model(&recipe, engine.model()).unwrap();
+    learner.restore(&last.join("state.safetensors")).unwrap();
+    let read = learn::data::read_pairs(&engine, &place.path("pairs.jsonl")).unwrap();
+    for pair in read.iter().take(5).flatten() {
+        let [chosen, rejected] = [&pair.answers.chosen, &pair.answers.rejected].map(|answer| {
+            let text: Vec<u32> = pair.prompt.iter().chain(answer).copied().collect();
+            let mut batch = train::Batch::new();
+            batch.push_whole(&text).unwrap();
+            let trainer = *learner.network().values(&batch).unwrap().last().unwrap();
+            let engine = engine.reward(&text, &lora).unwrap();
+            assert!((trainer - engine).abs() < 0.05, "{trainer} and {engine}");
+            engine
+        });
+        assert!(chosen > rejected, "{chosen} and {rejected}");
+    }
+
+    let grpo = GRPO
+        .replace("dropout = 0.1", "")
+        .replace("steps = 6", "steps = 15")
+        .replace("weight = 1.0", "model = 'DIR/judge/best'");
+    let recipe = place.recipe(&grpo, "taught").unwrap();
+    place.run(&recipe, &mut Nobody::default()).unwrap();
+    let records = journal::read(&recipe.out).unwrap();
+    let rewards: Vec<f64> = records.iter().filter_map(|r| r.scalar("reward/model/mean")).collect();
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    assert!(mean(&rewards[12..]) > mean(&rewards[..3]) + 0.1, "{rewards:?}");
+    // An adapter without a head is no reward model.
+    let recipe = GRPO.replace("weight = 1.0", "model = 'DIR/taught/best'");
+    let error = place.run(&place.recipe(&recipe, "other").unwrap(), &mut Nobody::default());
+    assert!(error.unwrap_err().to_string().contains("grpo.rewards.0.model"));
 }
 
 #[test]

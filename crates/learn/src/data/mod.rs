@@ -1,7 +1,9 @@
 //! From files of conversations to tokens, and which of them are to be learned.
 
+mod pairs;
 mod render;
 pub mod shapes;
 
+pub use pairs::{Preferred, read_pairs};
 pub use render::{Rendered, Text, render};
 pub use shapes::{Conversation, read};

@@ -12,7 +12,7 @@ mod lines;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use events::Events;
 
@@ -43,6 +43,19 @@ pub struct Record {
 }
 
 impl Record {
+    /// Adds a figure.
+    pub fn put(&mut self, name: &str, value: f64) {
+        self.scalars.push((name.to_owned(), value));
+    }
+
+    /// Adds what a step's learning took: `tokens` went through the network in `time`.
+    pub fn took(&mut self, tokens: usize, time: Duration) {
+        let seconds = time.as_secs_f64();
+        self.put("tokens/trained", tokens as f64);
+        self.put("speed/trained_per_second", tokens as f64 / seconds.max(1e-9));
+        self.put("seconds/training", seconds);
+    }
+
     /// The figure of this name.
     pub fn scalar(&self, name: &str) -> Option<f64> {
         self.scalars.iter().find(|(known, _)| known == name).map(|(_, value)| *value)

@@ -67,7 +67,7 @@ fn max_tokens() -> usize {
 }
 
 impl Sft {
-    pub(super) fn check(&self, _: &Lora) -> Result<(), Error> {
+    pub(super) fn check(&self) -> Result<(), Error> {
         if self.data.is_empty() {
             return Err(recipe("sft.data", "names no file"));
         }
@@ -75,6 +75,74 @@ impl Sft {
             return Err(recipe("sft.batch", "must be at least 1"));
         }
         Ok(())
+    }
+}
+
+/// Pairs of a better and a worse answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pairs {
+    /// Files of JSON lines; see [`crate::data::read_pairs`] for what a line may look like.
+    pub data: Vec<PathBuf>,
+    /// Files held out, which [`super::Evaluate`] takes its pairs from. Without them pairs of `data`
+    /// are held out.
+    #[serde(default)]
+    pub held_out: Vec<PathBuf>,
+    /// Pairs of a step.
+    #[serde(default = "batch")]
+    pub batch: usize,
+    /// A pair with a longer text is left out, and counted.
+    #[serde(default = "max_tokens")]
+    pub max_tokens: usize,
+}
+
+impl Pairs {
+    fn check(&self, method: &str, lora: &Lora) -> Result<(), Error> {
+        if self.data.is_empty() {
+            return Err(recipe(format!("{method}.pairs.data"), "names no file"));
+        }
+        if self.batch == 0 {
+            return Err(recipe(format!("{method}.pairs.batch"), "must be at least 1"));
+        }
+        if lora.learn != What::Adapter {
+            return Err(recipe("lora.learn", "preferences are learned with an adapter"));
+        }
+        Ok(())
+    }
+}
+
+/// Better answers to be preferred: DPO, IPO, SimPO, ORPO.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preference {
+    /// What is learned from.
+    pub pairs: Pairs,
+    /// The loss.
+    #[serde(default)]
+    pub objective: crate::objective::Preference,
+}
+
+impl Preference {
+    pub(super) fn check(&self, lora: &Lora) -> Result<(), Error> {
+        self.pairs.check("preference", lora)
+    }
+}
+
+/// Better answers to be told from worse ones: a reward model (Bradley and Terry 1952; InstructGPT,
+/// arXiv:2203.02155).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RewardModel {
+    /// What is learned from.
+    pub pairs: Pairs,
+    /// How strongly rewards are drawn to a mean of 0 (arXiv:2312.09244).
+    #[serde(default)]
+    pub centering_coefficient: f64,
+}
+
+impl RewardModel {
+    pub(super) fn check(&self, lora: &Lora) -> Result<(), Error> {
+        self.pairs.check("reward_model", lora)
     }
 }
 
@@ -121,18 +189,23 @@ pub struct Reward {
     /// What its score, from 0 to 1, is multiplied with.
     #[serde(default = "full")]
     pub weight: f64,
-    /// What is checked; if none, what the problem itself asks for.
+    /// What is checked; if neither it nor a model is given, what the problem itself asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
+    /// A reward model, whose word for the completion is taken, whatever its size: the adapter of a
+    /// `[reward_model]` recipe for the same model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<PathBuf>,
 }
 
 impl Reward {
     /// What it is called in the figures.
     pub fn name(&self) -> &str {
-        match (&self.name, &self.check) {
-            (Some(name), _) => name,
-            (None, None) => "correct",
-            (None, Some(_)) => "check",
+        match (&self.name, &self.check, &self.model) {
+            (Some(name), ..) => name,
+            (None, Some(_), _) => "check",
+            (None, None, Some(_)) => "model",
+            (None, None, None) => "correct",
         }
     }
 }
@@ -234,6 +307,10 @@ impl Grpo {
         for (i, weight) in weights {
             if !weight.is_finite() {
                 return Err(recipe(format!("grpo.rewards.{i}.weight"), "is no number"));
+            }
+            if self.rewards[i].check.is_some() && self.rewards[i].model.is_some() {
+                let problem = "is there beside a check; make them two rewards";
+                return Err(recipe(format!("grpo.rewards.{i}.model"), problem));
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! A recipe: everything a run depends on, as one TOML file.
 //!
 //! What is said of one method is in a table of its name, and exactly one of these is there:
-//! `[sft]` or `[grpo]`. Any value can be given on the command line too, as `grpo.completions=16`.
+//! `[sft]`, `[preference]`, `[reward_model]` or `[grpo]`. Any value can be given on the command line too, as `grpo.completions=16`.
 
 mod method;
 mod settings;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub use method::{Grpo, Reward, Sft, Source, Thinking, Turns};
+pub use method::{Grpo, Pairs, Preference, Reward, RewardModel, Sft, Source, Thinking, Turns};
 pub use settings::{Checkpoints, Evaluate, Lora, Optimizer, Schedule, What};
 
 use crate::Error;
@@ -52,6 +52,12 @@ pub struct Recipe {
     /// Examples to be followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sft: Option<Sft>,
+    /// Better answers to be preferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preference: Option<Preference>,
+    /// Better answers to be told from worse ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_model: Option<RewardModel>,
     /// Rewards to be sought.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grpo: Option<Grpo>,
@@ -70,6 +76,10 @@ fn micro_batch() -> usize {
 pub enum Method<'a> {
     /// Supervised fine-tuning.
     Sft(&'a Sft),
+    /// Preference tuning without a reward model: DPO and its kin.
+    Preference(&'a Preference),
+    /// A reward model.
+    RewardModel(&'a RewardModel),
     /// Group relative policy optimization.
     Grpo(&'a Grpo),
 }
@@ -79,6 +89,8 @@ impl Method<'_> {
     pub fn name(&self) -> &'static str {
         match self {
             Method::Sft(_) => "sft",
+            Method::Preference(_) => "preference",
+            Method::RewardModel(_) => "reward_model",
             Method::Grpo(_) => "grpo",
         }
     }
@@ -117,17 +129,28 @@ impl Recipe {
     /// # Panics
     /// Never for a recipe that was read.
     pub fn method(&self) -> Method<'_> {
-        match (&self.sft, &self.grpo) {
-            (Some(sft), _) => Method::Sft(sft),
-            (None, Some(grpo)) => Method::Grpo(grpo),
-            (None, None) => unreachable!("`check` saw to it"),
+        match (&self.sft, &self.preference, &self.reward_model, &self.grpo) {
+            (Some(sft), ..) => Method::Sft(sft),
+            (_, Some(preference), ..) => Method::Preference(preference),
+            (_, _, Some(reward_model), _) => Method::RewardModel(reward_model),
+            (.., Some(grpo)) => Method::Grpo(grpo),
+            (None, None, None, None) => unreachable!("`check` saw to it"),
         }
     }
 
     fn check(&self) -> Result<(), Error> {
-        let methods = usize::from(self.sft.is_some()) + usize::from(self.grpo.is_some());
+        let tables = [
+            self.sft.is_some(),
+            self.preference.is_some(),
+            self.reward_model.is_some(),
+            self.grpo.is_some(),
+        ];
+        let methods = tables.iter().filter(|there| **there).count();
         if methods != 1 {
-            let problem = format!("there must be one of [sft] and [grpo], and there are {methods}");
+            let problem = format!(
+                "there must be one of [sft], [preference], [reward_model] and [grpo], and there are \
+                 {methods}"
+            );
             return Err(recipe("method", problem));
         }
         if self.steps == 0 {
@@ -140,7 +163,9 @@ impl Recipe {
         self.optimizer.check()?;
         self.evaluate.check()?;
         match self.method() {
-            Method::Sft(sft) => sft.check(&self.lora),
+            Method::Sft(sft) => sft.check(),
+            Method::Preference(preference) => preference.check(&self.lora),
+            Method::RewardModel(reward_model) => reward_model.check(&self.lora),
             Method::Grpo(grpo) => grpo.check(&self.lora),
         }
     }

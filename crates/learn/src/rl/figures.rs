@@ -75,8 +75,8 @@ impl Figures {
     ) -> Record {
         let n = self.lengths.len().max(1) as f64;
         let tokens: usize = self.lengths.iter().sum();
-        let mut scalars: Vec<(String, f64)> = Vec::new();
-        let mut put = |name: &str, value: f64| scalars.push((name.to_owned(), value));
+        let mut record = Record::default();
+        let mut put = |name: &str, value: f64| record.put(name, value);
         let (mean, std) = mean_std(&self.rewards);
         put("reward/mean", mean);
         put("reward/std", std);
@@ -101,21 +101,17 @@ impl Figures {
         for (name, value) in self.statistics.figures() {
             put(name, value);
         }
-        if let Some(step) = &self.step {
-            put("optimizer/learning_rate", step.learning_rate);
-            put("optimizer/gradient_norm", step.norm.map_or(f64::NAN, f64::from));
+        for (name, value) in self.step.iter().flat_map(Step::figures) {
+            put(name, value);
         }
         put("tokens/drawn", tokens as f64);
-        put("tokens/trained", self.trained as f64);
         put("speed/drawn_per_second", tokens as f64 / self.drawing.as_secs_f64());
-        let seconds = self.training.as_secs_f64();
-        put("speed/trained_per_second", self.trained as f64 / seconds.max(1e-9));
         put("seconds/drawing", self.drawing.as_secs_f64());
-        put("seconds/training", seconds);
         for (level, rate) in levels {
             put(&format!("curriculum/{level}"), *rate);
         }
-        Record { scalars, ..Record::default() }
+        record.took(self.trained, self.training);
+        record
     }
 }
 
@@ -156,7 +152,10 @@ pub(super) fn held_out(
     let accuracy = share(|j| j.right);
     let tokens: usize = drawn.iter().flatten().map(|d| d.tokens.len()).sum();
     let truncated = drawn.iter().flatten().filter(|d| d.truncated).count();
+    let rewards: Vec<f64> = all().filter_map(|j| j.reward).collect();
+    let (reward, _) = mean_std(&rewards);
     let scalars = [
+        ("held_out/reward", reward),
         ("held_out/accuracy", accuracy),
         ("held_out/accuracy_strict", share(|j| j.right_strictly)),
         ("held_out/length", tokens as f64 / n),
@@ -165,7 +164,7 @@ pub(super) fn held_out(
     ];
     let scalars = scalars.map(|(name, value)| (name.to_owned(), value)).to_vec();
     let texts = sample(problems, drawn, judged);
-    Measured { record: Record { scalars, texts, ..Record::default() }, score: accuracy }
+    Measured { record: Record { scalars, texts, ..Record::default() }, score: reward }
 }
 
 fn mean_std(values: &[f64]) -> (f64, f64) {

@@ -76,7 +76,7 @@ impl<'m> Grpo<'m> {
         };
         Ok(Grpo {
             curriculum: Curriculum::new(problems.weights().len()),
-            judge: Judge::new(&settings, &recipe.evaluate)?,
+            judge: Judge::new(&settings, &recipe.evaluate, engine)?,
             recipe: recipe.clone(),
             settings,
             problems,
@@ -122,7 +122,7 @@ impl<'m> Grpo<'m> {
             })?;
             let Some(drawn) = drawn else { return Ok(None) };
             figures.drew(&drawn, started.elapsed());
-            let judged = self.judge.all(&problems, &drawn);
+            let judged = self.judge.all(&problems, &prompts, &drawn)?;
             for (problem, judged) in problems.iter().zip(&judged) {
                 let right = judged.iter().filter(|j| j.right).count();
                 curriculum.saw(problem.level, right as f64 / judged.len() as f64);
@@ -273,7 +273,7 @@ impl Teach for Grpo<'_> {
                 !watch.stopped()
             })?;
             let Some(all) = all else { return Ok(None) };
-            judged.extend(self.judge.all(part, &all));
+            judged.extend(self.judge.all(part, &prompts, &all)?);
             drawn.extend(all);
         }
         Ok(Some(held_out(&problems, &drawn, &judged)))

@@ -1,6 +1,10 @@
 //! What completions earn.
 
+use std::sync::Arc;
+
+use engine::{Engine, Lora, Request};
 use eval::score::judge;
+use model::Adapter;
 use regex::Regex;
 use verify::Attempt;
 use verify::check::Tools;
@@ -30,6 +34,9 @@ pub struct Judged {
 pub struct Judge {
     rewards: Vec<Reward>,
     checks: Vec<Option<serde_json::Value>>,
+    /// Of each reward, its model.
+    models: Vec<Option<Lora>>,
+    engine: Arc<Engine>,
     tools: Tools,
     strict: Regex,
     overlong: Overlong,
@@ -39,13 +46,30 @@ impl Judge {
     /// A judge for these rewards.
     ///
     /// # Errors
-    /// The strict form is no regular expression, or a check can't be written down.
-    pub fn new(grpo: &Grpo, evaluate: &Evaluate) -> Result<Judge, Error> {
+    /// The strict form is no regular expression, a check can't be written down, or a reward model
+    /// isn't one for the engine's model.
+    pub fn new(grpo: &Grpo, evaluate: &Evaluate, engine: &Arc<Engine>) -> Result<Judge, Error> {
         let strict = Regex::new(&evaluate.strict);
         let strict = strict.map_err(|error| recipe("evaluate.strict", error.to_string()))?;
         let json = |reward: &Reward| reward.check.as_ref().map(serde_json::to_value).transpose();
         let checks = grpo.rewards.iter().map(json).collect::<Result<_, _>>();
+        let mut models = Vec::new();
+        for (i, reward) in grpo.rewards.iter().enumerate() {
+            let wrong = |problem| recipe(format!("grpo.rewards.{i}.model"), problem);
+            let Some(path) = &reward.model else {
+                models.push(None);
+                continue;
+            };
+            let adapter = Adapter::load(path, engine.model()).map_err(|e| wrong(e.to_string()))?;
+            let lora = Lora::new(adapter);
+            if !lora.scores() {
+                return Err(wrong(format!("{} has no head that scores texts", path.display())));
+            }
+            models.push(Some(lora));
+        }
         Ok(Judge {
+            models,
+            engine: Arc::clone(engine),
             rewards: grpo.rewards.clone(),
             checks: checks.map_err(|error| recipe("grpo.rewards", error.to_string()))?,
             tools: Tools::default(),
@@ -59,9 +83,35 @@ impl Judge {
         self.rewards.iter().map(Reward::name)
     }
 
-    /// Judges all completions of all problems, on as many threads as there are cores: checks may
-    /// start programs and wait for them.
-    pub fn all(&self, problems: &[Problem], drawn: &[Vec<Drawn>]) -> Vec<Vec<Judged>> {
+    /// Judges all completions of all problems, each on the prompt it was drawn from: by checks, on as
+    /// many threads as there are cores, for they may start programs and wait for them; and then by
+    /// models, which need all cores.
+    ///
+    /// # Errors
+    /// A reward model can't be run.
+    pub fn all(
+        &self,
+        problems: &[Problem],
+        prompts: &[Request],
+        drawn: &[Vec<Drawn>],
+    ) -> Result<Vec<Vec<Judged>>, Error> {
+        let mut judged = self.checked(problems, drawn);
+        for (r, (reward, lora)) in self.rewards.iter().zip(&self.models).enumerate() {
+            let Some(lora) = lora else { continue };
+            for ((prompt, drawn), judged) in prompts.iter().zip(drawn).zip(&mut judged) {
+                for (drawn, judged) in drawn.iter().zip(judged) {
+                    let text: Vec<u32> =
+                        prompt.prompt.iter().chain(&drawn.tokens).copied().collect();
+                    let score = f64::from(self.engine.reward(&text, lora)?);
+                    judged.scores[r] = score;
+                    judged.reward = judged.reward.map(|sum| sum + reward.weight * score);
+                }
+            }
+        }
+        Ok(judged)
+    }
+
+    fn checked(&self, problems: &[Problem], drawn: &[Vec<Drawn>]) -> Vec<Vec<Judged>> {
         let jobs: Vec<(&Problem, &Drawn)> = problems
             .iter()
             .zip(drawn)
@@ -84,8 +134,8 @@ impl Judge {
         drawn.iter().map(|group| judged.by_ref().take(group.len()).collect()).collect()
     }
 
-    /// Judges one completion.
-    pub fn one(&self, problem: &Problem, drawn: &Drawn) -> Judged {
+    /// Judges one completion by the checks.
+    fn one(&self, problem: &Problem, drawn: &Drawn) -> Judged {
         let attempt = Attempt {
             question: &problem.item.question,
             reasoning: &drawn.reasoning,
@@ -100,6 +150,10 @@ impl Judge {
         };
         let mut sum = 0.0;
         for (reward, check) in self.rewards.iter().zip(&self.checks) {
+            if reward.model.is_some() {
+                judged.scores.push(f64::NAN);
+                continue;
+            }
             let found = match check {
                 None => own.clone(),
                 Some(check) => judge(&self.tools, check, &attempt),

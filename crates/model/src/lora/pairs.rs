@@ -6,8 +6,8 @@ use kernels::Arena;
 use kernels::blocks::BlockType;
 use kernels::matmul::Matrix;
 
-use super::peft::SCORE;
 use super::build::{Loose, LoosePair};
+use super::peft::SCORE;
 use super::{Adapter, Fit, LayerPairs, Pair, Target, bad};
 use crate::{Config, Error, Model};
 

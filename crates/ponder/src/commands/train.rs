@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use engine::Engine;
+use learn::preference::{Policy, RewardModel};
 use learn::recipe::{Method, What};
 use learn::rl::Grpo;
 use learn::run::{Outcome, Teach, run as run_recipe};
@@ -67,6 +68,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         .with_context(|| format!("cannot load {}", model.name))?;
     let engine = Arc::new(engine);
     let mut learner = match recipe.lora.learn {
+        What::Adapter if recipe.reward_model.is_some() => {
+            Learner::reward_model(&recipe, engine.model())?
+        }
         What::Adapter => Learner::adapter(&recipe, engine.model())?,
         What::Everything => {
             Learner::everything(&recipe, engine.model().checkpoint(), engine.model().pool())?
@@ -78,6 +82,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
             plan::examples(&sft);
             Box::new(sft)
         }
+        Method::Preference(_) => Box::new(Policy::new(&recipe, &engine)?),
+        Method::RewardModel(_) => Box::new(RewardModel::new(&recipe, &engine)?),
         Method::Grpo(_) => Box::new(Grpo::new(&recipe, &engine)?),
     };
     plan::print(&recipe, &engine, &mut learner)?;

@@ -19,6 +19,8 @@ const TRIAL: usize = 128;
 pub fn context(recipe: &Recipe) -> Option<usize> {
     match recipe.method() {
         Method::Sft(sft) => Some(sft.max_tokens.max(2)),
+        Method::Preference(preference) => Some(preference.pairs.max_tokens.max(2)),
+        Method::RewardModel(reward_model) => Some(reward_model.pairs.max_tokens.max(2)),
         Method::Grpo(grpo) => Some(PROMPT + grpo.max_tokens),
     }
 }
@@ -56,13 +58,18 @@ pub fn print(recipe: &Recipe, engine: &Engine, learner: &mut Learner<'_>) -> Res
         model.threads(),
         model.isa()
     );
-    let (what, tokens) = match recipe.method() {
-        Method::Sft(sft) => ("at most ", sft.batch * sft.max_tokens),
-        Method::Grpo(grpo) => ("at most ", grpo.prompts * grpo.completions * grpo.max_tokens),
+    let tokens = match recipe.method() {
+        Method::Sft(sft) => sft.batch * sft.max_tokens,
+        Method::Preference(of) => 2 * of.pairs.batch * of.pairs.max_tokens,
+        Method::RewardModel(of) => 2 * of.pairs.batch * of.pairs.max_tokens,
+        Method::Grpo(grpo) => grpo.prompts * grpo.completions * grpo.max_tokens,
     };
     let step = tokens as f64 / speed;
     let all = step * recipe.steps as f64 / 3600.0;
-    eprintln!("time:   {what}{step:.0} s of learning a step, {all:.1} h in {} steps", recipe.steps);
+    eprintln!(
+        "time:   at most {step:.0} s of learning a step, {all:.1} h in {} steps",
+        recipe.steps
+    );
     Ok(())
 }
 

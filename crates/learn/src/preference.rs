@@ -1,0 +1,9 @@
+//! Preferences: the better of two answers becomes more likely than the worse one (DPO and what came
+//! after it), or earns more from a reward model (Bradley and Terry 1952).
+
+mod pairs;
+mod policy;
+mod reward;
+
+pub use policy::Policy;
+pub use reward::RewardModel;
