@@ -409,6 +409,27 @@ fn what_is_wrong_with_data_is_told() {
     assert_eq!((sft.counts().too_long, sft.counts().used), (1, 27));
 }
 
+/// Problems that no context has room for are passed over, and counted.
+#[test]
+fn problems_that_are_too_long_are_passed_over() {
+    let place = Place::new();
+    place.problems();
+    let row = |i: usize| {
+        let question = "q".repeat(if i.is_multiple_of(2) { 3 } else { 400 });
+        format!("{{\"question\": \"{question}\"}}\n")
+    };
+    place.write("problems.jsonl", &(0..40).map(row).collect::<String>());
+    let recipe = place.recipe(GRPO, "run").unwrap();
+    place.run(&recipe, &mut Nobody::default()).unwrap();
+    let records = journal::read(&recipe.out).unwrap();
+    let too_long: f64 = records.iter().filter_map(|r| r.scalar("problems/too_long")).sum();
+    assert!(too_long > 0.0);
+    place.write("problems.jsonl", &(0..40).map(|i| row(2 * i + 1)).collect::<String>());
+    let recipe = place.recipe(GRPO, "none").unwrap();
+    let error = place.run(&recipe, &mut Nobody::default()).unwrap_err().to_string();
+    assert!(error.contains("none fits a context of 256"), "{error}");
+}
+
 /// A verifier that can't tell, whatever it is shown, and rewards that are all the same: nothing is
 /// learned, and the run goes on.
 #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use engine::{Engine, LoadOptions, Lora, Runtime, Scheduler, SchedulerOptions};
 use kernels::attention::KvType;
 use model::{Adapter, RopeScalingRequest};
@@ -45,7 +45,11 @@ impl EngineArg {
         if let Some(path) = &self.adapter {
             let adapter = Adapter::load(path, engine.model());
             let adapter = adapter.with_context(|| format!("cannot load {}", path.display()))?;
-            engine.adapt(Lora::new(adapter));
+            let lora = Lora::new(adapter);
+            if lora.scores() {
+                bail!("{} is a reward model: it scores answers and gives none", path.display());
+            }
+            engine.adapt(lora);
         }
         Ok(engine)
     }

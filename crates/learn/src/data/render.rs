@@ -125,6 +125,7 @@ fn by_hand(engine: &Engine, prompt: &str, message: &Message) -> Option<String> {
     }
     let (open, close) = engine.template().thinking_tags()?;
     let end = engine.tokenizer().token_text(engine.tokenizer().eos()?);
+    let start = engine.template().start_after(prompt);
     let content = message.content.trim();
     let (thought, answer) = match (&message.reasoning_content, content.split_once(close)) {
         (Some(thought), _) => (thought.trim(), content),
@@ -132,9 +133,11 @@ fn by_hand(engine: &Engine, prompt: &str, message: &Message) -> Option<String> {
             let before = before.trim();
             (before.strip_prefix(open).unwrap_or(before).trim(), after.trim())
         }
+        // A prompt that opens the thinking is answered without any by closing it at once.
+        (None, None) if start == Start::Inside => ("", content),
         (None, None) => return None,
     };
-    let opening = match engine.template().start_after(prompt) {
+    let opening = match start {
         Start::Inside => String::new(),
         _ => format!("{open}\n"),
     };

@@ -12,6 +12,7 @@ use crate::run::Measured;
 /// Figures as they come in.
 #[derive(Default)]
 pub(super) struct Figures {
+    too_long: usize,
     lengths: Vec<usize>,
     truncated: usize,
     drawing: Duration,
@@ -31,6 +32,10 @@ pub(super) struct Figures {
 }
 
 impl Figures {
+    pub(super) fn too_long(&mut self, problems: usize) {
+        self.too_long += problems;
+    }
+
     pub(super) fn drew(&mut self, drawn: &[Vec<Drawn>], took: Duration) {
         self.lengths.extend(drawn.iter().flatten().map(|d| d.tokens.len()));
         self.truncated += drawn.iter().flatten().filter(|d| d.truncated).count();
@@ -92,6 +97,7 @@ impl Figures {
             "groups/learned",
             groups.iter().filter(|g| g.members.iter().any(|m| m.advantage != 0.0)).count() as f64,
         );
+        put("problems/too_long", self.too_long as f64);
         put("verifier/cannot_tell", self.cannot_tell as f64);
         put("length/min", self.lengths.iter().min().copied().unwrap_or(0) as f64);
         put("length/mean", tokens as f64 / n);

@@ -25,8 +25,11 @@ use crate::{Error, chance::shuffled};
 
 /// Completions that are drawn together when the model is measured.
 const TOGETHER: usize = 64;
-/// Tokens of a prompt at most.
-const PROMPT: usize = 1024;
+/// Tokens that a prompt is expected to have at most, for the size of the cache; longer ones wait for
+/// each other.
+const PROMPT: usize = 512;
+/// Problems in a row that may be too long for the context.
+const TRIES: usize = 1000;
 
 /// The method, with all it draws from.
 pub struct Grpo<'m> {
@@ -38,6 +41,8 @@ pub struct Grpo<'m> {
     sampler: Sampler,
     /// The model before it learned anything, where the loss looks back at it.
     reference: Option<Network<'m>>,
+    engine: Arc<Engine>,
+    held_out: Vec<Problem>,
 }
 
 /// What was drawn for a step.
@@ -64,8 +69,9 @@ impl<'m> Grpo<'m> {
             .map_err(|e| crate::error::recipe("grpo.objective", e.to_string()))?;
         let held_out = if recipe.evaluate.every > 0 { recipe.evaluate.items } else { 0 };
         let problems = ProblemPool::open(&settings.problems, recipe.seed, held_out)?;
+        let held_out_before = problems.held_out().len();
         let parallel = (settings.prompts * settings.completions).max(TOGETHER);
-        let sampler = Sampler::new(Arc::clone(engine), parallel, PROMPT / 2 + settings.max_tokens)?;
+        let sampler = Sampler::new(Arc::clone(engine), parallel, PROMPT + settings.max_tokens)?;
         let reference = match settings.objective.kl_coefficient > 0.0 {
             true => Some(Network::lora(
                 engine.model(),
@@ -74,7 +80,7 @@ impl<'m> Grpo<'m> {
             )?),
             false => None,
         };
-        Ok(Grpo {
+        let mut grpo = Grpo {
             curriculum: Curriculum::new(problems.weights().len()),
             judge: Judge::new(&settings, &recipe.evaluate, engine)?,
             recipe: recipe.clone(),
@@ -82,7 +88,27 @@ impl<'m> Grpo<'m> {
             problems,
             sampler,
             reference,
-        })
+            engine: Arc::clone(engine),
+            held_out: Vec::new(),
+        };
+        for problem in grpo.problems.held_out() {
+            if grpo.fits(&grpo.sampler.prompt(&problem.item.prompt)?) {
+                grpo.held_out.push(problem.clone());
+            }
+        }
+        if held_out > 0 && grpo.held_out.is_empty() {
+            return Err(nothing_fits(engine.context_length()));
+        }
+        if grpo.held_out.len() < held_out_before {
+            let left_out = held_out_before - grpo.held_out.len();
+            tracing::warn!("{left_out} held-out problems are too long for the context");
+        }
+        Ok(grpo)
+    }
+
+    /// Whether a prompt and the longest completion fit the context.
+    fn fits(&self, prompt: &Request) -> bool {
+        prompt.prompt.len() + self.settings.max_tokens <= self.engine.context_length()
     }
 
     /// Draws and judges groups until there are enough that teach something. None if stopped.
@@ -101,12 +127,23 @@ impl<'m> Grpo<'m> {
             let last = round == self.settings.resample_rounds;
             let mut random = chance(self.recipe.seed, "problems", step * 64 + round as u64);
             let weights = self.problems.weights();
-            let mut problems = Vec::new();
-            for _ in 0..missing {
+            let (mut problems, mut prompts) = (Vec::new(), Vec::new());
+            let mut too_long = 0;
+            while problems.len() < missing {
                 let (level, nth) = curriculum.next(&mut random, &weights);
-                problems.push(self.problems.problem(level, nth, self.recipe.seed)?);
+                let problem = self.problems.problem(level, nth, self.recipe.seed)?;
+                let prompt = self.sampler.prompt(&problem.item.prompt)?;
+                if self.fits(&prompt) {
+                    problems.push(problem);
+                    prompts.push(prompt);
+                    continue;
+                }
+                too_long += 1;
+                if too_long >= TRIES {
+                    return Err(nothing_fits(self.engine.context_length()));
+                }
             }
-            let prompts = self.prompts(&problems)?;
+            figures.too_long(too_long);
             let draw = Draw {
                 lora: Some(lora),
                 completions: self.settings.completions,
@@ -183,6 +220,15 @@ impl<'m> Grpo<'m> {
     }
 }
 
+fn nothing_fits(context: usize) -> Error {
+    Error::Data {
+        what: "problems".to_owned(),
+        problem: format!(
+            "with grpo.max_tokens for the answer none fits a context of {context} tokens"
+        ),
+    }
+}
+
 /// Whether all completions that could be judged earned the same.
 fn is_flat(judged: &[Judged]) -> bool {
     let mut rewards = judged.iter().filter_map(|j| j.reward);
@@ -256,7 +302,7 @@ impl Teach for Grpo<'_> {
         watch: &mut dyn Watch,
     ) -> Result<Option<Measured>, Error> {
         let lora = Lora::new(learner.network().adapter(Path::new("the adapter in training"))?);
-        let problems: Vec<Problem> = self.problems.held_out().to_vec();
+        let problems = self.held_out.clone();
         let (mut drawn, mut judged) = (Vec::new(), Vec::new());
         for part in problems.chunks(TOGETHER) {
             let prompts = self.prompts(part)?;

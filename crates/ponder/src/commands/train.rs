@@ -1,5 +1,6 @@
 //! `ponder train`: teaches a model by a recipe.
 
+mod curves;
 mod plan;
 mod watch;
 
@@ -40,6 +41,14 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
 
+    /// Draw what the run has shown so far into an SVG file, and stop.
+    #[arg(long, value_name = "FILE")]
+    curves: Option<PathBuf>,
+
+    /// Other run folders to be drawn over it.
+    #[arg(long, value_name = "DIR", requires = "curves")]
+    beside: Vec<PathBuf>,
+
     /// Threads that compute; one a core if not given.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -58,6 +67,10 @@ fn replaced(text: &str) -> Result<(String, String), String> {
 pub fn run(args: Args) -> Result<ExitCode> {
     let recipe = Recipe::open(&args.recipe, &args.values)
         .with_context(|| format!("cannot use {}", args.recipe.display()))?;
+    if let Some(file) = &args.curves {
+        curves::draw(&recipe, &args.beside, file)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let model = ModelArg { model: Some(recipe.model.clone()), offline: args.offline }.resolve()?;
     let options = engine::LoadOptions {
         threads: args.threads.map(usize::from),
