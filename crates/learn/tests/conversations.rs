@@ -19,7 +19,12 @@ fn engine(thinks: bool) -> (tempfile::TempDir, Engine) {
 }
 
 /// The whole text, and the parts of it that are learned.
-fn learned(engine: &Engine, messages: Value, thinking: Thinking, turns: Turns) -> (String, Vec<String>) {
+fn learned(
+    engine: &Engine,
+    messages: Value,
+    thinking: Thinking,
+    turns: Turns,
+) -> (String, Vec<String>) {
     let row = json!({"messages": messages});
     let conversation = conversation(row.as_object().unwrap()).unwrap();
     let Rendered::Text(text) = render(engine, &conversation, thinking, turns).unwrap() else {
@@ -49,8 +54,11 @@ fn said(role: &str, content: &str) -> Value {
 fn all_of_the_assistants_turns_or_the_last() {
     let (_dir, engine) = engine(false);
     let messages = json!([
-        said("system", "be kind"), said("user", "one"), said("assistant", "first"),
-        said("user", "two"), said("assistant", "second"),
+        said("system", "be kind"),
+        said("user", "one"),
+        said("assistant", "first"),
+        said("user", "two"),
+        said("assistant", "second"),
     ]);
     let (text, parts) = learned(&engine, messages.clone(), Thinking::Keep, Turns::Last);
     assert_eq!(parts, ["second<|im_end|>"]);
@@ -68,7 +76,8 @@ fn thinking_is_learned_between_its_tags() {
         said("user", "2 + 2?"),
         {"role": "assistant", "content": "four", "reasoning_content": "2 and 2"},
     ]);
-    let inline = json!([said("user", "2 + 2?"), said("assistant", "<think>\n2 and 2\n</think>\n\nfour")]);
+    let inline =
+        json!([said("user", "2 + 2?"), said("assistant", "<think>\n2 and 2\n</think>\n\nfour")]);
     for messages in [apart, inline] {
         // The prompt has opened the thinking already.
         let (text, parts) = learned(&engine, messages.clone(), Thinking::Keep, Turns::All);

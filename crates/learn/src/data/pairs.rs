@@ -52,7 +52,7 @@ pub fn read_pairs(engine: &Engine, path: &Path) -> Result<Vec<Option<Preferred>>
     for (i, row) in rows::read(path, &[])?.iter().enumerate() {
         let line = |problem| Error::Line { path: path.to_owned(), line: i + 1, problem };
         let (chosen, rejected, margin) = both(row).map_err(line)?;
-        let of = |conversation: &Conversation| -> Result<Option<(Vec<u32>, Vec<u32>)>, Error> {
+        let of = |conversation: &Conversation| -> Result<Option<Parts>, Error> {
             match render(engine, conversation, Thinking::Keep, Turns::Last)? {
                 Rendered::Text(text) => Ok(split(text)),
                 Rendered::OtherwiseWritten => Ok(None),
@@ -71,8 +71,10 @@ pub fn read_pairs(engine: &Engine, path: &Path) -> Result<Vec<Option<Preferred>>
     Ok(pairs)
 }
 
-/// The prompt, and what was said after it.
-fn split(text: Text) -> Option<(Vec<u32>, Vec<u32>)> {
+/// A prompt, and what was said after it.
+type Parts = (Vec<u32>, Vec<u32>);
+
+fn split(text: Text) -> Option<Parts> {
     let first = text.weights.iter().position(|w| *w != 0.0)?;
     let last = text.weights.iter().rposition(|w| *w != 0.0)?;
     let answer = text.tokens[first..=last].to_vec();
