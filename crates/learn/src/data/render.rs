@@ -99,14 +99,21 @@ pub fn render(
             },
         };
         push_prompt(engine, &mut text, asked);
-        let said_tokens = engine.tokenizer().encode(&said, Special::Parse);
-        let end = said_tokens.iter().position(|t| engine.tokenizer().is_end_of_generation(*t));
-        let (own, rest) = said_tokens.split_at(end.map_or(said_tokens.len(), |end| end + 1));
-        text.push(own, 1.0);
-        text.push(rest, 0.0);
-        done = prompt + &said;
+        // What the template puts behind the end of the turn, the model never gets to say.
+        let own = &said[..end_of_turn(engine, &said)];
+        text.push(&engine.tokenizer().encode(own, Special::Parse), 1.0);
+        done = prompt + own;
     }
     Ok(Rendered::Text(text))
+}
+
+/// Where the first end of a turn in a text is over; the text's own end if there is none.
+fn end_of_turn(engine: &Engine, said: &str) -> usize {
+    let tokenizer = engine.tokenizer();
+    let ends = tokenizer.ends_of_generation().map(|end| tokenizer.token_text(end));
+    let found =
+        ends.filter(|end| !end.is_empty()).filter_map(|end| Some(said.find(end)? + end.len()));
+    found.min().unwrap_or(said.len())
 }
 
 fn push_prompt(engine: &Engine, text: &mut Text, asked: &str) {
