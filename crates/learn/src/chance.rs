@@ -34,3 +34,70 @@ pub(crate) fn shuffled(seed: u64, purpose: &str, round: u64, n: usize) -> Vec<us
     chance(seed, purpose, round).shuffle(&mut order);
     order
 }
+
+/// Which of `n` things are the `first`-th and those after it, in endless rounds through all of them,
+/// each in an order of its own.
+///
+/// # Panics
+/// The iterator does, if there are none.
+pub(crate) fn rounds(
+    seed: u64,
+    purpose: &str,
+    first: u64,
+    n: usize,
+) -> impl Iterator<Item = usize> {
+    let mut known: Option<(u64, Vec<usize>)> = None;
+    (first..).map(move |i| {
+        let (round, place) = (i / n as u64, (i % n as u64) as usize);
+        match &known {
+            Some((of, order)) if *of == round => order[place],
+            _ => {
+                let order = shuffled(seed, purpose, round, n);
+                let at = order[place];
+                known = Some((round, order));
+                at
+            }
+        }
+    })
+}
+
+/// Takes `wanted` of the things out, by chance: `(held out, the rest)`, both in the order they had.
+pub(crate) fn hold_out<T>(
+    seed: u64,
+    round: u64,
+    things: Vec<T>,
+    wanted: usize,
+) -> (Vec<T>, Vec<T>) {
+    let order = shuffled(seed, "held out", round, things.len());
+    let mut chosen = vec![false; things.len()];
+    order.iter().take(wanted).for_each(|i| chosen[*i] = true);
+    let mut chosen = chosen.into_iter();
+    things.into_iter().partition(|_| chosen.next() == Some(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_round_has_everything_once() {
+        let all: Vec<usize> = rounds(1, "x", 0, 5).take(15).collect();
+        for round in all.chunks(5) {
+            let mut sorted = round.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3, 4]);
+        }
+        assert!(all[..5] != all[5..10] || all[5..10] != all[10..]);
+        assert_eq!(rounds(1, "x", 7, 5).take(8).collect::<Vec<_>>(), all[7..]);
+        assert_eq!(all[..5], shuffled(1, "x", 0, 5));
+    }
+
+    #[test]
+    fn what_is_held_out_is_nowhere_else() {
+        let (held_out, rest) = hold_out(1, 0, (0..10).collect(), 3);
+        assert_eq!((held_out.len(), rest.len()), (3, 7));
+        assert!(held_out.is_sorted() && rest.is_sorted());
+        assert!(held_out.iter().all(|x| !rest.contains(x)));
+        assert_eq!(hold_out(1, 0, vec![1, 2], 9).0, [1, 2]);
+    }
+}

@@ -1,9 +1,11 @@
 //! Preferences: the better of two answers becomes more likely than the worse one (DPO and what came
 //! after it), or earns more from a reward model (Bradley and Terry 1952).
 
+mod method;
 mod pairs;
 mod policy;
 mod reward;
 
+pub use method::FromPairs;
 pub use policy::Policy;
 pub use reward::RewardModel;

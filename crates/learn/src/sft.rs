@@ -4,7 +4,7 @@ use engine::Engine;
 use train::Batch;
 
 use crate::Error;
-use crate::chance::{chance, shuffled};
+use crate::chance::{chance, hold_out, rounds};
 use crate::data::{Rendered, Text, read, render};
 use crate::error::recipe;
 use crate::journal::Record;
@@ -60,15 +60,8 @@ impl Sft {
         let mut held_out = texts(&settings.held_out)?;
         if recipe.evaluate.every > 0 {
             if settings.held_out.is_empty() {
-                let order = shuffled(recipe.seed, "held out", 0, examples.len());
-                let mut chosen = vec![false; examples.len()];
-                order
-                    .iter()
-                    .take(recipe.evaluate.items.min(examples.len() / 10))
-                    .for_each(|i| chosen[*i] = true);
-                let mut chosen = chosen.into_iter();
-                (held_out, examples) =
-                    examples.into_iter().partition(|_| chosen.next() == Some(true));
+                let wanted = recipe.evaluate.items.min(examples.len() / 10);
+                (held_out, examples) = hold_out(recipe.seed, 0, examples, wanted);
             }
             held_out.truncate(recipe.evaluate.items);
             if held_out.is_empty() {
@@ -104,20 +97,10 @@ impl Sft {
 
     /// The examples of a step: all of them in an order of its own for each round.
     fn batch(&self, step: u64) -> Vec<&Text> {
-        let n = self.examples.len() as u64;
-        let first = (step - 1) * self.settings.batch as u64;
-        let mut known: Option<(u64, Vec<usize>)> = None;
-        (first..first + self.settings.batch as u64)
-            .map(|i| {
-                let round = i / n;
-                if known.as_ref().is_none_or(|(of, _)| *of != round) {
-                    known =
-                        Some((round, shuffled(self.recipe.seed, "examples", round, n as usize)));
-                }
-                let place = known.as_ref().map_or(0, |(_, order)| order[(i % n) as usize]);
-                &self.examples[place]
-            })
-            .collect()
+        let batch = self.settings.batch;
+        let first = (step - 1) * batch as u64;
+        let places = rounds(self.recipe.seed, "examples", first, self.examples.len());
+        places.take(batch).map(|place| &self.examples[place]).collect()
     }
 }
 
@@ -190,8 +173,8 @@ impl Teach for Sft {
         }
         let taken = learner.step(step)?;
         let mut record = Record::default();
-        sums.figures().into_iter().for_each(|(name, value)| record.put(name, value));
-        taken.figures().into_iter().for_each(|(name, value)| record.put(name, value));
+        record.put_all("", sums.figures());
+        record.put_all("", taken.figures());
         record.put("tokens/counted", sums.counted as f64);
         record
             .put("epoch", (step * self.settings.batch as u64) as f64 / self.examples.len() as f64);
@@ -218,9 +201,7 @@ impl Teach for Sft {
         }
         let mut record = Record::default();
         let figures = sums.figures();
-        for (name, value) in figures {
-            record.put(&format!("held_out/{name}"), value);
-        }
+        record.put_all("held_out/", figures);
         let loss = figures[0].1;
         record.put("held_out/perplexity", loss.exp());
         record.put("held_out/items", texts.len() as f64);

@@ -84,8 +84,8 @@ impl Place {
         };
         let mut method: Box<dyn Teach> = match recipe.method() {
             Method::Sft(_) => Box::new(Sft::new(recipe, &engine)?),
-            Method::Preference(_) => Box::new(Policy::new(recipe, &engine)?),
-            Method::RewardModel(_) => Box::new(RewardModel::new(recipe, &engine)?),
+            Method::Preference(_) => Box::new(Policy::open(recipe, &engine)?),
+            Method::RewardModel(_) => Box::new(RewardModel::open(recipe, &engine)?),
             Method::Grpo(_) => Box::new(Grpo::new(recipe, &engine)?),
         };
         run(recipe, &mut learner, &mut *method, watch)

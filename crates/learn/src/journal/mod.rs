@@ -48,6 +48,17 @@ impl Record {
         self.scalars.push((name.to_owned(), value));
     }
 
+    /// Adds figures, with `prefix` before their names.
+    pub fn put_all(
+        &mut self,
+        prefix: &str,
+        figures: impl IntoIterator<Item = (&'static str, f64)>,
+    ) {
+        for (name, value) in figures {
+            self.put(&format!("{prefix}{name}"), value);
+        }
+    }
+
     /// Adds what a step's learning took: `tokens` went through the network in `time`.
     pub fn took(&mut self, tokens: usize, time: Duration) {
         let seconds = time.as_secs_f64();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use engine::Engine;
 
 use crate::Error;
-use crate::chance::shuffled;
+use crate::chance::{hold_out, rounds};
 use crate::data::{Preferred, read_pairs};
 use crate::recipe::{Pairs as Settings, Recipe};
 
@@ -51,12 +51,8 @@ impl Pairs {
             );
         }
         if recipe.evaluate.every > 0 && settings.held_out.is_empty() {
-            let order = shuffled(recipe.seed, "held out", 0, learned.len());
-            let mut chosen = vec![false; learned.len()];
             let wanted = recipe.evaluate.items.min(learned.len() / 10);
-            order.iter().take(wanted).for_each(|i| chosen[*i] = true);
-            let mut chosen = chosen.into_iter();
-            (held_out, learned) = learned.into_iter().partition(|_| chosen.next() == Some(true));
+            (held_out, learned) = hold_out(recipe.seed, 0, learned, wanted);
         }
         held_out.truncate(recipe.evaluate.items);
         let too_few = |problem: &str| Error::Data {
@@ -75,17 +71,9 @@ impl Pairs {
 
     /// The pairs of a step, in micro-batches.
     pub(super) fn step(&self, step: u64) -> Vec<Vec<&Preferred>> {
-        let n = self.learned.len() as u64;
         let first = (step - 1) * self.batch as u64;
-        let mut known: Option<(u64, Vec<usize>)> = None;
-        let chosen = (first..first + self.batch as u64).map(|i| {
-            let round = i / n;
-            if known.as_ref().is_none_or(|(of, _)| *of != round) {
-                known = Some((round, shuffled(self.seed, "pairs", round, n as usize)));
-            }
-            let place = known.as_ref().map_or(0, |(_, order)| order[(i % n) as usize]);
-            &self.learned[place]
-        });
+        let places = rounds(self.seed, "pairs", first, self.learned.len());
+        let chosen = places.take(self.batch).map(|place| &self.learned[place]);
         self.split(chosen)
     }
 

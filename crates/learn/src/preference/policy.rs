@@ -1,39 +1,35 @@
 //! The policy learns which answer is the better one, without a reward model in between.
 
-use std::time::Instant;
+use std::ops::Range;
 
 use engine::Engine;
 use train::{Batch, Continuation, Network, Scores};
 
+use super::method::{FromPairs, PairLoss, Part};
 use super::pairs::Pairs;
 use crate::Error;
-use crate::chance::chance;
 use crate::data::Preferred;
 use crate::error::recipe;
-use crate::journal::Record;
 use crate::learner::Learner;
 use crate::objective::{Pair, Preference, PreferenceStatistics, Sequence, per_token};
 use crate::recipe::Recipe;
-use crate::run::{Measured, Teach, Watch};
 
-/// The method, with its pairs.
+/// The loss of a policy's own log-probabilities.
 pub struct Policy<'m> {
-    recipe: Recipe,
     objective: Preference,
-    pairs: Pairs,
     /// The model before it learned anything, where the loss looks back at it.
     reference: Option<Network<'m>>,
 }
 
-/// A batch, and of each answer its slots: `[pair][chosen, rejected]`.
-type Slots = Vec<Pair<std::ops::Range<usize>>>;
+/// Of each pair, the slots of both answers.
+type Slots = Vec<Pair<Range<usize>>>;
 
 impl<'m> Policy<'m> {
-    /// Reads all pairs.
+    /// The method, with all pairs read.
     ///
     /// # Errors
     /// The recipe isn't one for this method, or its data can't be used.
-    pub fn new(recipe: &Recipe, engine: &'m Engine) -> Result<Policy<'m>, Error> {
+    pub fn open(recipe: &Recipe, engine: &'m Engine) -> Result<FromPairs<Policy<'m>>, Error> {
         let Some(settings) = &recipe.preference else {
             return Err(crate::error::recipe("preference", "is not there"));
         };
@@ -50,7 +46,7 @@ impl<'m> Policy<'m> {
             false => None,
         };
         let pairs = Pairs::open(recipe, &settings.pairs, engine)?;
-        Ok(Policy { recipe: recipe.clone(), objective, pairs, reference })
+        Ok(FromPairs { recipe: recipe.clone(), pairs, loss: Policy { objective, reference } })
     }
 
     /// The loss of a micro-batch, its gradient a slot, and what there is to be seen.
@@ -61,7 +57,7 @@ impl<'m> Policy<'m> {
         reference: Option<&Scores>,
         of: usize,
     ) -> Result<(f64, Vec<f32>, PreferenceStatistics), Error> {
-        let sequence = |slots: &std::ops::Range<usize>| {
+        let sequence = |slots: &Range<usize>| {
             let reference = reference.map(|scores| &scores.log_probs[slots.clone()]);
             Sequence::new(&scores.log_probs[slots.clone()], reference)
         };
@@ -98,72 +94,41 @@ fn batch(pairs: &[&Preferred]) -> Result<(Batch, Slots), Error> {
     Ok((batch, slots))
 }
 
-impl Teach for Policy<'_> {
-    fn step(
-        &mut self,
-        learner: &mut Learner<'_>,
-        step: u64,
-        watch: &mut dyn Watch,
-    ) -> Result<Option<Record>, Error> {
-        let started = Instant::now();
-        let batches = self.pairs.step(step);
-        let of = batches.iter().map(Vec::len).sum();
-        let mut random = chance(self.recipe.seed, "dropout", step);
-        let (mut loss, mut seen, mut tokens) = (0.0, PreferenceStatistics::default(), 0);
-        for (i, pairs) in batches.iter().enumerate() {
-            watch.phase("learning", i, batches.len());
-            if watch.stopped() {
-                learner.forget();
-                return Ok(None);
-            }
-            let (batch, slots) = batch(pairs)?;
-            let reference = self.reference(&batch)?;
-            let dropout = (self.recipe.lora.dropout > 0.0).then(|| random.next());
-            learner.learn(&batch, dropout, |scores| {
-                let (part, d, statistics) = self.loss(&slots, scores, reference.as_ref(), of)?;
-                loss += part;
-                seen += statistics;
-                Ok((d, None))
-            })?;
-            tokens += batch.len();
-        }
-        let taken = learner.step(step)?;
-        let mut record = Record::default();
-        record.put("loss", loss);
-        seen.figures().into_iter().for_each(|(name, value)| record.put(name, value));
-        taken.figures().into_iter().for_each(|(name, value)| record.put(name, value));
-        record.put("epoch", self.pairs.epoch(step));
-        record.took(tokens, started.elapsed());
-        Ok(Some(record))
+impl PairLoss for Policy<'_> {
+    type Statistics = PreferenceStatistics;
+
+    fn figures(statistics: &PreferenceStatistics) -> Vec<(&'static str, f64)> {
+        statistics.figures()
     }
 
-    fn evaluate(
-        &mut self,
+    fn learn(
+        &self,
+        learner: &mut Learner<'_>,
+        pairs: &[&Preferred],
+        of: usize,
+        dropout: Option<u64>,
+    ) -> Result<Part<PreferenceStatistics>, Error> {
+        let (batch, slots) = batch(pairs)?;
+        let reference = self.reference(&batch)?;
+        let (mut loss, mut statistics) = (0.0, PreferenceStatistics::default());
+        learner.learn(&batch, dropout, |scores| {
+            let d;
+            (loss, d, statistics) = self.loss(&slots, scores, reference.as_ref(), of)?;
+            Ok((d, None))
+        })?;
+        Ok(Part { loss, statistics, tokens: batch.len() })
+    }
+
+    fn measure(
+        &self,
         learner: &Learner<'_>,
-        _step: u64,
-        watch: &mut dyn Watch,
-    ) -> Result<Option<Measured>, Error> {
-        let batches = self.pairs.split(self.pairs.held_out.iter());
-        let of = self.pairs.held_out.len();
-        let (mut loss, mut seen) = (0.0, PreferenceStatistics::default());
-        for (i, pairs) in batches.iter().enumerate() {
-            watch.phase("measuring", i, batches.len());
-            if watch.stopped() {
-                return Ok(None);
-            }
-            let (batch, slots) = batch(pairs)?;
-            let reference = self.reference(&batch)?;
-            let scores = learner.network().log_probs(&batch)?;
-            let (part, _, statistics) = self.loss(&slots, &scores, reference.as_ref(), of)?;
-            loss += part;
-            seen += statistics;
-        }
-        let mut record = Record::default();
-        record.put("held_out/loss", loss);
-        for (name, value) in seen.figures() {
-            record.put(&format!("held_out/{name}"), value);
-        }
-        record.put("held_out/pairs", of as f64);
-        Ok(Some(Measured { record, score: -loss }))
+        pairs: &[&Preferred],
+        of: usize,
+    ) -> Result<Part<PreferenceStatistics>, Error> {
+        let (batch, slots) = batch(pairs)?;
+        let reference = self.reference(&batch)?;
+        let scores = learner.network().log_probs(&batch)?;
+        let (loss, _, statistics) = self.loss(&slots, &scores, reference.as_ref(), of)?;
+        Ok(Part { loss, statistics, tokens: batch.len() })
     }
 }

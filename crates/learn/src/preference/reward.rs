@@ -1,40 +1,34 @@
 //! A reward model: a scalar head learns to give the better answer more.
 
-use std::time::Instant;
-
 use engine::Engine;
 use train::Batch;
 
+use super::method::{FromPairs, PairLoss, Part};
 use super::pairs::Pairs;
 use crate::Error;
-use crate::chance::chance;
 use crate::data::Preferred;
 use crate::error::recipe;
-use crate::journal::Record;
 use crate::learner::Learner;
 use crate::objective::{BradleyTerry, Pair, RewardStatistics};
 use crate::recipe::Recipe;
-use crate::run::{Measured, Teach, Watch};
 
-/// The method, with its pairs.
+/// The loss of a scalar head's values.
 pub struct RewardModel {
-    recipe: Recipe,
     objective: BradleyTerry,
-    pairs: Pairs,
 }
 
 impl RewardModel {
-    /// Reads all pairs.
+    /// The method, with all pairs read.
     ///
     /// # Errors
     /// The recipe isn't one for this method, or its data can't be used.
-    pub fn new(recipe: &Recipe, engine: &Engine) -> Result<RewardModel, Error> {
+    pub fn open(recipe: &Recipe, engine: &Engine) -> Result<FromPairs<RewardModel>, Error> {
         let Some(settings) = &recipe.reward_model else {
             return Err(crate::error::recipe("reward_model", "is not there"));
         };
         let objective = BradleyTerry { centering_coefficient: settings.centering_coefficient };
         let pairs = Pairs::open(recipe, &settings.pairs, engine)?;
-        Ok(RewardModel { recipe: recipe.clone(), objective, pairs })
+        Ok(FromPairs { recipe: recipe.clone(), pairs, loss: RewardModel { objective } })
     }
 
     /// The loss of a micro-batch, its gradient a slot, and what there is to be seen.
@@ -75,70 +69,39 @@ fn batch(pairs: &[&Preferred]) -> Result<(Batch, Vec<Pair<usize>>), Error> {
     Ok((batch, ends))
 }
 
-impl Teach for RewardModel {
-    fn step(
-        &mut self,
-        learner: &mut Learner<'_>,
-        step: u64,
-        watch: &mut dyn Watch,
-    ) -> Result<Option<Record>, Error> {
-        let started = Instant::now();
-        let batches = self.pairs.step(step);
-        let of = batches.iter().map(Vec::len).sum();
-        let mut random = chance(self.recipe.seed, "dropout", step);
-        let (mut loss, mut seen, mut tokens) = (0.0, RewardStatistics::default(), 0);
-        for (i, pairs) in batches.iter().enumerate() {
-            watch.phase("learning", i, batches.len());
-            if watch.stopped() {
-                learner.forget();
-                return Ok(None);
-            }
-            let (batch, ends) = batch(pairs)?;
-            let dropout = (self.recipe.lora.dropout > 0.0).then(|| random.next());
-            learner.learn_values(&batch, dropout, |values| {
-                let (part, d, statistics) = self.loss(pairs, &ends, values, of)?;
-                loss += part;
-                seen += statistics;
-                Ok(d)
-            })?;
-            tokens += batch.len();
-        }
-        let taken = learner.step(step)?;
-        let mut record = Record::default();
-        record.put("loss", loss);
-        seen.figures().into_iter().for_each(|(name, value)| record.put(name, value));
-        taken.figures().into_iter().for_each(|(name, value)| record.put(name, value));
-        record.put("epoch", self.pairs.epoch(step));
-        record.took(tokens, started.elapsed());
-        Ok(Some(record))
+impl PairLoss for RewardModel {
+    type Statistics = RewardStatistics;
+
+    fn figures(statistics: &RewardStatistics) -> Vec<(&'static str, f64)> {
+        statistics.figures()
     }
 
-    fn evaluate(
-        &mut self,
+    fn learn(
+        &self,
+        learner: &mut Learner<'_>,
+        pairs: &[&Preferred],
+        of: usize,
+        dropout: Option<u64>,
+    ) -> Result<Part<RewardStatistics>, Error> {
+        let (batch, ends) = batch(pairs)?;
+        let (mut loss, mut statistics) = (0.0, RewardStatistics::default());
+        learner.learn_values(&batch, dropout, |values| {
+            let d;
+            (loss, d, statistics) = self.loss(pairs, &ends, values, of)?;
+            Ok(d)
+        })?;
+        Ok(Part { loss, statistics, tokens: batch.len() })
+    }
+
+    fn measure(
+        &self,
         learner: &Learner<'_>,
-        _step: u64,
-        watch: &mut dyn Watch,
-    ) -> Result<Option<Measured>, Error> {
-        let batches = self.pairs.split(self.pairs.held_out.iter());
-        let of = self.pairs.held_out.len();
-        let (mut loss, mut seen) = (0.0, RewardStatistics::default());
-        for (i, pairs) in batches.iter().enumerate() {
-            watch.phase("measuring", i, batches.len());
-            if watch.stopped() {
-                return Ok(None);
-            }
-            let (batch, ends) = batch(pairs)?;
-            let values = learner.network().values(&batch)?;
-            let (part, _, statistics) = self.loss(pairs, &ends, &values, of)?;
-            loss += part;
-            seen += statistics;
-        }
-        let mut record = Record::default();
-        record.put("held_out/loss", loss);
-        for (name, value) in seen.figures() {
-            record.put(&format!("held_out/{name}"), value);
-        }
-        record.put("held_out/pairs", of as f64);
-        Ok(Some(Measured { record, score: -loss }))
+        pairs: &[&Preferred],
+        of: usize,
+    ) -> Result<Part<RewardStatistics>, Error> {
+        let (batch, ends) = batch(pairs)?;
+        let values = learner.network().values(&batch)?;
+        let (loss, _, statistics) = self.loss(pairs, &ends, &values, of)?;
+        Ok(Part { loss, statistics, tokens: batch.len() })
     }
 }

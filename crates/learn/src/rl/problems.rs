@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use verify::tasks::{self, Kind, Split};
 
 use crate::Error;
-use crate::chance::{chance, shuffled};
+use crate::chance::{chance, hold_out, rounds};
 use crate::error::recipe;
 use crate::recipe::Source;
 
@@ -59,13 +59,7 @@ impl Pool {
                     let kept = match &source.held_out {
                         Some(path) => benchmark.items(&rows::read(path, &[])?)?,
                         None => {
-                            let order = shuffled(seed, "held out", i as u64, items.len());
-                            let chosen: HashSet<usize> = order.into_iter().take(held_out).collect();
-                            let mut place = 0;
-                            let (kept, rest) = items.into_iter().partition(|_| {
-                                place += 1;
-                                chosen.contains(&(place - 1))
-                            });
+                            let (kept, rest) = hold_out(seed, i as u64, items, held_out);
                             items = rest;
                             kept
                         }
@@ -165,9 +159,8 @@ impl Pool {
         let of = &self.levels[level];
         let item = match &of.items {
             Items::Listed(items) => {
-                let n = items.len() as u64;
-                let order = shuffled(seed, &of.name, nth / n, items.len());
-                items[order[(nth % n) as usize]].clone()
+                let mut places = rounds(seed, &of.name, nth, items.len());
+                items[places.next().unwrap_or_default()].clone()
             }
             Items::Generated { kind, difficulty } => {
                 let mut random = chance(seed, &of.name, nth);

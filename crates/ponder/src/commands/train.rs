@@ -95,8 +95,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
             plan::examples(&sft);
             Box::new(sft)
         }
-        Method::Preference(_) => Box::new(Policy::new(&recipe, &engine)?),
-        Method::RewardModel(_) => Box::new(RewardModel::new(&recipe, &engine)?),
+        Method::Preference(_) => Box::new(Policy::open(&recipe, &engine)?),
+        Method::RewardModel(_) => Box::new(RewardModel::open(&recipe, &engine)?),
         Method::Grpo(_) => Box::new(Grpo::new(&recipe, &engine)?),
     };
     plan::print(&recipe, &engine, &mut learner)?;
