@@ -33,6 +33,8 @@ pub struct Request {
     pub stop: Vec<String>,
     /// How many alternatives to report with each token's log-probability; `None`: report nothing.
     pub logprobs: Option<usize>,
+    /// The temperature they are at, above 0; `None`: they are the model's own.
+    pub logprobs_at: Option<f32>,
     /// How many answers are wanted, each with a seed of its own: the first with the seed of
     /// [`Request::sampling`], the others with those that follow it. The prompt is read once. 0
     /// counts as 1.

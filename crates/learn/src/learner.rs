@@ -86,6 +86,9 @@ impl<'m> Learner<'m> {
     /// Any network.
     pub fn new(recipe: &Recipe, mut network: Network<'m>) -> Learner<'m> {
         network.keep_activations(recipe.keep_activations_mib << 20);
+        if let Some(grpo) = &recipe.grpo {
+            network.at_temperature(grpo.temperature);
+        }
         Learner {
             gradients: Gradients::zeros(network.parameters()),
             optimizer: Optimizer::new(&network),

@@ -92,7 +92,7 @@ impl<'m> Network<'m> {
             precision,
             embedding: Embedding::Learned(embedding),
             layers,
-            head: Head { norm, output },
+            head: Head { norm, output, temperature: 1.0 },
             scalar: None,
             spare: 0,
             kind: Kind::Full(Source::of(checkpoint)),

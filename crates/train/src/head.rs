@@ -20,6 +20,8 @@ pub(crate) struct Head<'m> {
     pub(crate) norm: Vector,
     /// `[vocab, hidden]`.
     pub(crate) output: Linear<'m>,
+    /// What logits are divided by; 1: the model's own.
+    pub(crate) temperature: f32,
 }
 
 /// The slots whose predictions count.
@@ -51,7 +53,16 @@ impl Head<'_> {
     ) -> Counted {
         let (slots, targets): (Vec<usize>, Vec<usize>) =
             targets.iter().enumerate().filter_map(|(i, t)| Some((i, (*t)?))).unzip();
-        Counted { chosen: Chosen::new(pass, at, &self.norm, states, slots), targets }
+        let mut chosen = Chosen::new(pass, at, &self.norm, states, slots);
+        // Logits are linear in these, and these are fewer.
+        self.cool(&mut chosen.normed);
+        Counted { chosen, targets }
+    }
+
+    fn cool(&self, values: &mut [f32]) {
+        if self.temperature != 1.0 {
+            values.iter_mut().for_each(|x| *x /= self.temperature);
+        }
     }
 
     /// Tokens of a block: by the vocabulary alone, so that sums over blocks never change.
@@ -103,6 +114,7 @@ impl Head<'_> {
             let (x, dx) = (&counted.chosen.normed[rows.clone()], &mut dnormed[rows]);
             self.output.backward(pass, (x, &[]), &logits, (dx, Sum::Write), gradients);
         }
+        self.cool(&mut dnormed);
         let all = (&dnormed[..], d.log_probs.len());
         counted.chosen.backward(pass, at, &self.norm, all, gradients)
     }

@@ -119,7 +119,11 @@ impl<'m> Network<'m> {
             precision,
             embedding: Embedding::Frozen(model),
             layers,
-            head: Head { norm: Vector::Frozen(model.output_norm().to_vec()), output },
+            head: Head {
+                norm: Vector::Frozen(model.output_norm().to_vec()),
+                output,
+                temperature: 1.0,
+            },
             parameters: build.parameters,
             scalar: None,
             spare: 0,

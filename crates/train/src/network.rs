@@ -105,6 +105,12 @@ impl<'m> Network<'m> {
         self.spare = bytes;
     }
 
+    /// Takes all scores at a temperature, whose logits are the model's divided by it: for what was
+    /// drawn at that temperature (1, the default: the model's own). It is above 0.
+    pub fn at_temperature(&mut self, temperature: f32) {
+        self.head.temperature = temperature;
+    }
+
     /// Scores a batch, without dropout and with nothing kept.
     ///
     /// # Errors

@@ -47,9 +47,9 @@ pub(super) fn block_sum(logits: &[f32], max: f32, scale: f32) -> f64 {
     lanes.iter().sum()
 }
 
-/// The sum of `exp(logit - max)` of all logits.
-pub(super) fn sum(logits: &[f32], max: f32) -> f64 {
-    logits.chunks(BLOCK).map(|block| block_sum(block, max, 1.0)).sum()
+/// The sum of `exp((logit - max) * scale)` of all logits.
+pub(super) fn sum(logits: &[f32], max: f32, scale: f32) -> f64 {
+    logits.chunks(BLOCK).map(|block| block_sum(block, max, scale)).sum()
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub(super) fn keep(
     } else if sampling.top_p < 1.0 {
         // Tokens less likely than (1 - top_p) / n hold less than 1 - top_p together, so the
         // others hold enough without them. The margin outweighs rounding.
-        let sum = exp::sum(logits, max);
+        let sum = exp::sum(logits, max, 1.0);
         let tail = (1.0 - f64::from(sampling.top_p)) / logits.len() as f64;
         above(logits, max + (sum * tail).ln() as f32 - 0.01, candidates);
         total = Some(sum);

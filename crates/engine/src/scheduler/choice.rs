@@ -172,10 +172,11 @@ impl Choice {
         self.sampler.accept(token);
         if let (Some(plain), Some(n)) = (plain, request.logprobs) {
             let plain = &plain[..engine.drawable()];
+            let temperature = request.logprobs_at.unwrap_or(1.0);
             let logprob = TokenLogprob {
                 token,
-                logprob: log_prob(plain, token),
-                top: top_logprobs(plain, n),
+                logprob: log_prob(plain, token, temperature),
+                top: top_logprobs(plain, n, temperature),
             };
             self.turn.completion.logprobs.push(logprob.clone());
             self.logprobs.push(logprob);

@@ -11,6 +11,10 @@ use crate::error::recipe;
 use crate::objective::Baseline;
 use crate::objective::PolicySettings as Objective;
 
+/// Colder than this all completions are one, and the gradient is as much larger.
+const MIN_TEMPERATURE: f32 = 0.05;
+const MAX_TEMPERATURE: f32 = 5.0;
+
 /// Examples to be followed: supervised fine-tuning, instruction tuning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -226,6 +230,10 @@ pub struct Grpo {
     pub completions: usize,
     /// Most tokens of a completion.
     pub max_tokens: usize,
+    /// What completions are drawn at, and learned at: below 1 the model strays less from what it
+    /// thinks best, so that a weak one is right more often.
+    #[serde(default = "full_temperature")]
+    pub temperature: f32,
     /// Tokens before `max_tokens` over which a completion loses up to 1, the longer it is (DAPO's
     /// soft overlong punishment).
     #[serde(default)]
@@ -249,6 +257,10 @@ pub struct Grpo {
     /// The loss.
     #[serde(default)]
     pub objective: Objective,
+}
+
+fn full_temperature() -> f32 {
+    1.0
 }
 
 fn eight() -> usize {
@@ -283,6 +295,13 @@ impl Grpo {
         if self.minibatches > self.prompts {
             let problem = format!("{} of {} prompts", self.minibatches, self.prompts);
             return Err(recipe("grpo.minibatches", problem));
+        }
+        if !(MIN_TEMPERATURE..=MAX_TEMPERATURE).contains(&self.temperature) {
+            let problem = format!(
+                "{} is not within {MIN_TEMPERATURE} to {MAX_TEMPERATURE}",
+                self.temperature
+            );
+            return Err(recipe("grpo.temperature", problem));
         }
         if self.overlong_tokens > self.max_tokens {
             let problem = format!("are more than grpo.max_tokens = {}", self.max_tokens);

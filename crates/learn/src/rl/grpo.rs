@@ -72,12 +72,14 @@ impl<'m> Grpo<'m> {
         let held_out_before = problems.held_out().len();
         let parallel = (settings.prompts * settings.completions).max(TOGETHER);
         let sampler = Sampler::new(Arc::clone(engine), parallel, PROMPT + settings.max_tokens)?;
+        let temperature = settings.temperature;
         let reference = match settings.objective.kl_coefficient > 0.0 {
-            true => Some(Network::lora(
-                engine.model(),
-                recipe.lora.settings(recipe.seed)?,
-                train::Precision::Bf16,
-            )?),
+            true => {
+                let settings = recipe.lora.settings(recipe.seed)?;
+                let mut network = Network::lora(engine.model(), settings, train::Precision::Bf16)?;
+                network.at_temperature(temperature);
+                Some(network)
+            }
             false => None,
         };
         let mut grpo = Grpo {
@@ -148,7 +150,7 @@ impl<'m> Grpo<'m> {
                 lora: Some(lora),
                 completions: self.settings.completions,
                 max_tokens: self.settings.max_tokens,
-                greedy: false,
+                temperature: self.settings.temperature,
                 seed: random.next(),
             };
             let started = Instant::now();
@@ -310,7 +312,7 @@ impl Teach for Grpo<'_> {
                 lora: (step > 0).then_some(&lora),
                 completions: 1,
                 max_tokens: self.settings.max_tokens,
-                greedy: true,
+                temperature: 0.0,
                 seed: 0,
             };
             let done = drawn.len();

@@ -15,7 +15,7 @@ use crate::Error;
 pub struct Drawn {
     /// What was generated, the end of the turn included where the model came to it.
     pub tokens: Vec<u32>,
-    /// The sampler's `log p` of each.
+    /// The sampler's `log p` of each, at the temperature it drew at.
     pub log_probs: Vec<f32>,
     /// The thinking.
     pub reasoning: String,
@@ -25,8 +25,8 @@ pub struct Drawn {
     pub truncated: bool,
 }
 
-/// Draws many completions together, from the model's own distribution: at temperature 1, with
-/// nothing cut off it and no penalties, which is what the gradient takes for granted.
+/// Draws many completions together, from the whole distribution at a temperature: with nothing cut
+/// off it and no penalties, which is what the gradient takes for granted.
 pub struct Sampler {
     engine: Arc<Engine>,
     scheduler: Scheduler,
@@ -41,8 +41,8 @@ pub struct Draw<'a> {
     pub completions: usize,
     /// Most tokens of each.
     pub max_tokens: usize,
-    /// The most likely token each time, instead of chance.
-    pub greedy: bool,
+    /// 0: the most likely token each time, instead of chance.
+    pub temperature: f32,
     /// What chance comes from.
     pub seed: u64,
 }
@@ -100,9 +100,10 @@ impl Sampler {
         let mut drawn = vec![vec![Drawn::default(); how.completions]; prompts.len()];
         for (i, prompt) in prompts.iter().enumerate() {
             let seed = how.seed.wrapping_add((i * how.completions) as u64);
-            let temperature = if how.greedy { 0.0 } else { 1.0 };
+            let temperature = how.temperature;
             let request = Request {
                 sampling: Sampling { temperature, seed: Some(seed), ..Sampling::default() },
+                logprobs_at: (temperature > 0.0).then_some(temperature),
                 max_tokens: Some(how.max_tokens),
                 n: how.completions,
                 logprobs: Some(0),
