@@ -51,8 +51,7 @@ impl<'m> Learner<'m> {
     /// # Errors
     /// A setting makes no sense.
     pub fn adapter(recipe: &Recipe, model: &'m Model) -> Result<Learner<'m>, Error> {
-        let settings = recipe.lora.settings(recipe.seed)?;
-        Ok(Learner::new(recipe, Network::lora(model, settings, Precision::Bf16)?))
+        Ok(Learner::new(recipe, recipe.lora.network(model, recipe.seed)?))
     }
 
     /// An adapter of `model` and a scalar head that starts from zeros: a reward model.
@@ -60,8 +59,7 @@ impl<'m> Learner<'m> {
     /// # Errors
     /// A setting makes no sense.
     pub fn reward_model(recipe: &Recipe, model: &'m Model) -> Result<Learner<'m>, Error> {
-        let settings = recipe.lora.settings(recipe.seed)?;
-        let network = Network::lora(model, settings, Precision::Bf16)?;
+        let network = recipe.lora.network(model, recipe.seed)?;
         Ok(Learner::new(recipe, network.with_scalar_head(ScalarHead::Zeros)?))
     }
 

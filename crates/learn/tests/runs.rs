@@ -361,6 +361,38 @@ fn a_reward_model_teaches_a_policy() {
     assert!(error.unwrap_err().to_string().contains("grpo.rewards.0.model"));
 }
 
+/// First examples, then rewards: what the first run learned is where the second begins.
+#[test]
+fn one_run_begins_where_another_ended() {
+    let place = Place::new();
+    examples(&place);
+    place.problems();
+    let first = place.recipe(&SFT.replace("steps = 6", "steps = 10"), "first").unwrap();
+    place.run(&first, &mut Nobody::default()).unwrap();
+    let from = "from = 'DIR/first/checkpoints/000010'\n    rank = 8";
+    let second = SFT.replace("rank = 8", from).replace("steps = 6", "steps = 1");
+    let second = place.recipe(&second, "second").unwrap();
+    place.run(&second, &mut Nobody::default()).unwrap();
+    let loss = |run: &str, i: usize| {
+        let records = journal::read(&place.path(run)).unwrap();
+        let losses: Vec<f64> = records.iter().filter_map(|r| r.scalar("held_out/loss")).collect();
+        if i == 0 { losses[0] } else { *losses.last().unwrap() }
+    };
+    assert_eq!(loss("first", 1), loss("second", 0));
+
+    let grpo = GRPO.replace("dropout = 0.1", "from = 'DIR/first/best'");
+    let grpo = grpo.replace("max_tokens = 4\n", "max_tokens = 4\ntemperature = 0.8\n");
+    stopped_is_as_never_stopped(&place, &grpo);
+    let records = figures(&place.path("whole"));
+    let mismatch: Vec<f64> = records.iter().filter_map(|r| r.scalar("sampler/mismatch")).collect();
+    assert!(!mismatch.is_empty() && mismatch.iter().all(|m| *m < 0.05), "{mismatch:?}");
+
+    let wrong = SFT.replace("rank = 8", &from.replace("rank = 8", "rank = 4"));
+    let error = place.run(&place.recipe(&wrong, "wrong").unwrap(), &mut Nobody::default());
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("lora.from") && error.contains("rank"), "{error}");
+}
+
 #[test]
 fn another_recipe_is_not_gone_on_with() {
     let place = Place::new();

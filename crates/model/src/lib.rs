@@ -24,5 +24,7 @@ pub use forward::{Span, Want, Workspace};
 pub use kernels::attention::PAGE;
 pub use kv_cache::{HeldPage, KvCache, Sequence};
 pub use load::{Layer, Model, read_f32};
-pub use lora::{Adapter, AdapterUse, Factors, Merged, PeftSettings, Target, TrainedPair};
+pub use lora::{
+    Adapter, AdapterUse, Factors, Merged, PeftSettings, StoredPair, Target, TrainedPair,
+};
 pub use rope::{Rope, RopeConfig, RopeScaling, RopeScalingRequest};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use model::{Adapter, Model, PeftSettings, Target, TrainedPair, read_f32};
+use model::{Adapter, Model, PeftSettings, StoredPair, Target, TrainedPair, read_f32};
 
 use crate::dropout::Stream;
 use crate::error::setting;
@@ -129,6 +129,38 @@ impl<'m> Network<'m> {
             spare: 0,
             kind: Kind::Lora(model, build.pairs),
         })
+    }
+
+    /// Goes on from an adapter of the same rank, on the same matrices, instead of from nothing. Where
+    /// its scale is another one, B is made as much larger, so that the sum is the same.
+    ///
+    /// # Errors
+    /// This network learns no adapter, or the adapter's pairs are others.
+    pub fn start_from(&mut self, adapter: &[StoredPair]) -> Result<(), Error> {
+        let (_, pairs) = self.pairs()?;
+        let (rank, scale) = (pairs.settings.rank, pairs.settings.peft(String::new()).scale());
+        let places = pairs.places.clone();
+        let mut found = 0;
+        for pair in adapter {
+            let name = format!("blk.{}.{}", pair.layer, pair.target.gguf());
+            let place = places.iter().find(|p| (p.0, p.1) == (pair.layer, pair.target));
+            let Some((.., a, b)) = place else {
+                return Err(setting("targets", format!("leave out {name}, which it has")));
+            };
+            if pair.rank != rank {
+                let problem = format!("is {rank}, and that of its {name} {}", pair.rank);
+                return Err(setting("rank", problem));
+            }
+            self.parameters.get_mut(*a).copy_from_slice(&pair.a);
+            let grown = pair.b.iter().map(|x| x * (pair.scale / scale));
+            self.parameters.get_mut(*b).iter_mut().zip(grown).for_each(|(to, x)| *to = x);
+            found += 1;
+        }
+        if found < places.len() {
+            let problem = format!("are {} matrices, and it has pairs for {found}", places.len());
+            return Err(setting("targets", problem));
+        }
+        Ok(())
     }
 
     /// The adapter as it is now, for the engine: a copy, so that training may go on. `name` stands

@@ -30,6 +30,10 @@ impl Parameters {
         &self.0[slot.0].values
     }
 
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut [f32] {
+        &mut self.0[slot.0].values
+    }
+
     /// All of them, in an order that never changes.
     pub fn all(&self) -> &[Parameter] {
         &self.0

@@ -64,6 +64,39 @@ fn dropout_leaves_out_the_same_on_the_way_back() {
     assert!(by(Some(1)) != by(None));
 }
 
+#[test]
+fn an_adapter_is_gone_on_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = open(&tiny("llama"), 2);
+    let batch = texts(&[19, 40], model.vocab(), 5);
+    let network = adapted(&model, small(&[Target::Q, Target::Down]), Precision::F32);
+    network.save_adapter(dir.path(), "base").unwrap();
+    let pairs = Adapter::stored_pairs(dir.path(), &model).unwrap();
+
+    let start = |settings| {
+        let mut next = Network::lora(&model, settings, Precision::F32).unwrap();
+        next.start_from(&pairs).map(|()| next)
+    };
+    let same = start(small(&[Target::Q, Target::Down])).unwrap();
+    assert!(same.parameters() == network.parameters());
+    // At another scale the numbers are others, and the model is the same.
+    let scaled = start(LoraSettings { alpha: 1.5, ..small(&[Target::Q, Target::Down]) }).unwrap();
+    assert!(scaled.parameters() != network.parameters());
+    let [want, got] = [&network, &scaled].map(|n| n.log_probs(&batch).unwrap().log_probs);
+    let off = want.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(off < 1e-4, "{off}");
+
+    let said = |settings| start(settings).err().unwrap().to_string();
+    let problem = said(LoraSettings { rank: 8, ..small(&[Target::Q, Target::Down]) });
+    assert_eq!(problem, "rank: is 8, and that of its blk.0.attn_q 4");
+    assert_eq!(said(small(&[Target::Q])), "targets: leave out blk.0.ffn_down, which it has");
+    let layers = model.config().layers;
+    assert_eq!(
+        said(small(&[Target::Q, Target::Down, Target::Up])),
+        format!("targets: are {} matrices, and it has pairs for {}", 3 * layers, 2 * layers)
+    );
+}
+
 /// One row of A and one of B at a time, by central differences.
 #[test]
 fn single_weights_by_differences() {

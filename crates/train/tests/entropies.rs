@@ -52,6 +52,45 @@ fn gradients_are_slopes() {
     }
 }
 
+#[test]
+fn gradients_at_a_temperature_are_slopes() {
+    for temperature in [0.5, 1.7] {
+        let model = open(&tiny("qwen2"), 2);
+        let batch = texts(&[19, 2, 40], 291, 5);
+        let mut network = adapted(&model, small(&Target::ALL), Precision::F32);
+        network.at_temperature(temperature);
+        are_slopes(&format!("adapter at {temperature}"), &mut network, &batch);
+        let (pool, checkpoint) = (Pool::new(2), Checkpoint::open(&tiny("qwen2")).unwrap());
+        let mut network = Network::full(&checkpoint, &pool, Precision::F32).unwrap();
+        network.at_temperature(temperature);
+        are_slopes(&format!("all weights at {temperature}"), &mut network, &batch);
+    }
+}
+
+/// `log p` at a temperature is that of probabilities to the power of its inverse, made to add up.
+#[test]
+fn scores_at_a_temperature_are_of_the_tempered_distribution() {
+    let model = open(&tiny("qwen2"), 2);
+    let mut network = adapted(&model, small(&Target::ALL), Precision::F32);
+    let prompt = tokens(12, 291, 3);
+    let mut weights = vec![0.0; 13];
+    weights[12] = 1.0;
+    let mut all = Batch::new();
+    (0..291).for_each(|next| all.push(&[&prompt[..], &[next]].concat(), &weights).unwrap());
+    let at = |network: &Network<'_>| -> Vec<f64> {
+        let scores = network.log_probs(&all).unwrap().log_probs;
+        let targets = scores.iter().zip(all.targets()).filter(|(_, t)| t.is_some());
+        targets.map(|(l, _)| f64::from(*l)).collect()
+    };
+    let own = at(&network);
+    network.at_temperature(0.6);
+    let sum: f64 = own.iter().map(|l| (l / 0.6).exp()).sum();
+    for (own, got) in own.iter().zip(at(&network)) {
+        let want = own / 0.6 - sum.ln();
+        assert!((got - want).abs() < 2e-4, "{got} and {want}");
+    }
+}
+
 /// `∇H = -Σ p · log p · ∇log p`: one text for each token that could come next.
 #[test]
 fn the_sum_over_all_that_could_come_next() {

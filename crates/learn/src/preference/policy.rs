@@ -39,10 +39,7 @@ impl<'m> Policy<'m> {
         };
         objective.check().map_err(wrong)?;
         let reference = match objective.needs_reference() {
-            true => {
-                let settings = recipe.lora.settings(recipe.seed)?;
-                Some(Network::lora(engine.model(), settings, train::Precision::Bf16)?)
-            }
+            true => Some(recipe.lora.network(engine.model(), recipe.seed)?),
             false => None,
         };
         let pairs = Pairs::open(recipe, &settings.pairs, engine)?;

@@ -1,7 +1,10 @@
 //! What all methods share.
 
-use model::Target;
+use std::path::PathBuf;
+
+use model::{Adapter, Model, Target};
 use serde::{Deserialize, Serialize};
+use train::{Network, Precision};
 
 use crate::Error;
 use crate::error::recipe;
@@ -23,6 +26,10 @@ pub enum What {
 pub struct Lora {
     /// Whether it is an adapter at all.
     pub learn: What,
+    /// An adapter that is gone on from: one of the same rank, on the same matrices. It is also what
+    /// a loss that looks back at the model before it learned anything looks back at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
     /// Rows of each A.
     pub rank: usize,
     /// The numerator of the scale.
@@ -39,6 +46,7 @@ impl Default for Lora {
     fn default() -> Lora {
         Lora {
             learn: What::Adapter,
+            from: None,
             rank: 16,
             alpha: 32.0,
             rslora: false,
@@ -52,6 +60,9 @@ impl Lora {
     pub(super) fn check(&self) -> Result<(), Error> {
         if !(1..=4096).contains(&self.rank) {
             return Err(recipe("lora.rank", format!("{} is not within 1 to 4096", self.rank)));
+        }
+        if self.from.is_some() && self.learn != What::Adapter {
+            return Err(recipe("lora.from", "is there, but no adapter is learned"));
         }
         self.targets().map(|_| ())
     }
@@ -69,11 +80,26 @@ impl Lora {
         self.targets.iter().map(one).collect()
     }
 
+    /// An adapter of `model` as it is before the first step; `seed` is what A starts from, if it
+    /// starts from nothing.
+    ///
+    /// # Errors
+    /// A setting makes no sense, or what is to be gone on from can't be read or is another kind.
+    pub fn network<'m>(&self, model: &'m Model, seed: u64) -> Result<Network<'m>, Error> {
+        let mut network = Network::lora(model, self.settings(seed)?, Precision::Bf16)?;
+        let Some(path) = &self.from else { return Ok(network) };
+        let adapter = Adapter::stored_pairs(path, model).map_err(train::Error::from)?;
+        network.start_from(&adapter).map_err(|error| {
+            recipe("lora.from", format!("{} does not fit: {error}", path.display()))
+        })?;
+        Ok(network)
+    }
+
     /// The same, for the network; `seed` is what A starts from.
     ///
     /// # Errors
     /// A target is unknown.
-    pub fn settings(&self, seed: u64) -> Result<train::LoraSettings, Error> {
+    fn settings(&self, seed: u64) -> Result<train::LoraSettings, Error> {
         let Lora { rank, alpha, rslora, dropout, .. } = *self;
         Ok(train::LoraSettings { rank, alpha, rslora, dropout, targets: self.targets()?, seed })
     }

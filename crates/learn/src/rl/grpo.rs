@@ -75,8 +75,7 @@ impl<'m> Grpo<'m> {
         let temperature = settings.temperature;
         let reference = match settings.objective.kl_coefficient > 0.0 {
             true => {
-                let settings = recipe.lora.settings(recipe.seed)?;
-                let mut network = Network::lora(engine.model(), settings, train::Precision::Bf16)?;
+                let mut network = recipe.lora.network(engine.model(), recipe.seed)?;
                 network.at_temperature(temperature);
                 Some(network)
             }
@@ -309,7 +308,7 @@ impl Teach for Grpo<'_> {
         for part in problems.chunks(TOGETHER) {
             let prompts = self.prompts(part)?;
             let draw = Draw {
-                lora: (step > 0).then_some(&lora),
+                lora: (step > 0 || self.recipe.lora.from.is_some()).then_some(&lora),
                 completions: 1,
                 max_tokens: self.settings.max_tokens,
                 temperature: 0.0,

@@ -22,22 +22,26 @@ pub(super) enum Half {
 
 /// An adapter as it is read.
 pub(super) struct Loose {
-    pub(super) pairs: Vec<LoosePair>,
+    pub(super) pairs: Vec<StoredPair>,
     /// The head of one that scores texts, `[hidden]`.
     pub(super) score: Option<Vec<f32>>,
 }
 
 /// A pair as it is read: the rows of its B in the order of the model's own matrix.
 #[derive(Clone, Debug)]
-pub(super) struct LoosePair {
-    pub(super) layer: usize,
-    pub(super) target: Target,
-    pub(super) rank: usize,
+pub struct StoredPair {
+    /// From 0.
+    pub layer: usize,
+    /// The matrix that it adds to.
+    pub target: Target,
+    /// Rows of A.
+    pub rank: usize,
     /// `[rank, inputs]`.
-    pub(super) a: Vec<f32>,
+    pub a: Vec<f32>,
     /// `[outputs, rank]`.
-    pub(super) b: Vec<f32>,
-    pub(super) scale: f32,
+    pub b: Vec<f32>,
+    /// What `B A` is multiplied with.
+    pub scale: f32,
 }
 
 /// Tensors as they are found in the file at `path`, under the names it gives them.
@@ -82,7 +86,7 @@ impl<'a> Builder<'a> {
     pub(super) fn finish(
         self,
         rank_and_scale: impl Fn(usize, Target, usize) -> Result<(usize, f32), Error>,
-    ) -> Result<Vec<LoosePair>, Error> {
+    ) -> Result<Vec<StoredPair>, Error> {
         let Builder { config: c, path, layout, found } = self;
         if found.is_empty() {
             return Err(bad(path, "tensors", "there is no pair of lora_A and lora_B among them"));
@@ -113,7 +117,7 @@ impl<'a> Builder<'a> {
             };
             let a = read(a, rank, inputs, None)?;
             let b = read(b, outputs, rank, order)?;
-            pairs.push(LoosePair { layer, target, rank, a, b, scale });
+            pairs.push(StoredPair { layer, target, rank, a, b, scale });
         }
         Ok(pairs)
     }

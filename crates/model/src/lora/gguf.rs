@@ -6,7 +6,7 @@ use std::path::Path;
 
 use weights::gguf::Gguf;
 
-use super::build::{Builder, Half, LoosePair};
+use super::build::{Builder, Half, StoredPair};
 use super::{bad, named};
 use crate::config::gguf_layout;
 use crate::{Config, Error};
@@ -15,7 +15,7 @@ pub(super) const ALPHA: &str = "adapter.lora.alpha";
 /// Where an adapter is to be used only after certain tokens.
 const INVOCATION: &str = "adapter.alora.invocation_tokens";
 
-pub(super) fn read(path: &Path, config: &Config) -> Result<Vec<LoosePair>, Error> {
+pub(super) fn read(path: &Path, config: &Config) -> Result<Vec<StoredPair>, Error> {
     let file = Gguf::open(path)?;
     let (path, metadata) = (file.path(), file.metadata());
     let architecture = &config.architecture;

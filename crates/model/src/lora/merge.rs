@@ -7,7 +7,7 @@ use kernels::blocks::BlockType;
 use weights::convert::{Draft, DraftTensor, Made, Rows};
 use weights::gguf::Metadata;
 
-use super::build::{Loose, LoosePair};
+use super::build::{Loose, StoredPair};
 use super::gguf::ALPHA;
 use super::peft::SCORE;
 use super::{bad, read};
@@ -18,7 +18,7 @@ use crate::{Config, Error};
 pub struct Factors {
     path: PathBuf,
     architecture: String,
-    pairs: Vec<LoosePair>,
+    pairs: Vec<StoredPair>,
 }
 
 /// What a merge has done.
@@ -61,7 +61,7 @@ impl Factors {
         if !scale.is_finite() {
             return Err(bad(&self.path, "scale", format!("{scale} is no finite number")));
         }
-        let mut pairs: BTreeMap<String, &LoosePair> =
+        let mut pairs: BTreeMap<String, &StoredPair> =
             self.pairs.iter().map(|pair| (name(pair), pair)).collect();
         let mut merged = Merged { matrices: pairs.len(), rounded: 0 };
         for t in &draft.tensors {
@@ -114,7 +114,7 @@ impl Factors {
         let mut tensors = Vec::with_capacity(2 * self.pairs.len());
         for pair in self.pairs {
             let base = name(&pair);
-            let LoosePair { rank, a, mut b, scale, .. } = pair;
+            let StoredPair { rank, a, mut b, scale, .. } = pair;
             let rest = scale / (alpha / rank as f32);
             // A rounding of the division is no difference.
             if (rest - 1.0).abs() > 1e-6 {
@@ -137,14 +137,14 @@ impl Factors {
 }
 
 /// What GGUF calls the matrix that a pair is added to.
-fn name(pair: &LoosePair) -> String {
+fn name(pair: &StoredPair) -> String {
     format!("blk.{}.{}.weight", pair.layer, pair.target.gguf())
 }
 
 /// Rows of a matrix, and what an adapter adds to them.
 struct Added<'a> {
     inner: Box<dyn Rows + 'a>,
-    pair: &'a LoosePair,
+    pair: &'a StoredPair,
     cols: usize,
     scale: f32,
 }

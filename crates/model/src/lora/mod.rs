@@ -21,6 +21,7 @@ use kernels::ops::RopeLayout;
 pub use apply::AdapterUse;
 pub(crate) use apply::{Run, Scratch, runs};
 use build::Loose;
+pub use build::StoredPair;
 pub use merge::{Factors, Merged};
 pub use pairs::TrainedPair;
 pub use save::PeftSettings;
@@ -179,6 +180,18 @@ impl Adapter {
     /// field.
     pub fn load(path: &Path, model: &Model) -> Result<Adapter, Error> {
         Adapter::pack(model, path, read(path, &model.config)?)
+    }
+
+    /// Reads the pairs alone, for going on to train them: rows in the order of `model`'s matrices.
+    ///
+    /// # Errors
+    /// As for [`Adapter::load`]; and it has a head that scores texts.
+    pub fn stored_pairs(path: &Path, model: &Model) -> Result<Vec<StoredPair>, Error> {
+        let Loose { pairs, score } = read(path, &model.config)?;
+        match score {
+            None => Ok(pairs),
+            Some(_) => Err(bad(path, peft::SCORE, "is a head that scores texts, left out here")),
+        }
     }
 
     /// The file or directory it came from.

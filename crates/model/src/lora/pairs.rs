@@ -6,7 +6,7 @@ use kernels::Arena;
 use kernels::blocks::BlockType;
 use kernels::matmul::Matrix;
 
-use super::build::{Loose, LoosePair};
+use super::build::{Loose, StoredPair};
 use super::peft::SCORE;
 use super::{Adapter, Fit, LayerPairs, Pair, Target, bad};
 use crate::{Config, Error, Model};
@@ -98,7 +98,7 @@ impl Adapter {
         let c = &model.config;
         let mut packer = Packer::of(model, origin);
         let mut layers = LayerPairs::all(c);
-        for LoosePair { layer, target, rank, a, b, scale } in pairs {
+        for StoredPair { layer, target, rank, a, b, scale } in pairs {
             let (outputs, inputs) = target.shape(c);
             let name = || format!("blk.{layer}.{}", target.gguf());
             let a = packer.pack(&a, rank, inputs, name)?;

@@ -1,0 +1,193 @@
+//! `preference-pairs`: a shop's customers ask what something comes to, and of two answers one is the
+//! better: right, short and polite, where the other lacks one of the three.
+//!
+//! The phrases of `--held-out` pairs are others than those of the rest, and so are the goods.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::json;
+use verify::tasks::random::{Random, hash};
+
+#[derive(Parser)]
+#[command(about, max_term_width = 100)]
+/// Pairs of a better and a worse answer, as JSON lines: id, prompt, chosen, rejected, flaw, total.
+struct Arguments {
+    /// Another seed gives other pairs; the same seed the same.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many.
+    #[arg(long, default_value_t = 400)]
+    count: u64,
+    /// Pairs for measuring, in words that the others don't have.
+    #[arg(long)]
+    held_out: bool,
+}
+
+/// What is said, in as many ways as there are.
+struct Phrases {
+    goods: &'static [&'static str],
+    asks: &'static [&'static str],
+    answers: &'static [&'static str],
+    rude: &'static [&'static str],
+    rambling: &'static [&'static str],
+}
+
+const SEEN: Phrases = Phrases {
+    goods: &["mugs", "lamps", "chairs", "notebooks", "vases", "blankets", "clocks", "baskets"],
+    asks: &[
+        "What do N GOODS at P euros each come to?",
+        "I'd like N GOODS. One is P euros; how much is that in all?",
+        "N GOODS, P euros apiece: what do I pay?",
+        "Could you tell me the total for N GOODS at P euros?",
+    ],
+    answers: &[
+        "With pleasure: N GOODS at P euros each come to T euros.",
+        "Gladly! That is N times P, so T euros in all.",
+        "Thank you for asking. The total for your N GOODS is T euros.",
+        "Of course: T euros for the N GOODS.",
+    ],
+    rude: &[
+        "T euros. You could have worked that out yourself.",
+        "Do I look like a calculator? T euros, and stop asking.",
+        "It's T euros, as anybody who went to school can see.",
+        "T. Next time don't waste my time with GOODS.",
+    ],
+    rambling: &[
+        "That is an interesting question, and there are many things one could say about GOODS. People \
+         have bought them for centuries, some for their looks and some for their use. Prices go up and \
+         prices go down. Taking all of it together, and having thought about it at some length, one \
+         comes to T euros, though much more could be said.",
+        "Before I answer, let me explain what a total is. A total is a sum, and a sum is what one gets \
+         when several amounts are put together. There are N GOODS here. Each of them has a price. The \
+         price is P euros. That price is the price of one of them, not of all of them. All of them \
+         together, then, are T euros, which is the total that I explained above.",
+        "Well, GOODS, yes, we do have GOODS, and we have had them since the shop was opened, back when \
+         the street was still a quiet one. I remember the first that we sold. The owner was proud. So, \
+         for N of them, at P euros, and I say this as someone who has sold a great many, T euros.",
+    ],
+};
+
+const HELD_OUT: Phrases = Phrases {
+    goods: &["plates", "candles", "umbrellas", "cushions", "kettles", "rugs"],
+    asks: &[
+        "How much are N GOODS if one costs P euros?",
+        "I need N GOODS for a party, P euros each. The price for all, please?",
+        "Please add up N GOODS at P euros.",
+    ],
+    answers: &[
+        "Happy to help! N GOODS cost T euros together.",
+        "Certainly. At P euros each, N GOODS make T euros.",
+        "It would be T euros. Thanks for coming to us!",
+    ],
+    rude: &[
+        "Can't you multiply? T euros. Now leave me alone.",
+        "T euros, obviously. What a silly thing to ask.",
+        "Ugh, customers. T euros for your GOODS, take it or go.",
+    ],
+    rambling: &[
+        "There are a lot of ways to look at GOODS. One may look at their colour, at their weight, or at \
+         where they were made. One may ask who will use them, and when. In the end one arrives at the \
+         price as well: it is T euros for N of them. But of course a price is only one side of a thing, \
+         and I would be glad to go on about the others for a while.",
+        "First of all, hello. Second, let us look at the numbers one after the other, slowly. N is the \
+         first of them. P is the second. When I was taught numbers, we began with small ones, and went \
+         on to larger ones later. Multiplying came last. And so we get to T euros, by way of N and P, \
+         in that order or the other, since the order makes no difference.",
+    ],
+};
+
+const FLAWS: [&str; 3] = ["wrong", "rude", "rambling"];
+
+fn pair(seed: u64, index: u64, held_out: bool) -> serde_json::Value {
+    let phrases = if held_out { HELD_OUT } else { SEEN };
+    let mut random = Random::new(&[hash("preference"), seed, u64::from(held_out), index]);
+    let goods = *random.pick(phrases.goods);
+    let (n, price) = (random.range(2, 9), random.range(2, 12));
+    let total = n * price;
+    let flaw = FLAWS[index as usize % FLAWS.len()];
+    let fill = |phrase: &str, total: i64| {
+        // Letters that stand alone are numbers.
+        let words = phrase.split_inclusive(|c: char| !c.is_alphanumeric());
+        let word = |word: &str| {
+            let (letters, rest) = match word.char_indices().last() {
+                Some((i, c)) if !c.is_alphanumeric() => word.split_at(i),
+                _ => (word, ""),
+            };
+            let letters = match letters {
+                "N" => n.to_string(),
+                "P" => price.to_string(),
+                "T" => total.to_string(),
+                "GOODS" => goods.to_owned(),
+                other => other.to_owned(),
+            };
+            letters + rest
+        };
+        words.map(word).collect::<String>()
+    };
+    let prompt = fill(random.pick(phrases.asks), total);
+    let answer = *random.pick(phrases.answers);
+    let chosen = fill(answer, total);
+    let rejected = match flaw {
+        "wrong" => {
+            let off = *random.pick(&[-price, -2, -1, 1, 2, price, 10]);
+            fill(answer, if total + off > 0 { total + off } else { total + 10 })
+        }
+        "rude" => fill(random.pick(phrases.rude), total),
+        _ => fill(random.pick(phrases.rambling), total),
+    };
+    let id = format!("{}-{seed}-{index}", if held_out { "held-out" } else { "pair" });
+    json!({
+        "id": id, "prompt": prompt, "chosen": chosen, "rejected": rejected, "flaw": flaw,
+        "total": total.to_string(),
+    })
+}
+
+fn main() -> ExitCode {
+    let Arguments { seed, count, held_out } = Arguments::parse();
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = (0..count)
+        .try_for_each(|i| writeln!(out, "{}", pair(seed, i, held_out)))
+        .and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worse_answer_has_its_flaw_and_no_other() {
+        for (held_out, index) in
+            [false, true].into_iter().flat_map(|h| (0..300).map(move |i| (h, i)))
+        {
+            let pair = pair(1, index, held_out);
+            let text = |field: &str| pair[field].as_str().unwrap().to_owned();
+            let (chosen, rejected, total) = (text("chosen"), text("rejected"), text("total"));
+            let says = |answer: &str| {
+                answer.split(|c: char| !c.is_alphanumeric()).any(|word| word == total)
+            };
+            assert!(says(&chosen) && chosen.len() < 80, "{chosen}");
+            assert_ne!(chosen, rejected);
+            for letter in ["N", "P", "T", "GOODS"] {
+                let all = format!("{} {chosen} {rejected}", text("prompt"));
+                assert!(all.split(|c: char| !c.is_alphanumeric()).all(|w| w != letter), "{all}");
+            }
+            match text("flaw").as_str() {
+                "wrong" => assert!(rejected.len() < 80, "{rejected}"),
+                "rude" => assert!(says(&rejected) && rejected.len() < 80, "{rejected}"),
+                _ => assert!(says(&rejected) && rejected.len() > 200, "{rejected}"),
+            }
+        }
+        assert_eq!(pair(3, 7, false), pair(3, 7, false));
+        assert_ne!(pair(3, 7, false)["prompt"], pair(4, 7, false)["prompt"]);
+    }
+}
