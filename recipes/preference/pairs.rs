@@ -104,7 +104,7 @@ const FLAWS: [&str; 3] = ["wrong", "rude", "rambling"];
 fn pair(seed: u64, index: u64, held_out: bool) -> serde_json::Value {
     let phrases = if held_out { HELD_OUT } else { SEEN };
     let mut random = Random::new(&[hash("preference"), seed, u64::from(held_out), index]);
-    let goods = *random.pick(phrases.goods);
+    let goods = *random.pick::<&str>(phrases.goods);
     let (n, price) = (random.range(2, 9), random.range(2, 12));
     let total = n * price;
     let flaw = FLAWS[index as usize % FLAWS.len()];
@@ -127,16 +127,16 @@ fn pair(seed: u64, index: u64, held_out: bool) -> serde_json::Value {
         };
         words.map(word).collect::<String>()
     };
-    let prompt = fill(random.pick(phrases.asks), total);
-    let answer = *random.pick(phrases.answers);
+    let prompt = fill(random.pick::<&str>(phrases.asks), total);
+    let answer = *random.pick::<&str>(phrases.answers);
     let chosen = fill(answer, total);
     let rejected = match flaw {
         "wrong" => {
             let off = *random.pick(&[-price, -2, -1, 1, 2, price, 10]);
             fill(answer, if total + off > 0 { total + off } else { total + 10 })
         }
-        "rude" => fill(random.pick(phrases.rude), total),
-        _ => fill(random.pick(phrases.rambling), total),
+        "rude" => fill(random.pick::<&str>(phrases.rude), total),
+        _ => fill(random.pick::<&str>(phrases.rambling), total),
     };
     let id = format!("{}-{seed}-{index}", if held_out { "held-out" } else { "pair" });
     json!({
