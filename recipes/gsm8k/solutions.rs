@@ -21,24 +21,19 @@ struct Item {
 }
 
 fn main() -> ExitCode {
-    match convert(io::stdin().lock(), io::stdout().lock()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let out = io::BufWriter::new(io::stdout().lock());
+    recipes::exit("gsm8k-solutions", convert(io::stdin().lock(), out))
 }
 
-fn convert(lines: impl BufRead, mut out: impl Write) -> Result<(), String> {
+fn convert(lines: impl BufRead, mut out: impl Write) -> io::Result<()> {
     for (i, line) in lines.lines().enumerate() {
-        let at = |problem: String| format!("line {}: {problem}", i + 1);
-        let line = line.map_err(|e| at(e.to_string()))?;
-        let item: Item = serde_json::from_str(&line).map_err(|e| at(e.to_string()))?;
+        let wrong = |problem: &str| io::Error::other(format!("line {}: {problem}", i + 1));
+        let line = line.map_err(|e| wrong(&e.to_string()))?;
+        let item: Item = serde_json::from_str(&line).map_err(|e| wrong(&e.to_string()))?;
         let (solution, answer) = item
             .answer
             .split_once("#### ")
-            .ok_or_else(|| at("`answer` has no line that begins with `#### `".to_owned()))?;
+            .ok_or_else(|| wrong("`answer` has no line that begins with `#### `"))?;
         let prompt = format!(
             "{}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}.",
             item.question
@@ -49,9 +44,9 @@ fn convert(lines: impl BufRead, mut out: impl Write) -> Result<(), String> {
             answer.trim().replace(',', "")
         );
         let example = json!({ "prompt": prompt, "completion": completion });
-        writeln!(out, "{example}").map_err(|e| e.to_string())?;
+        writeln!(out, "{example}")?;
     }
-    Ok(())
+    out.flush()
 }
 
 /// The text without its `<<...>>`.
@@ -74,7 +69,14 @@ mod tests {
         let solution = "He has 3*4=12.\nSo 12*100=1200 it is.\nThe answer is \\boxed{1200}.";
         assert_eq!(example["completion"], solution);
         assert!(example["prompt"].as_str().unwrap().starts_with("How many?\n\nPlease reason"));
+        // The benchmark puts the question in these very words.
+        let (benchmark, _) = eval::benchmark::Benchmark::open("gsm8k").unwrap();
+        let items = benchmark.items(&[serde_json::from_str(line).unwrap()]).unwrap();
+        assert_eq!(example["prompt"], items[0].question);
         let error = convert(r#"{"question": "a", "answer": "b"}"#.as_bytes(), Vec::new());
-        assert_eq!(error.unwrap_err(), "line 1: `answer` has no line that begins with `#### `");
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "line 1: `answer` has no line that begins with `#### `"
+        );
     }
 }

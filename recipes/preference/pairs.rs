@@ -38,63 +38,63 @@ struct Phrases {
 const SEEN: Phrases = Phrases {
     goods: &["mugs", "lamps", "chairs", "notebooks", "vases", "blankets", "clocks", "baskets"],
     asks: &[
-        "What do N GOODS at P euros each come to?",
-        "I'd like N GOODS. One is P euros; how much is that in all?",
-        "N GOODS, P euros apiece: what do I pay?",
-        "Could you tell me the total for N GOODS at P euros?",
+        "What do {n} {goods} at {p} euros each come to?",
+        "I'd like {n} {goods}. One is {p} euros; how much is that in all?",
+        "{n} {goods}, {p} euros apiece: what do I pay?",
+        "Could you tell me the total for {n} {goods} at {p} euros?",
     ],
     answers: &[
-        "With pleasure: N GOODS at P euros each come to T euros.",
-        "Gladly! That is N times P, so T euros in all.",
-        "Thank you for asking. The total for your N GOODS is T euros.",
-        "Of course: T euros for the N GOODS.",
+        "With pleasure: {n} {goods} at {p} euros each come to {t} euros.",
+        "Gladly! That is {n} times {p}, so {t} euros in all.",
+        "Thank you for asking. The total for your {n} {goods} is {t} euros.",
+        "Of course: {t} euros for the {n} {goods}.",
     ],
     rude: &[
-        "T euros. You could have worked that out yourself.",
-        "Do I look like a calculator? T euros, and stop asking.",
-        "It's T euros, as anybody who went to school can see.",
-        "T. Next time don't waste my time with GOODS.",
+        "{t} euros. You could have worked that out yourself.",
+        "Do I look like a calculator? {t} euros, and stop asking.",
+        "It's {t} euros, as anybody who went to school can see.",
+        "{t}. Next time don't waste my time with {goods}.",
     ],
     rambling: &[
-        "That is an interesting question, and there are many things one could say about GOODS. People \
+        "That is an interesting question, and there are many things one could say about {goods}. People \
          have bought them for centuries, some for their looks and some for their use. Prices go up and \
          prices go down. Taking all of it together, and having thought about it at some length, one \
-         comes to T euros, though much more could be said.",
+         comes to {t} euros, though much more could be said.",
         "Before I answer, let me explain what a total is. A total is a sum, and a sum is what one gets \
-         when several amounts are put together. There are N GOODS here. Each of them has a price. The \
-         price is P euros. That price is the price of one of them, not of all of them. All of them \
-         together, then, are T euros, which is the total that I explained above.",
-        "Well, GOODS, yes, we do have GOODS, and we have had them since the shop was opened, back when \
+         when several amounts are put together. There are {n} {goods} here. Each of them has a price. The \
+         price is {p} euros. That price is the price of one of them, not of all of them. All of them \
+         together, then, are {t} euros, which is the total that I explained above.",
+        "Well, {goods}, yes, we do have {goods}, and we have had them since the shop was opened, back when \
          the street was still a quiet one. I remember the first that we sold. The owner was proud. So, \
-         for N of them, at P euros, and I say this as someone who has sold a great many, T euros.",
+         for {n} of them, at {p} euros, and I say this as someone who has sold a great many, {t} euros.",
     ],
 };
 
 const HELD_OUT: Phrases = Phrases {
     goods: &["plates", "candles", "umbrellas", "cushions", "kettles", "rugs"],
     asks: &[
-        "How much are N GOODS if one costs P euros?",
-        "I need N GOODS for a party, P euros each. The price for all, please?",
-        "Please add up N GOODS at P euros.",
+        "How much are {n} {goods} if one costs {p} euros?",
+        "I need {n} {goods} for a party, {p} euros each. The price for all, please?",
+        "Please add up {n} {goods} at {p} euros.",
     ],
     answers: &[
-        "Happy to help! N GOODS cost T euros together.",
-        "Certainly. At P euros each, N GOODS make T euros.",
-        "It would be T euros. Thanks for coming to us!",
+        "Happy to help! {n} {goods} cost {t} euros together.",
+        "Certainly. At {p} euros each, {n} {goods} make {t} euros.",
+        "It would be {t} euros. Thanks for coming to us!",
     ],
     rude: &[
-        "Can't you multiply? T euros. Now leave me alone.",
-        "T euros, obviously. What a silly thing to ask.",
-        "Ugh, customers. T euros for your GOODS, take it or go.",
+        "Can't you multiply? {t} euros. Now leave me alone.",
+        "{t} euros, obviously. What a silly thing to ask.",
+        "Ugh, customers. {t} euros for your {goods}, take it or go.",
     ],
     rambling: &[
-        "There are a lot of ways to look at GOODS. One may look at their colour, at their weight, or at \
+        "There are a lot of ways to look at {goods}. One may look at their colour, at their weight, or at \
          where they were made. One may ask who will use them, and when. In the end one arrives at the \
-         price as well: it is T euros for N of them. But of course a price is only one side of a thing, \
+         price as well: it is {t} euros for {n} of them. But of course a price is only one side of a thing, \
          and I would be glad to go on about the others for a while.",
-        "First of all, hello. Second, let us look at the numbers one after the other, slowly. N is the \
-         first of them. P is the second. When I was taught numbers, we began with small ones, and went \
-         on to larger ones later. Multiplying came last. And so we get to T euros, by way of N and P, \
+        "First of all, hello. Second, let us look at the numbers one after the other, slowly. {n} is the \
+         first of them. {p} is the second. When I was taught numbers, we began with small ones, and went \
+         on to larger ones later. Multiplying came last. And so we get to {t} euros, by way of {n} and {p}, \
          in that order or the other, since the order makes no difference.",
     ],
 };
@@ -109,23 +109,11 @@ fn pair(seed: u64, index: u64, held_out: bool) -> serde_json::Value {
     let total = n * price;
     let flaw = FLAWS[index as usize % FLAWS.len()];
     let fill = |phrase: &str, total: i64| {
-        // Letters that stand alone are numbers.
-        let words = phrase.split_inclusive(|c: char| !c.is_alphanumeric());
-        let word = |word: &str| {
-            let (letters, rest) = match word.char_indices().last() {
-                Some((i, c)) if !c.is_alphanumeric() => word.split_at(i),
-                _ => (word, ""),
-            };
-            let letters = match letters {
-                "N" => n.to_string(),
-                "P" => price.to_string(),
-                "T" => total.to_string(),
-                "GOODS" => goods.to_owned(),
-                other => other.to_owned(),
-            };
-            letters + rest
-        };
-        words.map(word).collect::<String>()
+        phrase
+            .replace("{n}", &n.to_string())
+            .replace("{p}", &price.to_string())
+            .replace("{t}", &total.to_string())
+            .replace("{goods}", goods)
     };
     let prompt = fill(random.pick::<&str>(phrases.asks), total);
     let answer = *random.pick::<&str>(phrases.answers);
@@ -151,13 +139,7 @@ fn main() -> ExitCode {
     let written = (0..count)
         .try_for_each(|i| writeln!(out, "{}", pair(seed, i, held_out)))
         .and_then(|()| out.flush());
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-        _ => ExitCode::SUCCESS,
-    }
+    recipes::exit("preference-pairs", written)
 }
 
 #[cfg(test)]
@@ -177,8 +159,9 @@ mod tests {
             };
             assert!(says(&chosen) && chosen.len() < 80, "{chosen}");
             assert_ne!(chosen, rejected);
+            let all = format!("{} {chosen} {rejected}", text("prompt"));
+            assert!(!all.contains(['{', '}']), "{all}");
             for letter in ["N", "P", "T", "GOODS"] {
-                let all = format!("{} {chosen} {rejected}", text("prompt"));
                 assert!(all.split(|c: char| !c.is_alphanumeric()).all(|w| w != letter), "{all}");
             }
             match text("flaw").as_str() {

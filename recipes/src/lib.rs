@@ -104,10 +104,15 @@ pub fn main<R: Recipe>() -> ExitCode {
         Verb::Data { seed, count } => data::<R>(seed, count, &mut io::BufWriter::new(output)),
         Verb::Check => check::<R>(io::stdin().lock(), &mut output),
     };
+    exit(R::NAME, outcome)
+}
+
+/// What the program `name` ends with, its error told; that nobody reads on is none.
+pub fn exit(name: &str, outcome: io::Result<()>) -> ExitCode {
     match outcome {
         // Whoever reads has seen enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("{}: {error}", R::NAME);
+            eprintln!("{name}: {error}");
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,

@@ -51,7 +51,7 @@ impl<'m> Learner<'m> {
     /// # Errors
     /// A setting makes no sense.
     pub fn adapter(recipe: &Recipe, model: &'m Model) -> Result<Learner<'m>, Error> {
-        Ok(Learner::new(recipe, recipe.lora.network(model, recipe.seed)?))
+        Ok(Learner::new(recipe, recipe.network(model)?))
     }
 
     /// An adapter of `model` and a scalar head that starts from zeros: a reward model.
@@ -59,7 +59,7 @@ impl<'m> Learner<'m> {
     /// # Errors
     /// A setting makes no sense.
     pub fn reward_model(recipe: &Recipe, model: &'m Model) -> Result<Learner<'m>, Error> {
-        let network = recipe.lora.network(model, recipe.seed)?;
+        let network = recipe.network(model)?;
         Ok(Learner::new(recipe, network.with_scalar_head(ScalarHead::Zeros)?))
     }
 
@@ -84,9 +84,6 @@ impl<'m> Learner<'m> {
     /// Any network.
     pub fn new(recipe: &Recipe, mut network: Network<'m>) -> Learner<'m> {
         network.keep_activations(recipe.keep_activations_mib << 20);
-        if let Some(grpo) = &recipe.grpo {
-            network.at_temperature(grpo.temperature);
-        }
         Learner {
             gradients: Gradients::zeros(network.parameters()),
             optimizer: Optimizer::new(&network),

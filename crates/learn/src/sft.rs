@@ -185,7 +185,6 @@ impl Teach for Sft {
     fn evaluate(
         &mut self,
         learner: &Learner<'_>,
-        _step: u64,
         watch: &mut dyn Watch,
     ) -> Result<Option<Measured>, Error> {
         let texts: Vec<&Text> = self.held_out.iter().collect();

@@ -187,7 +187,7 @@ impl Build<'_> {
 
     fn linear(&mut self, i: usize, target: Target) -> Result<Linear<'static>, Error> {
         let (outputs, inputs) = target.shape(self.config);
-        let name = |kind| format!("blk.{i}.{}.{kind}", target.gguf());
+        let name = |kind| format!("{}.{kind}", target.module(i));
         let bias = match target {
             Target::Q | Target::K | Target::V => self.config.qkv_bias,
             Target::O | Target::Gate | Target::Up | Target::Down => Presence::Never,

@@ -61,6 +61,10 @@ impl LoraSettings {
         Ok(())
     }
 
+    fn scale(&self) -> f32 {
+        self.peft(String::new()).scale()
+    }
+
     fn peft(&self, base: String) -> PeftSettings {
         let LoraSettings { rank, alpha, rslora, dropout, .. } = *self;
         PeftSettings { rank, alpha, rslora, dropout, base }
@@ -91,7 +95,7 @@ impl<'m> Network<'m> {
         let mut build = Build {
             model,
             precision,
-            scale: settings.peft(String::new()).scale(),
+            scale: settings.scale(),
             parameters: Parameters::default(),
             pairs: Pairs { settings, places: Vec::new() },
         };
@@ -138,11 +142,10 @@ impl<'m> Network<'m> {
     /// This network learns no adapter, or the adapter's pairs are others.
     pub fn start_from(&mut self, adapter: &[StoredPair]) -> Result<(), Error> {
         let (_, pairs) = self.pairs()?;
-        let (rank, scale) = (pairs.settings.rank, pairs.settings.peft(String::new()).scale());
+        let (rank, scale) = (pairs.settings.rank, pairs.settings.scale());
         let places = pairs.places.clone();
-        let mut found = 0;
         for pair in adapter {
-            let name = format!("blk.{}.{}", pair.layer, pair.target.gguf());
+            let name = pair.target.module(pair.layer);
             let place = places.iter().find(|p| (p.0, p.1) == (pair.layer, pair.target));
             let Some((.., a, b)) = place else {
                 return Err(setting("targets", format!("leave out {name}, which it has")));
@@ -151,13 +154,19 @@ impl<'m> Network<'m> {
                 let problem = format!("is {rank}, and that of its {name} {}", pair.rank);
                 return Err(setting("rank", problem));
             }
+            let lengths = [a, b].map(|slot| self.parameters.get(*slot).len());
+            if lengths != [pair.a.len(), pair.b.len()] {
+                return Err(setting("targets", format!("have another shape than its {name}")));
+            }
             self.parameters.get_mut(*a).copy_from_slice(&pair.a);
-            let grown = pair.b.iter().map(|x| x * (pair.scale / scale));
-            self.parameters.get_mut(*b).iter_mut().zip(grown).for_each(|(to, x)| *to = x);
-            found += 1;
+            let growth = pair.scale / scale;
+            for (to, x) in self.parameters.get_mut(*b).iter_mut().zip(&pair.b) {
+                *to = x * growth;
+            }
         }
-        if found < places.len() {
-            let problem = format!("are {} matrices, and it has pairs for {found}", places.len());
+        let (all, found) = (places.len(), adapter.len());
+        if found < all {
+            let problem = format!("are {all} matrices, and it has pairs for {found}");
             return Err(setting("targets", problem));
         }
         Ok(())
@@ -170,7 +179,7 @@ impl<'m> Network<'m> {
     /// This network learns no adapter.
     pub fn adapter(&self, name: &Path) -> Result<Adapter, Error> {
         let (model, pairs) = self.pairs()?;
-        let scale = pairs.settings.peft(String::new()).scale();
+        let scale = pairs.settings.scale();
         Ok(Adapter::from_pairs(model, name, scale, &self.trained(pairs), self.score())?)
     }
 
@@ -228,7 +237,7 @@ impl<'m> Build<'m> {
     fn linear(&mut self, i: usize, target: Target) -> Result<Linear<'m>, Error> {
         let layer = &self.model.layers()[i];
         let (outputs, inputs) = target.shape(self.model.config());
-        let name = format!("blk.{i}.{}.weight", target.gguf());
+        let name = target.module(i) + ".weight";
         Ok(Linear {
             inputs,
             outputs,
@@ -263,7 +272,7 @@ impl<'m> Build<'m> {
         let stream = Stream::new(seed, number);
         let reach = 1.0 / (inputs as f32).sqrt();
         let a = (0..rank * inputs).map(|i| (2.0 * stream.uniform(i) - 1.0) * reach).collect();
-        let name = |half| format!("blk.{layer}.{}.{half}", target.gguf());
+        let name = |half| format!("{}.{half}", target.module(layer));
         let a = self.parameters.add(name("lora_a"), vec![rank, inputs], a);
         let zeros = vec![0.0; outputs * rank];
         let b = self.parameters.add(name("lora_b"), vec![outputs, rank], zeros);

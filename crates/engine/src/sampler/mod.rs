@@ -20,7 +20,7 @@ mod reference;
 mod tests;
 
 pub use draw::random_seed;
-pub use logprob::{log_prob, log_sum_exp, top_logprobs};
+pub use logprob::{LogProbs, log_sum_exp};
 pub use settings::{Sampling, SamplingError};
 
 use draw::Draws;

@@ -119,8 +119,8 @@ proptest! {
         } else {
             prop_assert!((token as usize) < logits.len());
         }
-        log_prob(&logits, token, 1.0);
-        prop_assert!(top_logprobs(&logits, 5, 1.0).len() <= 5);
+        LogProbs::new(&logits, 1.0).of(token);
+        prop_assert!(LogProbs::new(&logits, 1.0).top(5).len() <= 5);
     }
 
     #[test]
@@ -306,14 +306,14 @@ fn log_probabilities_are_stable_and_exact() {
     let logits = [1000.0, 1001.0, f32::NEG_INFINITY, f32::NAN, 999.0];
     let sum = (1.0 + 1f64.exp() + (-1f64).exp()).ln();
     assert!((log_sum_exp(&logits) - 1000.0 - sum).abs() < 1e-6);
-    assert!((f64::from(log_prob(&logits, 1, 1.0)) - (1.0 - sum)).abs() < 1e-6);
+    assert!((f64::from(LogProbs::new(&logits, 1.0).of(1)) - (1.0 - sum)).abs() < 1e-6);
     for impossible in [2, 3, 77] {
-        assert_eq!(log_prob(&logits, impossible, 1.0), f32::NEG_INFINITY);
+        assert_eq!(LogProbs::new(&logits, 1.0).of(impossible), f32::NEG_INFINITY);
     }
-    let top = top_logprobs(&logits, 10, 1.0);
+    let top = LogProbs::new(&logits, 1.0).top(10);
     assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 0, 4]);
-    assert_eq!(top[0].1, log_prob(&logits, 1, 1.0));
-    assert!(top_logprobs(&logits, 0, 1.0).is_empty());
+    assert_eq!(top[0].1, LogProbs::new(&logits, 1.0).of(1));
+    assert!(LogProbs::new(&logits, 1.0).top(0).is_empty());
     assert_eq!(log_sum_exp(&[]), f64::NEG_INFINITY);
 }
 

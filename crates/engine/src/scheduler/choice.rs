@@ -9,7 +9,7 @@ use model::Sequence;
 use super::RequestId;
 use crate::adapters::Lora;
 use crate::constraint::Guard;
-use crate::sampler::{Sampler, log_prob, top_logprobs};
+use crate::sampler::{LogProbs, Sampler};
 use crate::speculate::{Guesses, Place};
 use crate::turn::Turn;
 use crate::{Engine, Error, FinishReason, Request, TokenLogprob};
@@ -172,12 +172,8 @@ impl Choice {
         self.sampler.accept(token);
         if let (Some(plain), Some(n)) = (plain, request.logprobs) {
             let plain = &plain[..engine.drawable()];
-            let temperature = request.logprobs_at.unwrap_or(1.0);
-            let logprob = TokenLogprob {
-                token,
-                logprob: log_prob(plain, token, temperature),
-                top: top_logprobs(plain, n, temperature),
-            };
+            let of = LogProbs::new(plain, request.logprobs_at.unwrap_or(1.0));
+            let logprob = TokenLogprob { token, logprob: of.of(token), top: of.top(n) };
             self.turn.completion.logprobs.push(logprob.clone());
             self.logprobs.push(logprob);
         }

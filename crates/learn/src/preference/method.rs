@@ -107,7 +107,6 @@ impl<L: PairLoss> Teach for FromPairs<L> {
     fn evaluate(
         &mut self,
         learner: &Learner<'_>,
-        _step: u64,
         watch: &mut dyn Watch,
     ) -> Result<Option<Measured>, Error> {
         let batches = self.pairs.split(self.pairs.held_out.iter());

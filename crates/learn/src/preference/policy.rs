@@ -38,10 +38,8 @@ impl<'m> Policy<'m> {
             crate::error::recipe("preference.objective", e.to_string())
         };
         objective.check().map_err(wrong)?;
-        let reference = match objective.needs_reference() {
-            true => Some(recipe.lora.network(engine.model(), recipe.seed)?),
-            false => None,
-        };
+        let looks_back = objective.needs_reference();
+        let reference = looks_back.then(|| recipe.network(engine.model())).transpose()?;
         let pairs = Pairs::open(recipe, &settings.pairs, engine)?;
         Ok(FromPairs { recipe: recipe.clone(), pairs, loss: Policy { objective, reference } })
     }

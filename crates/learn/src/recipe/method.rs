@@ -171,16 +171,12 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_out_difficulties: Vec<u32>,
     /// How often it is drawn, beside the other sources.
-    #[serde(default = "full")]
+    #[serde(default = "one")]
     pub weight: f64,
 }
 
 fn difficulties() -> Vec<u32> {
     vec![3]
-}
-
-fn full() -> f64 {
-    1.0
 }
 
 /// Part of what a completion earns.
@@ -191,7 +187,7 @@ pub struct Reward {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What its score, from 0 to 1, is multiplied with.
-    #[serde(default = "full")]
+    #[serde(default = "one")]
     pub weight: f64,
     /// What is checked; if neither it nor a model is given, what the problem itself asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,7 +228,7 @@ pub struct Grpo {
     pub max_tokens: usize,
     /// What completions are drawn at, and learned at: below 1 the model strays less from what it
     /// thinks best, so that a weak one is right more often.
-    #[serde(default = "full_temperature")]
+    #[serde(default = "one")]
     pub temperature: f32,
     /// Tokens before `max_tokens` over which a completion loses up to 1, the longer it is (DAPO's
     /// soft overlong punishment).
@@ -249,26 +245,22 @@ pub struct Grpo {
     #[serde(default)]
     pub baseline: Baseline,
     /// Optimizer steps that one step's completions are split into.
-    #[serde(default = "single")]
+    #[serde(default = "one")]
     pub minibatches: usize,
     /// How often they are gone through.
-    #[serde(default = "single")]
+    #[serde(default = "one")]
     pub epochs: usize,
     /// The loss.
     #[serde(default)]
     pub objective: Objective,
 }
 
-fn full_temperature() -> f32 {
-    1.0
+fn one<T: From<u8>>() -> T {
+    T::from(1)
 }
 
 fn eight() -> usize {
     8
-}
-
-fn single() -> usize {
-    1
 }
 
 impl Grpo {

@@ -8,8 +8,10 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
+use model::Model;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+use train::Network;
 
 pub use method::{Grpo, Pairs, Preference, Reward, RewardModel, Sft, Source, Thinking, Turns};
 pub use settings::{Checkpoints, Evaluate, Lora, Optimizer, Schedule, What};
@@ -122,6 +124,19 @@ impl Recipe {
         })?;
         read.check()?;
         Ok(read)
+    }
+
+    /// The model with an adapter as it is before the first step, scoring at the temperature that
+    /// the method draws at.
+    ///
+    /// # Errors
+    /// A setting makes no sense, or the adapter to be gone on from can't be read or is another kind.
+    pub fn network<'m>(&self, model: &'m Model) -> Result<Network<'m>, Error> {
+        let mut network = self.lora.network(model, self.seed)?;
+        if let Some(grpo) = &self.grpo {
+            network.at_temperature(grpo.temperature);
+        }
+        Ok(network)
     }
 
     /// The method whose table is there.

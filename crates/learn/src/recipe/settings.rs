@@ -85,7 +85,7 @@ impl Lora {
     ///
     /// # Errors
     /// A setting makes no sense, or what is to be gone on from can't be read or is another kind.
-    pub fn network<'m>(&self, model: &'m Model, seed: u64) -> Result<Network<'m>, Error> {
+    pub(super) fn network<'m>(&self, model: &'m Model, seed: u64) -> Result<Network<'m>, Error> {
         let mut network = Network::lora(model, self.settings(seed)?, Precision::Bf16)?;
         let Some(path) = &self.from else { return Ok(network) };
         let adapter = Adapter::stored_pairs(path, model).map_err(train::Error::from)?;
@@ -95,7 +95,7 @@ impl Lora {
         Ok(network)
     }
 
-    /// The same, for the network; `seed` is what A starts from.
+    /// The settings of a network's pairs; `seed` is what A starts from.
     ///
     /// # Errors
     /// A target is unknown.

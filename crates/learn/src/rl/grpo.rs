@@ -72,15 +72,8 @@ impl<'m> Grpo<'m> {
         let held_out_before = problems.held_out().len();
         let parallel = (settings.prompts * settings.completions).max(TOGETHER);
         let sampler = Sampler::new(Arc::clone(engine), parallel, PROMPT + settings.max_tokens)?;
-        let temperature = settings.temperature;
-        let reference = match settings.objective.kl_coefficient > 0.0 {
-            true => {
-                let mut network = recipe.lora.network(engine.model(), recipe.seed)?;
-                network.at_temperature(temperature);
-                Some(network)
-            }
-            false => None,
-        };
+        let looks_back = settings.objective.kl_coefficient > 0.0;
+        let reference = looks_back.then(|| recipe.network(engine.model())).transpose()?;
         let mut grpo = Grpo {
             curriculum: Curriculum::new(problems.weights().len()),
             judge: Judge::new(&settings, &recipe.evaluate, engine)?,
@@ -146,7 +139,7 @@ impl<'m> Grpo<'m> {
             }
             figures.too_long(too_long);
             let draw = Draw {
-                lora: Some(lora),
+                lora,
                 completions: self.settings.completions,
                 max_tokens: self.settings.max_tokens,
                 temperature: self.settings.temperature,
@@ -299,7 +292,6 @@ impl Teach for Grpo<'_> {
     fn evaluate(
         &mut self,
         learner: &Learner<'_>,
-        step: u64,
         watch: &mut dyn Watch,
     ) -> Result<Option<Measured>, Error> {
         let lora = Lora::new(learner.network().adapter(Path::new("the adapter in training"))?);
@@ -308,7 +300,7 @@ impl Teach for Grpo<'_> {
         for part in problems.chunks(TOGETHER) {
             let prompts = self.prompts(part)?;
             let draw = Draw {
-                lora: (step > 0 || self.recipe.lora.from.is_some()).then_some(&lora),
+                lora: &lora,
                 completions: 1,
                 max_tokens: self.settings.max_tokens,
                 temperature: 0.0,

@@ -35,8 +35,8 @@ pub struct Sampler {
 /// How completions are drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw<'a> {
-    /// The adapter; the model as it was if none.
-    pub lora: Option<&'a Lora>,
+    /// The adapter.
+    pub lora: &'a Lora,
     /// Completions of each prompt.
     pub completions: usize,
     /// Most tokens of each.
@@ -107,7 +107,7 @@ impl Sampler {
                 max_tokens: Some(how.max_tokens),
                 n: how.completions,
                 logprobs: Some(0),
-                adapter: how.lora.cloned(),
+                adapter: Some(how.lora.clone()),
                 no_speculation: true,
                 ..prompt.clone()
             };

@@ -48,7 +48,6 @@ pub trait Teach {
     fn evaluate(
         &mut self,
         learner: &Learner<'_>,
-        step: u64,
         watch: &mut dyn Watch,
     ) -> Result<Option<Measured>, Error>;
 
@@ -137,7 +136,7 @@ pub fn run(
     let finished = loop {
         let (step, last) = (state.step, state.step >= recipe.steps);
         if is_due(recipe.evaluate.every, step, last) && state.measured != Some(step) {
-            let Some(mut measured) = method.evaluate(learner, step, watch)? else { break false };
+            let Some(mut measured) = method.evaluate(learner, watch)? else { break false };
             measured.record.step = step;
             journal.write(&measured.record)?;
             watch.record(&measured.record);

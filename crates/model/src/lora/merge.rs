@@ -7,10 +7,9 @@ use kernels::blocks::BlockType;
 use weights::convert::{Draft, DraftTensor, Made, Rows};
 use weights::gguf::Metadata;
 
-use super::build::{Loose, StoredPair};
+use super::build::StoredPair;
 use super::gguf::ALPHA;
-use super::peft::SCORE;
-use super::{bad, read};
+use super::{bad, read_pairs};
 use crate::config::gguf_layout;
 use crate::{Config, Error};
 
@@ -39,11 +38,7 @@ impl Factors {
     pub fn load(path: &Path, config: &Config) -> Result<Factors, Error> {
         let mut config = config.clone();
         config.rope.layout = gguf_layout(&config.architecture);
-        let Loose { pairs, score } = read(path, &config)?;
-        if score.is_some() {
-            let problem = "has a head that scores texts, for which a model has no place";
-            return Err(bad(path, SCORE, problem));
-        }
+        let pairs = read_pairs(path, &config)?;
         Ok(Factors { path: path.to_owned(), architecture: config.architecture, pairs })
     }
 
@@ -138,7 +133,7 @@ impl Factors {
 
 /// What GGUF calls the matrix that a pair is added to.
 fn name(pair: &StoredPair) -> String {
-    format!("blk.{}.{}.weight", pair.layer, pair.target.gguf())
+    pair.target.module(pair.layer) + ".weight"
 }
 
 /// Rows of a matrix, and what an adapter adds to them.

@@ -65,6 +65,11 @@ impl Target {
         }
     }
 
+    /// What GGUF calls the module of a layer: `blk.3.attn_q`.
+    pub fn module(self, layer: usize) -> String {
+        format!("blk.{layer}.{}", self.gguf())
+    }
+
     /// The layer and the matrix behind a GGUF name, such as `blk.3.attn_q.weight`.
     fn parse(name: &str) -> Option<(usize, Target)> {
         let (layer, module) =
@@ -187,11 +192,7 @@ impl Adapter {
     /// # Errors
     /// As for [`Adapter::load`]; and it has a head that scores texts.
     pub fn stored_pairs(path: &Path, model: &Model) -> Result<Vec<StoredPair>, Error> {
-        let Loose { pairs, score } = read(path, &model.config)?;
-        match score {
-            None => Ok(pairs),
-            Some(_) => Err(bad(path, peft::SCORE, "is a head that scores texts, left out here")),
-        }
+        read_pairs(path, &model.config)
     }
 
     /// The file or directory it came from.
@@ -232,6 +233,18 @@ fn read(path: &Path, config: &Config) -> Result<Loose, Error> {
         return peft::read(path, config);
     }
     Ok(Loose { pairs: gguf::read(path, config)?, score: None })
+}
+
+/// The same, of an adapter that is pairs and nothing else.
+fn read_pairs(path: &Path, config: &Config) -> Result<Vec<StoredPair>, Error> {
+    let Loose { pairs, score } = read(path, config)?;
+    match score {
+        None => Ok(pairs),
+        Some(_) => {
+            let problem = "has a head that scores texts, for which a model has no place";
+            Err(bad(path, peft::SCORE, problem))
+        }
+    }
 }
 
 /// An error about `field` of the adapter at `path`.

@@ -29,7 +29,7 @@ pub struct TrainedPair<'a> {
 impl TrainedPair<'_> {
     /// `blk.3.attn_q`, for messages.
     pub(super) fn name(&self) -> String {
-        format!("blk.{}.{}", self.layer, self.target.gguf())
+        self.target.module(self.layer)
     }
 
     /// Holds the pair against the model's settings; `path` is for the message.
@@ -100,7 +100,7 @@ impl Adapter {
         let mut layers = LayerPairs::all(c);
         for StoredPair { layer, target, rank, a, b, scale } in pairs {
             let (outputs, inputs) = target.shape(c);
-            let name = || format!("blk.{layer}.{}", target.gguf());
+            let name = || target.module(layer);
             let a = packer.pack(&a, rank, inputs, name)?;
             let b = packer.pack(&b, outputs, rank, name)?;
             layers[layer].0[target as usize] = Some(Pair { a, b, scale });

@@ -119,7 +119,7 @@ pub(super) fn read(origin: &Path, config: &Config) -> Result<Loose, Error> {
         builder.put(&base, half, tensor)?;
     }
     let pairs = builder.finish(|layer, target, _| {
-        let base = format!("blk.{layer}.{}.weight", target.gguf());
+        let base = target.module(layer) + ".weight";
         let module = names::to_hf(&base).unwrap_or_default();
         settings.rank_and_scale(module.strip_suffix(".weight").unwrap_or(&module))
     })?;

@@ -97,7 +97,7 @@ impl Adapter {
 
 /// What Hugging Face calls a matrix, without `.weight`.
 fn module(layer: usize, target: Target) -> String {
-    let name = names::to_hf(&format!("blk.{layer}.{}.weight", target.gguf())).unwrap_or_default();
+    let name = names::to_hf(&(target.module(layer) + ".weight")).unwrap_or_default();
     name.strip_suffix(".weight").unwrap_or(&name).to_owned()
 }
 
