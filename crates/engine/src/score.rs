@@ -1,10 +1,10 @@
 //! Reading a text and looking at what the model expected at each place.
 
 use kernels::attention::KvType;
-use model::{KvCache, Sequence, Span, Want, Workspace};
+use model::{InputSquares, KvCache, Sequence, Span, Want, Workspace};
 
 use crate::sampler::log_sum_exp;
-use crate::{Engine, Error};
+use crate::{Engine, Error, Flow};
 
 /// Positions whose logits are worked out together: 16 rows of a 152k vocabulary are 10 MB.
 const ROWS: usize = 16;
@@ -77,6 +77,45 @@ impl Engine {
             cache.release(sequence);
         }
         Ok(())
+    }
+
+    /// Reads `tokens` in whole pieces of `context` tokens, each from an empty cache, and adds up the squares
+    /// of what comes into every matrix; `each` is told how many tokens were read, and may end it.
+    ///
+    /// # Errors
+    /// The text is shorter than one piece, or a token isn't in the vocabulary.
+    pub fn input_squares(
+        &self,
+        tokens: &[u32],
+        context: usize,
+        mut each: impl FnMut(usize) -> Flow,
+    ) -> Result<InputSquares, Error> {
+        let context = context.max(1);
+        let whole = tokens.len() / context * context;
+        if whole == 0 {
+            return Err(Error::TextTooShort { tokens: tokens.len(), context });
+        }
+        let mut pieces = tokens[..whole].to_vec();
+        self.begin_pieces(&mut pieces, context);
+        let model = self.model();
+        let mut cache = KvCache::new(model.config(), KvType::F16, context);
+        cache.shape().check()?;
+        let mut work = Workspace::observing(model);
+        let mut read = 0;
+        for piece in pieces.chunks_exact(context) {
+            let mut sequence = Sequence::default();
+            for tokens in piece.chunks(BATCH) {
+                let adapter = self.adapter_in_use();
+                let span = Span { sequence: &mut sequence, tokens, want: Want::Nothing, adapter };
+                model.forward(&mut cache, &mut [span], &mut work)?;
+            }
+            cache.release(sequence);
+            read += context;
+            if each(read) == Flow::Stop {
+                break;
+            }
+        }
+        Ok(work.inputs())
     }
 
     /// Perplexity of a text, read in whole pieces of `context` tokens of which the second half is

@@ -64,6 +64,9 @@ pub struct Items {
     /// A file of JSON lines, or a gzipped one, by name; looked for in the data folder. Or
     /// `generator:` and the name of a kind of task, or `generator:all`.
     pub file: String,
+    /// The split of a public dataset that has the same items, as `OWNER/NAME:CONFIG:SPLIT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
     /// An expression for the item's id; its number if none.
     #[serde(default)]
     pub id: Option<String>,
@@ -160,9 +163,11 @@ impl Benchmark {
         let path = data.map(|data| data.join(&self.items.file));
         match path {
             Some(path) if path.exists() => Ok(path),
-            _ => {
-                Err(Error::NoItems { file: self.items.file.clone(), benchmark: self.name.clone() })
-            }
+            _ => Err(Error::NoItems {
+                file: self.items.file.clone(),
+                benchmark: self.name.clone(),
+                dataset: self.items.dataset.clone(),
+            }),
         }
     }
 

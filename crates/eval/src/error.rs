@@ -26,13 +26,16 @@ pub enum Error {
     /// The items' file isn't here.
     #[error(
         "the items of {benchmark} are not here: {file}\n\
-         hint: give the file with --items, or the folder it is in with --data or PONDER_DATA"
+         hint: give the file with --items, or the folder it is in with --data or PONDER_DATA{}",
+        dataset.as_ref().map(|id| format!(", or pull them with --dataset {id}")).unwrap_or_default()
     )]
     NoItems {
         /// The benchmark.
         benchmark: String,
         /// The file it wants.
         file: String,
+        /// The public dataset that has them.
+        dataset: Option<String>,
     },
     /// A row of the items' file can't be used.
     #[error("{benchmark}: row {row}: {field}: {why}")]

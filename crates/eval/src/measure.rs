@@ -13,14 +13,13 @@ use reason::{Ask, Completer, Mind, Problem, Receipt, Sampling, Spec};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use verify::program::Sandbox;
-use verify::{Attempt, Verdict};
+use verify::{Attempt, Verdict, Verifier};
 
 use crate::Error;
 use crate::benchmark::Item;
 use crate::run::{RunFolder, Sample, done};
 
 /// What is asked.
-#[derive(Clone, Debug)]
 pub struct Plan {
     /// The items, in the order in which they are asked.
     pub items: Vec<Item>,
@@ -40,6 +39,8 @@ pub struct Plan {
     pub how: Option<How>,
     /// Runs the programs that a strategy writes.
     pub sandbox: Option<Arc<Sandbox>>,
+    /// Tells a strategy how good its thoughts are. (The item's own verifier knows the right answer.)
+    pub judge: Option<Box<dyn Verifier>>,
 }
 
 /// A strategy, and the manner of its thoughts. A sample is then the strategy's whole answer.
@@ -268,8 +269,7 @@ fn reasoned(
         question: item.question.clone(),
         instruction: Some(reason::INSTRUCTION.to_owned()),
         kind: Kind::Final,
-        // The item's own verifier knows the right answer.
-        verifier: None,
+        verifier: plan.judge.as_deref(),
     };
     let mut mind = Mind::new(completer, problem, how.manner.clone(), halted, &|_| {});
     mind.sandbox = plan.sandbox.as_deref();
@@ -400,6 +400,7 @@ mod tests {
             stop: Vec::new(),
             how: None,
             sandbox: None,
+            judge: None,
         }
     }
 

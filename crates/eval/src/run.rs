@@ -257,7 +257,10 @@ pub fn done(samples: &[Sample]) -> HashSet<(String, usize)> {
 }
 
 /// Writes a file, whole or not at all.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+///
+/// # Errors
+/// It can't be written; what was there before is still there.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let part = path.with_extension("part");
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&part)?;

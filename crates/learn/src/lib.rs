@@ -1,7 +1,7 @@
 //! What to teach a model, and how: examples, preferences and rewards in, a better model out.
 //!
 //! - a [`recipe`] says everything a run depends on;
-//! - [`data`] turns files of conversations into tokens, [`rl`] draws problems and completions and
+//! - [`data`] turns files of conversations into tokens, [`distill`] makes such files of right answers, [`rl`] draws problems and completions and
 //!   judges them;
 //! - [`objective`] is the arithmetic: losses and advantages, and their gradients with respect to
 //!   log-probabilities;
@@ -17,6 +17,7 @@
 
 mod chance;
 pub mod data;
+pub mod distill;
 mod error;
 pub mod journal;
 mod learner;

@@ -5,7 +5,10 @@ mod method;
 mod pairs;
 mod policy;
 mod reward;
+mod verifier;
 
 pub use method::FromPairs;
 pub use policy::Policy;
 pub use reward::RewardModel;
+pub use verifier::RewardVerifier;
+pub(crate) use verifier::load;

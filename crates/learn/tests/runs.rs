@@ -345,6 +345,23 @@ fn a_reward_model_teaches_a_policy() {
         assert!(chosen > rejected, "{chosen} and {rejected}");
     }
 
+    // And so is the verifier's, which starts from words.
+    let engine = std::sync::Arc::new(engine);
+    let verifier = learn::preference::RewardVerifier::open(&last, &engine).unwrap();
+    let text = std::fs::read_to_string(place.path("pairs.jsonl")).unwrap();
+    for (line, pair) in text.lines().zip(&read).take(5) {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let answer = row["chosen"].as_str().unwrap();
+        let attempt =
+            verify::Attempt { question: row["prompt"].as_str().unwrap(), reasoning: "", answer };
+        let Some(pair) = pair else { continue };
+        let tokens: Vec<u32> = pair.prompt.iter().chain(&pair.answers.chosen).copied().collect();
+        let reward = verifier.reward(&attempt).unwrap();
+        assert_eq!(reward, engine.reward(&tokens, &lora).unwrap());
+        let verdict = verify::Verifier::verify(&verifier, &attempt).unwrap();
+        assert!((verdict.score - 1.0 / (1.0 + f64::from(-reward).exp())).abs() < 1e-9);
+    }
+
     let grpo = GRPO
         .replace("dropout = 0.1", "")
         .replace("steps = 6", "steps = 15")

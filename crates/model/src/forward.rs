@@ -5,6 +5,7 @@ use kernels::attention::{AttentionSpan, PAGE, attend, store_kv};
 use kernels::matmul::{Product, Quantized, matmul};
 use kernels::ops;
 
+use crate::inputs::{Input, InputSquares};
 use crate::lora::{self, Run, Target};
 use crate::{AdapterUse, Error, KvCache, Layer, Model, Sequence};
 
@@ -68,6 +69,19 @@ pub struct Workspace {
     wanted: Vec<f32>,
     quantized: Quantized,
     lora: lora::Scratch,
+    inputs: Option<InputSquares>,
+}
+
+impl Workspace {
+    /// One that also adds up what comes into the model's matrices, until [`Workspace::inputs`] is taken.
+    pub fn observing(model: &Model) -> Workspace {
+        Workspace { inputs: Some(InputSquares::new(&model.config)), ..Workspace::default() }
+    }
+
+    /// What was added up: nothing, if it doesn't observe.
+    pub fn inputs(&mut self) -> InputSquares {
+        self.inputs.take().unwrap_or_default()
+    }
 }
 
 /// The first `n` elements, growing the vector if need be. What they hold is overwritten.
@@ -115,6 +129,9 @@ impl Model {
             for (i, layer) in self.layers.iter().enumerate() {
                 self.attention(layer, i, cache, &batch, work);
                 self.feed_forward(layer, i, &batch, work);
+            }
+            if let Some(inputs) = &mut work.inputs {
+                inputs.count(tokens);
             }
         }
 
@@ -188,6 +205,9 @@ impl Model {
             Product { weight: &layer.v, out: v },
         ];
         matmul(isa, pool, normed, products, &mut work.quantized);
+        if let Some(inputs) = &mut work.inputs {
+            inputs.add(index, Input::Attention, normed);
+        }
         let outs = &mut [(Target::Q, &mut *q), (Target::K, &mut *k), (Target::V, &mut *v)];
         self.adapt(runs, index, normed, outs, &mut work.lora);
         for (x, bias) in
@@ -232,6 +252,9 @@ impl Model {
         let out = first(&mut work.attention, tokens * q_row);
         let scale = 1.0 / (c.head_dim as f32).sqrt();
         attend(isa, pool, &shape, scale, &seen, q, out);
+        if let Some(inputs) = &mut work.inputs {
+            inputs.add(index, Input::Gathered, out);
+        }
 
         matmul(
             isa,
@@ -258,9 +281,15 @@ impl Model {
             Product { weight: &layer.up, out: up },
         ];
         matmul(*isa, pool, normed, products, &mut work.quantized);
+        if let Some(inputs) = &mut work.inputs {
+            inputs.add(index, Input::FeedForward, normed);
+        }
         let outs = &mut [(Target::Gate, &mut *gate), (Target::Up, &mut *up)];
         self.adapt(runs, index, normed, outs, &mut work.lora);
         ops::swiglu(*isa, pool, gate, up);
+        if let Some(inputs) = &mut work.inputs {
+            inputs.add(index, Input::Gated, gate);
+        }
         let products = &mut [Product { weight: &layer.down, out: normed }];
         matmul(*isa, pool, gate, products, &mut work.quantized);
         self.adapt(runs, index, gate, &mut [(Target::Down, &mut *normed)], &mut work.lora);

@@ -11,6 +11,7 @@ pub mod config;
 mod cost;
 mod error;
 mod forward;
+mod inputs;
 mod kv_cache;
 mod load;
 mod lora;
@@ -20,6 +21,7 @@ mod rope;
 pub use config::Config;
 pub use error::Error;
 pub use forward::{Span, Want, Workspace};
+pub use inputs::InputSquares;
 /// Positions that one page of the cache holds.
 pub use kernels::attention::PAGE;
 pub use kv_cache::{HeldPage, KvCache, Sequence};

@@ -155,11 +155,17 @@ impl OutputArg {
             if types.is_empty() { String::new() } else { format!(": {}", types.join(", ")) };
         let mut out = std::io::stdout().lock();
         writeln!(out, "{} ({}){types}", self.output.display(), human_bytes(size))?;
-        if let Some(fallbacks) = chosen.map(|c| c.fallbacks).filter(|n| *n > 0) {
+        if let Some(fallbacks) = chosen.as_ref().map(|c| c.fallbacks).filter(|n| *n > 0) {
             writeln!(
                 out,
                 "{fallbacks} matrices have rows that are no multiple of 256 and got a type of \
                  smaller blocks"
+            )?;
+        }
+        if let Some(unknown) = chosen.map(|c| c.unknown).filter(|n| *n > 0) {
+            writeln!(
+                out,
+                "{unknown} matrices are not in the importance matrix: all their columns count alike"
             )?;
         }
         Ok(())

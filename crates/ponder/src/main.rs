@@ -9,6 +9,7 @@ mod commands;
 mod endpoint_arg;
 mod engine_arg;
 mod files_arg;
+mod judge_arg;
 mod model_arg;
 mod progress;
 mod reason_arg;
@@ -22,7 +23,7 @@ use clap::{Parser, Subcommand};
 
 /// Run, question and measure open-weight reasoning models on an ordinary machine.
 #[derive(Parser)]
-#[command(name = "ponder", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "ponder", version = env!("PONDER_VERSION"), propagate_version = true, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,6 +45,7 @@ enum Command {
     Quantize(commands::quantize::Args),
     Merge(commands::merge::Args),
     Bench(commands::bench::Args),
+    Imatrix(commands::imatrix::Args),
     Perplexity(commands::perplexity::Args),
     Logits(commands::logits::Args),
 }
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Command::Quantize(args) => done(commands::quantize::run(args)),
         Command::Merge(args) => done(commands::merge::run(args)),
         Command::Bench(args) => done(commands::bench::run(args)),
+        Command::Imatrix(args) => commands::imatrix::run(args),
         Command::Perplexity(args) => done(commands::perplexity::run(args)),
         Command::Logits(args) => done(commands::logits::run(args)),
     };

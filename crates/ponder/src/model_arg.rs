@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use weights::catalogue::{Catalogue, Model, ModelRef};
-use weights::pull::{Hub, Puller};
+use weights::pull::{self, Dataset, Hub, Puller};
 use weights::store::Store;
 
 use crate::progress::Bar;
@@ -66,6 +66,11 @@ impl Library {
     /// A puller that reports to `progress`.
     pub fn puller<'a>(&'a self, progress: &'a Bar) -> Puller<'a> {
         Puller { store: &self.store, hub: self.hub.as_ref(), progress }
+    }
+
+    /// The rows of a public dataset as a file of JSON lines, pulled first if they are not here.
+    pub fn dataset(&self, dataset: &Dataset) -> Result<PathBuf, pull::Error> {
+        dataset.pull(self.store.root(), self.hub.as_ref(), &Bar::new())
     }
 
     /// A file on this disk for what was typed, pulled first if it has to be.

@@ -41,7 +41,7 @@ pub struct ReasonArgs {
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub max_answer: usize,
 
-    /// How votes are weighted: count, likelihood, tail (confidence in the last tokens) or score (--check).
+    /// How votes are weighted: count, likelihood, tail (confidence in the last tokens) or score (--check, --judge).
     #[arg(long, value_name = "WEIGHT", value_parser = weight)]
     pub weight: Option<Weight>,
 

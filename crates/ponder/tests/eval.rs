@@ -270,6 +270,36 @@ fn answers_are_verified_from_the_shell() {
     assert_eq!(code, Some(2), "{told}");
 }
 
+/// Runs in namespaces of its own, where no further ones may be made: as on a machine that gives programs none.
+#[cfg(target_os = "linux")]
+#[test]
+fn programs_run_under_less_only_when_told_to() {
+    let world = World::new();
+    std::fs::write(world.path("out.txt"), "3\n").unwrap();
+    std::fs::write(world.path("answer.md"), "```python\nprint(1+2)\n```").unwrap();
+    let judge = |flag: &str| {
+        let ponder = env!("CARGO_BIN_EXE_ponder");
+        let script = format!(
+            "echo 0 > /proc/sys/user/max_user_namespaces || exit 77
+             exec '{ponder}' verify code --expected out.txt --file answer.md {flag}"
+        );
+        let mut unshare = Command::new("unshare");
+        unshare.args(["-Ur", "sh", "-c", &script]).current_dir(world.folder.path());
+        unshare.output().ok().filter(|output| matches!(output.status.code(), Some(0 | 2)))
+    };
+    let Some(output) = judge("") else {
+        eprintln!("skipped: `unshare -Ur` can't make a namespace here");
+        return;
+    };
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("doesn't give") && told.contains("--allow-weaker-sandbox"), "{told}");
+    let output = judge("--allow-weaker-sandbox").expect("it could be made before");
+    let told = text(&output.stdout);
+    let no_python = told.contains("python3");
+    assert!(output.status.code() == Some(0) || no_python, "{told}");
+}
+
 #[test]
 fn batches_are_lines() {
     let world = World::new();

@@ -149,3 +149,70 @@ fn mistakes_name_the_field() {
     let output = place.ponder(&["train", "recipe.toml", "oops"]).output().unwrap();
     assert!(stderr(&output).contains("KEY=VALUE"), "{}", stderr(&output));
 }
+
+/// Right is what has a letter in it: noise has, now and then.
+const LETTERS: &str = r#"
+name = "letters"
+description = "Answers with a letter in them."
+max_tokens = 24
+stop = [" ", "e", "1", "\n"]
+
+[items]
+file = "questions.jsonl"
+id = "id"
+
+[prompt]
+system = "Be brief."
+user = "{{ question }}"
+
+[check]
+kind = "regex"
+pattern = "'[a-z]'"
+
+[sampling]
+temperature = 1.5
+"#;
+
+#[test]
+fn right_answers_become_examples_that_can_be_learned() {
+    let place = Place::new();
+    place.write("letters.toml", LETTERS);
+    let row = |i: u32| format!("{{\"id\": \"q{i}\", \"question\": \"{i}?\"}}\n");
+    place.write("questions.jsonl", &(0..20).map(row).collect::<String>());
+    let model = place.model.to_str().unwrap();
+    let command = ["train", "distill", "letters.toml", "-m", model, "-k", "6", "--seed", "3"];
+    let distil = |args: &[&str]| place.ponder(&[&command, args].concat()).output().unwrap();
+
+    // What a model is measured with, it must not learn.
+    let refused = distil(&["--data", ".", "--to", "right.jsonl"]);
+    assert!(!refused.status.success());
+    assert!(stderr(&refused).contains("--items"), "{}", stderr(&refused));
+
+    let items = ["--items", "questions.jsonl", "--out", "asked", "--to"];
+    let made = distil(&[&items[..], &["right.jsonl"]].concat());
+    assert!(made.status.success(), "{}", stderr(&made));
+    let text = std::fs::read_to_string(place.path("right.jsonl")).unwrap();
+    let examples: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(examples.len() > 5, "{}", stderr(&made));
+    let counted = format!("{} examples for {0} of 20 items: ", examples.len());
+    assert!(stderr(&made).contains(&counted), "{}", stderr(&made));
+    for example in &examples {
+        let said = |at: usize| example["messages"][at]["content"].as_str().unwrap();
+        assert_eq!(said(0), "Be brief.");
+        assert!(said(1).ends_with('?'));
+        assert!(said(2).contains(|c: char| c.is_ascii_lowercase()), "{example}");
+    }
+
+    // Chosen otherwise, and nothing asked again.
+    let samples = std::fs::read(place.path("asked/samples.jsonl")).unwrap();
+    let more = distil(&[&items[..], &["more.jsonl", "--keep", "6", "--prefer", "first"]].concat());
+    assert!(more.status.success(), "{}", stderr(&more));
+    assert_eq!(std::fs::read(place.path("asked/samples.jsonl")).unwrap(), samples);
+    let more = std::fs::read_to_string(place.path("more.jsonl")).unwrap();
+    assert!(more.lines().count() > examples.len());
+
+    let learned =
+        place.train(&["sft.data=['right.jsonl']", "steps=2", "sft.batch=2", "evaluate.items=1"]);
+    assert!(learned.status.success(), "{}", stderr(&learned));
+}

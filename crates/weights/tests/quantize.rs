@@ -3,7 +3,7 @@
 
 use kernels::blocks::{BlockError, BlockType, dequantize_row};
 use proptest::prelude::*;
-use weights::quantize::{QuantizeError, quantize_row};
+use weights::quantize::{QuantizeError, quantize_row, quantize_weighted_row};
 
 const WEIGHTS: usize = 64 * 256;
 
@@ -48,6 +48,12 @@ fn golden_row(kind: u64) -> Vec<f32> {
     (0..WEIGHTS as u64).map(weight).collect()
 }
 
+/// The importances of goldens/make_quantize.py.
+fn golden_importance() -> Vec<f32> {
+    let of = |(i, x): (usize, &f32)| if i.is_multiple_of(61) { 0.0 } else { x * x + 0.001 };
+    golden_row(1).iter().enumerate().map(of).collect()
+}
+
 fn quantized(ty: BlockType, x: &[f32]) -> Vec<u8> {
     let mut bytes = vec![0xAA; ty.row_bytes(x.len()).expect("whole blocks")];
     quantize_row(ty, x, &mut bytes).expect("finite weights");
@@ -72,8 +78,12 @@ fn bytes_are_those_of_ggml_and_the_gguf_package() {
     for line in include_str!("goldens/quantize.txt").lines() {
         let fields: Vec<&str> = line.split(' ').collect();
         let [name, kind, hash, first] = fields[..] else { panic!("four fields: {line}") };
-        let ty: BlockType = name.parse().unwrap();
-        let bytes = quantized(ty, &golden_row(kind.parse().unwrap()));
+        let ty: BlockType = name.trim_end_matches('+').parse().unwrap();
+        let row = golden_row(kind.parse().unwrap());
+        let mut bytes = quantized(ty, &row);
+        if name.ends_with('+') {
+            quantize_weighted_row(ty, &row, &golden_importance(), &mut bytes).unwrap();
+        }
 
         let hex: String =
             bytes[..ty.block_bytes()].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -86,8 +96,35 @@ fn bytes_are_those_of_ggml_and_the_gguf_package() {
         }
         rows += 1;
     }
-    assert_eq!(rows, 10 * BlockType::ALL.len());
+    // F32, F16, BF16 and Q8_0 ask for no importances.
+    assert_eq!(rows, 10 * (2 * BlockType::ALL.len() - 4));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Errors go where they cost little: their cost is less than without importances, though the errors
+/// themselves may be greater.
+#[test]
+fn importances_lower_what_they_count() {
+    let (x, importance) = (golden_row(0), golden_importance());
+    let cost = |bytes: &[u8], ty| {
+        let mut y = vec![0.0; x.len()];
+        dequantize_row(ty, bytes, &mut y).unwrap();
+        let terms = x.iter().zip(&y).zip(&importance);
+        terms.map(|((x, y), w)| f64::from(w * (x - y) * (x - y))).sum::<f64>()
+    };
+    for ty in BlockType::ALL {
+        let plain = quantized(ty, &x);
+        let mut weighted = plain.clone();
+        quantize_weighted_row(ty, &x, &importance, &mut weighted).unwrap();
+        if matches!(ty, BlockType::F32 | BlockType::F16 | BlockType::BF16 | BlockType::Q8_0) {
+            assert_eq!(plain, weighted, "{ty}");
+        } else {
+            let (plain, weighted) = (cost(&plain, ty), cost(&weighted, ty));
+            assert!(weighted < 0.95 * plain, "{ty}: {weighted:e} and {plain:e}");
+        }
+    }
+    let error = quantize_weighted_row(BlockType::Q4_K, &x, &importance[1..], &mut []).unwrap_err();
+    assert_eq!(error, QuantizeError::Importance { weights: x.len(), found: x.len() - 1 });
 }
 
 /// More bits, less error: the order of the formats on bell-shaped weights, and how far each is off.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use engine::{Engine, Lora, Request};
 use eval::score::judge;
-use model::Adapter;
 use regex::Regex;
 use verify::Attempt;
 use verify::check::Tools;
@@ -13,6 +12,7 @@ use super::{Drawn, Problem};
 use crate::Error;
 use crate::error::recipe;
 use crate::objective::Overlong;
+use crate::preference::load;
 use crate::recipe::{Evaluate, Grpo, Reward};
 
 /// What one completion earned.
@@ -60,12 +60,7 @@ impl Judge {
                 models.push(None);
                 continue;
             };
-            let adapter = Adapter::load(path, engine.model()).map_err(|e| wrong(e.to_string()))?;
-            let lora = Lora::new(adapter);
-            if !lora.scores() {
-                return Err(wrong(format!("{} has no head that scores texts", path.display())));
-            }
-            models.push(Some(lora));
+            models.push(Some(load(path, engine).map_err(wrong)?));
         }
         Ok(Judge {
             models,

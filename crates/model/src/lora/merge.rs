@@ -127,7 +127,7 @@ impl Factors {
                 });
             }
         }
-        Ok(Draft { path: self.path, metadata, tensors })
+        Ok(Draft { path: self.path, metadata, tensors, importance: None })
     }
 }
 

@@ -1,7 +1,7 @@
 //! `ponder eval`: measure a model so that others can check the figure.
 
 mod after;
-mod ask;
+pub mod ask;
 mod progress;
 mod replay;
 
@@ -10,9 +10,11 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
+use weights::pull::Dataset;
 
 use crate::endpoint_arg::EndpointArg;
 use crate::engine_arg::EngineArg;
+use crate::judge_arg::JudgeArg;
 use crate::model_arg::ModelArg;
 use crate::reason_arg::ReasonArgs;
 use crate::sampling_arg::SamplingArgs;
@@ -37,18 +39,23 @@ pub struct Args {
 pub struct Ask {
     /// A benchmark that comes along, or a TOML file that describes one.
     #[arg(value_name = "BENCHMARK")]
-    benchmark: Option<String>,
+    pub benchmark: Option<String>,
 
     #[command(flatten)]
     model: ModelArg,
 
     /// The file of items, as JSON lines; .gz is unpacked.
     #[arg(long, value_name = "FILE")]
-    items: Option<PathBuf>,
+    pub items: Option<PathBuf>,
 
     /// The folder that has the items' files.
     #[arg(long, value_name = "DIR", env = "PONDER_DATA")]
     data: Option<PathBuf>,
+
+    /// Pull the items from a public dataset on the hub instead. Without --items and --data, a benchmark that
+    /// names its dataset does so by itself.
+    #[arg(long, value_name = "OWNER/NAME:CONFIG:SPLIT", conflicts_with_all = ["items", "data"])]
+    pub dataset: Option<Dataset>,
 
     /// Read the benchmark's column from another of the file, as in question=problem (may be repeated).
     #[arg(long, value_name = "COLUMN=NAME", value_parser = column)]
@@ -90,6 +97,9 @@ pub struct Ask {
     /// Run programs even where this machine can't isolate them as promised.
     #[arg(long)]
     allow_weaker_sandbox: bool,
+
+    #[command(flatten)]
+    judge: JudgeArg,
 
     #[command(flatten)]
     reasoning: ReasonArgs,
@@ -137,7 +147,7 @@ fn column(typed: &str) -> Result<(String, String)> {
 /// Measures, or does what the subcommand says.
 pub fn run(args: Args) -> Result<ExitCode> {
     match args.after {
-        None => ask::run(args.ask),
+        None => ask::run(&args.ask),
         Some(After::List) => after::list(),
         Some(After::Rescore(run)) => after::rescore(&run),
         Some(After::Compare(compare)) => after::compare(&compare),

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod convert;
 pub mod eval;
+pub mod imatrix;
 pub mod inspect;
 pub mod list;
 pub mod logits;

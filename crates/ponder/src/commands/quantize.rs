@@ -1,7 +1,10 @@
 //! `ponder quantize`: a model in fewer bits.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use anyhow::bail;
-use weights::quantize::{Mix, Override, Wanted};
+use weights::quantize::{Importance, Mix, Override, Wanted};
 
 use crate::files_arg::{self, Container, OutputArg, Source};
 
@@ -29,6 +32,11 @@ pub struct Args {
     #[arg(long, value_name = "REGEX=TYPE")]
     tensor_type: Vec<Override>,
 
+    /// Weigh errors by how much they cost: an importance matrix that `ponder imatrix` or llama-imatrix made of
+    /// this model.
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
+
     /// The same type for every matrix, without the mix's exceptions.
     #[arg(long)]
     pure: bool,
@@ -52,11 +60,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let source = Source::open(path)?;
     let mut draft = source.draft(args.pre.as_deref())?;
+    let importance = args.imatrix.as_deref().map(Importance::open).transpose()?;
     let chosen = draft.choose_types(&Wanted {
         mix: args.ty,
         overrides: args.tensor_type,
         pure: args.pure,
         requantize: args.allow_requantize,
+        importance: importance.map(Arc::new),
     })?;
     args.output.write_gguf(&draft, Some(chosen))
 }

@@ -6,10 +6,12 @@ pub mod tune;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
+use engine::Engine;
 use engine::sampler::{Sampling, random_seed};
 use reason::answer::Kind;
 use reason::strategy::Spec;
@@ -23,6 +25,7 @@ use verify::program::sandbox::Options;
 use super::run::question;
 use crate::endpoint_arg::{self, EndpointArg};
 use crate::engine_arg::EngineArg;
+use crate::judge_arg::JudgeArg;
 use crate::model_arg::ModelArg;
 use crate::reason_arg::{ReasonArgs, duration};
 use crate::sampling_arg::SamplingArgs;
@@ -69,7 +72,7 @@ struct Ask {
     deadline: Option<Duration>,
 
     /// What judges answers, as JSON: {"kind": "external", "command": ["./check"]} (see `ponder verify`).
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", conflicts_with = "judge")]
     check: Option<String>,
 
     /// Answers are compared as whole texts, not by the final answer in them.
@@ -83,6 +86,9 @@ struct Ask {
     /// Show every thought, not only the one that was chosen.
     #[arg(long, conflicts_with = "json")]
     show_thoughts: bool,
+
+    #[command(flatten)]
+    judge: JudgeArg,
 
     #[command(flatten)]
     reasoning: ReasonArgs,
@@ -149,12 +155,13 @@ fn ask(args: Ask) -> Result<ExitCode> {
         Spec::Program(_) => Some(tools.sandbox()?),
         _ => None,
     };
-    let verifier: Option<Box<dyn Verifier>> =
-        check.map(|check| check.verifier(&tools)).transpose()?;
+    let check: Option<Box<dyn Verifier>> = check.map(|check| check.verifier(&tools)).transpose()?;
     let interrupt = Interrupt::install(3)?;
-    let completer = completer(&args, &spec, &manner)?;
+    let (completer, engine) = completer(&args, &spec, &manner)?;
+    let judge = args.judge.open(engine.as_ref(), &args.model)?;
+    let judge = judge.as_ref().map(|judge| judge as &dyn Verifier);
     tune::recall(&mut spec, completer.name());
-    let problem = problem(&args, &question, verifier.as_deref());
+    let problem = problem(&args, &question, check.as_deref().or(judge));
     let seed = args.sampling.seed.unwrap_or_else(|| random_seed() & 0x7fff_ffff);
     let show = show::Show::new(&args.show_for(), spec.strategy().name());
     let cancelled = || interrupt.pressed();
@@ -203,17 +210,23 @@ fn problem<'a>(args: &Ask, question: &str, verifier: Option<&'a dyn Verifier>) -
     }
 }
 
-/// Who is asked: a model in this process, or endpoints.
-fn completer(args: &Ask, spec: &Spec, manner: &Manner) -> Result<Box<dyn Completer>> {
+/// Who is asked: a model in this process, whose engine is given too, or endpoints.
+fn completer(
+    args: &Ask,
+    spec: &Spec,
+    manner: &Manner,
+) -> Result<(Box<dyn Completer>, Option<Arc<Engine>>)> {
     if let Some(pool) = args.endpoint.connect(args.model.model.as_deref())? {
         endpoint_arg::sent(&args.sampling)?;
-        return Ok(Box::new(pool));
+        return Ok((Box::new(pool), None));
     }
     let model = args.model.resolve()?;
     // The question is there once; each thought has a share of what the budget may take.
     let room = manner.max_thinking.unwrap_or(4096) + manner.max_answer + 256;
     let width = spec.width().max(1);
-    Ok(Box::new(args.engine.start(&model, args.ctx, &args.sampling, width, room)?))
+    let local = args.engine.start(&model, args.ctx, &args.sampling, width, room)?;
+    let engine = Arc::clone(local.runtime().engine());
+    Ok((Box::new(local), Some(engine)))
 }
 
 fn print(args: &Ask, receipt: &Receipt) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `ponder train`: teaches a model by a recipe.
 
 mod curves;
+mod distill;
 mod plan;
 mod watch;
 
@@ -8,7 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
 use engine::Engine;
 use learn::preference::{Policy, RewardModel};
 use learn::recipe::{Method, What};
@@ -28,10 +30,26 @@ use watch::Screen;
 /// learned, and how far it has come, is kept in the recipe's `out` folder: the same command goes on
 /// where it was left.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    other: Option<Other>,
+
+    #[command(flatten)]
+    teach: Teaching,
+}
+
+/// What else there is.
+#[derive(Debug, Subcommand)]
+enum Other {
+    Distill(distill::Args),
+}
+
+/// What to teach.
+#[derive(Debug, clap::Args)]
+struct Teaching {
     /// The recipe.
-    recipe: PathBuf,
+    recipe: Option<PathBuf>,
 
     /// Values in place of the recipe's.
     #[arg(value_name = "KEY=VALUE", value_parser = replaced)]
@@ -63,10 +81,22 @@ fn replaced(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
-/// Runs the recipe.
+/// Runs a recipe, or makes examples for one.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let recipe = Recipe::open(&args.recipe, &args.values)
-        .with_context(|| format!("cannot use {}", args.recipe.display()))?;
+    match args.other {
+        Some(Other::Distill(args)) => distill::run(&args),
+        None => teach(args.teach),
+    }
+}
+
+fn teach(args: Teaching) -> Result<ExitCode> {
+    let Some(path) = &args.recipe else {
+        bail!(
+            "a recipe is wanted: a TOML file\nhint: recipes/ has some; `ponder train distill` makes examples"
+        );
+    };
+    let recipe = Recipe::open(path, &args.values)
+        .with_context(|| format!("cannot use {}", path.display()))?;
     if let Some(file) = &args.curves {
         curves::draw(&recipe, &args.beside, file)?;
         return Ok(ExitCode::SUCCESS);

@@ -12,6 +12,9 @@ use verify::check::{Check, Tools};
 use verify::program::sandbox::Options;
 use verify::{Attempt, CannotTell, Verdict};
 
+use crate::judge_arg::JudgeArg;
+use crate::model_arg::ModelArg;
+
 /// Exit code where nobody can tell.
 const CANNOT_TELL: u8 = 2;
 
@@ -79,6 +82,29 @@ pub enum Language {
 
 #[derive(Debug, Subcommand)]
 enum Kind {
+    #[command(flatten)]
+    Check(Checked),
+    /// How good does a reward model find it?
+    Reward {
+        /// The question that it answers.
+        #[arg(short, long, value_name = "TEXT")]
+        question: String,
+        /// The least reward of an answer that counts as right.
+        #[arg(long, value_name = "REWARD", default_value_t = 0.0, allow_hyphen_values = true)]
+        at_least: f32,
+        /// A reward model: an adapter made by `ponder train` with [reward_model].
+        #[arg(long, value_name = "PATH")]
+        judge: PathBuf,
+        #[command(flatten)]
+        model: ModelArg,
+        #[command(flatten)]
+        answer: Answer,
+    },
+}
+
+/// What a [`Check`] decides.
+#[derive(Debug, Subcommand)]
+enum Checked {
     /// Is it equal to a number, formula, set or interval?
     Math {
         /// The right answer.
@@ -173,9 +199,23 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let options = Options { allow_weaker: args.how.allow_weaker_sandbox, ..Options::default() };
     let tools = Tools::new(options);
     let Some(kind) = args.kind else { return batch(&tools) };
-    let (check, answer) = kind.check()?;
-    let answer = answer.read()?;
-    let judged = judge(&tools, &check, &Attempt::of(&answer));
+    let judged = match kind {
+        Kind::Reward { question, at_least, judge, model, answer } => {
+            let model = JudgeArg { judge: Some(judge), judge_model: model.model.clone() }
+                .open(None, &model)?;
+            let answer = answer.read()?;
+            let attempt = Attempt { question: &question, answer: &answer, reasoning: "" };
+            let reward = model.context("no judge was named")?.reward(&attempt)?;
+            // Right or wrong: where people put the line.
+            let score = f64::from(u8::from(reward >= at_least));
+            let why = format!("its reward is {reward:.3}, and {at_least} was wanted");
+            Ok(Verdict::new(score, Some(format!("{reward:.3}")), why))
+        }
+        Kind::Check(kind) => {
+            let (check, answer) = kind.check()?;
+            judge(&tools, &check, &Attempt::of(&answer.read()?))
+        }
+    };
     let mut out = std::io::stdout().lock();
     if args.how.json {
         writeln!(out, "{}", told(&judged))?;
@@ -188,7 +228,17 @@ pub fn run(args: Args) -> Result<ExitCode> {
                     score => writeln!(out, "{word} ({score:.2}): {}", verdict.why)?,
                 }
             }
-            Err(error) => writeln!(out, "cannot tell: {error}")?,
+            Err(error) => {
+                writeln!(out, "cannot tell: {error}")?;
+                let sandbox =
+                    matches!(error, CannotTell::Machine { what, .. } if what == "the sandbox");
+                if sandbox && !args.how.allow_weaker_sandbox {
+                    writeln!(
+                        out,
+                        "hint: --allow-weaker-sandbox runs it with what isolation there is"
+                    )?;
+                }
+            }
         }
     }
     Ok(match judged {
@@ -198,7 +248,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     })
 }
 
-impl Kind {
+impl Checked {
     fn check(self) -> Result<(Value, Answer)> {
         let file = |path: &PathBuf| {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
@@ -208,18 +258,18 @@ impl Kind {
                 .with_context(|| format!("{} is not JSON", path.display()))
         };
         Ok(match self {
-            Kind::Math { gold, answer } => (json!({"kind": "math", "gold": gold}), answer),
-            Kind::Exact { gold, answer } => (json!({"kind": "exact", "gold": gold}), answer),
-            Kind::Regex { pattern, answer } => {
+            Checked::Math { gold, answer } => (json!({"kind": "math", "gold": gold}), answer),
+            Checked::Exact { gold, answer } => (json!({"kind": "exact", "gold": gold}), answer),
+            Checked::Regex { pattern, answer } => {
                 (json!({"kind": "regex", "pattern": pattern}), answer)
             }
-            Kind::Choice { gold, options, answer } => {
+            Checked::Choice { gold, options, answer } => {
                 (json!({"kind": "choice", "gold": gold, "count": options}), answer)
             }
-            Kind::Schema { schema, answer } => {
+            Checked::Schema { schema, answer } => {
                 (json!({"kind": "schema", "schema": parsed(&schema)?}), answer)
             }
-            Kind::Ifeval { task, answer } => {
+            Checked::Ifeval { task, answer } => {
                 let mut task = parsed(&task)?;
                 if !task.is_object() {
                     bail!("a row of the data set is wanted: a JSON object");
@@ -227,7 +277,7 @@ impl Kind {
                 task["kind"] = json!("ifeval");
                 (task, answer)
             }
-            Kind::Code { language, stdin, expected, answer } => {
+            Checked::Code { language, stdin, expected, answer } => {
                 let input = stdin.as_ref().map(file).transpose()?.unwrap_or_default();
                 let language = match language {
                     Language::Python => "python",
@@ -238,7 +288,7 @@ impl Kind {
                 let case = json!({"input": input, "output": file(&expected)?});
                 (json!({"kind": "stdio", "language": language, "cases": [case]}), answer)
             }
-            Kind::Check { check, answer } => {
+            Checked::Check { check, answer } => {
                 (serde_json::from_str(&check).context("--check is not JSON")?, answer)
             }
         })

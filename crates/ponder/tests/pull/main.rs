@@ -3,6 +3,7 @@
 
 #![cfg(unix)]
 
+mod datasets;
 mod hub;
 mod pip;
 mod support;

@@ -235,18 +235,112 @@ impl Hub {
     }
 }
 
+/// A dataset viewer that has one dataset, whatever it is asked for.
+pub struct Viewer {
+    shown: Arc<Shown>,
+}
+
+#[derive(Default)]
+struct Shown {
+    rows: Mutex<Vec<serde_json::Value>>,
+    requests: Mutex<Vec<Request>>,
+    /// Pages that are still shown, and the status of the rest.
+    failure: Mutex<Option<(usize, u16)>>,
+    /// Requests that are told to come again.
+    busy: Mutex<usize>,
+    truncated: Mutex<Option<String>>,
+}
+
+impl Viewer {
+    /// Starts one and tells the world about it.
+    pub fn start(world: &mut World, rows: Vec<serde_json::Value>) -> Self {
+        let shown = Arc::new(Shown::default());
+        *shown.rows.lock().unwrap() = rows;
+        let viewer = Viewer { shown: shown.clone() };
+        let url = listen(move |request, stream| {
+            shown.requests.lock().unwrap().push(request.clone());
+            shown.answer(request, stream);
+        });
+        world.set("PONDER_DATASETS_SERVER", &url);
+        viewer
+    }
+
+    pub fn replace(&self, rows: Vec<serde_json::Value>) {
+        *self.shown.rows.lock().unwrap() = rows;
+        *self.shown.truncated.lock().unwrap() = None;
+    }
+
+    /// After so many more pages, every request is answered with this status.
+    pub fn fail_after(&self, pages: usize, status: u16) {
+        *self.shown.failure.lock().unwrap() = Some((pages, status));
+    }
+
+    /// The next requests are answered with status 429.
+    pub fn busy(&self, requests: usize) {
+        *self.shown.busy.lock().unwrap() = requests;
+    }
+
+    /// This column is cut off in every row.
+    pub fn truncate(&self, column: &str) {
+        *self.shown.truncated.lock().unwrap() = Some(column.into());
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.shown.requests.lock().unwrap().clone()
+    }
+}
+
+impl Shown {
+    fn answer(&self, request: &Request, stream: &mut TcpStream) {
+        let mut busy = self.busy.lock().unwrap();
+        if *busy > 0 {
+            *busy -= 1;
+            return answer(stream, 429, "", b"{}");
+        }
+        if let Some((pages, status)) = &mut *self.failure.lock().unwrap() {
+            if *pages == 0 {
+                return answer(stream, *status, "", b"{}");
+            }
+            *pages -= 1;
+        }
+        let number = |name: &str| -> usize {
+            let value = request.path.split(&['?', '&']).find_map(|pair| pair.strip_prefix(name));
+            value.unwrap().parse().unwrap()
+        };
+        let (offset, length) = (number("offset="), number("length="));
+        let rows = self.rows.lock().unwrap();
+        let cut: Vec<String> = self.truncated.lock().unwrap().iter().cloned().collect();
+        let page: Vec<_> = rows.iter().enumerate().skip(offset).take(length).collect();
+        let page: Vec<_> = page
+            .into_iter()
+            .map(|(i, row)| serde_json::json!({ "row_idx": i, "row": row, "truncated_cells": cut }))
+            .collect();
+        let answered = serde_json::json!({
+            "features": [], "rows": page, "num_rows_total": rows.len(), "partial": false,
+        });
+        answer(stream, 200, "content-type: application/json\r\n", answered.to_string().as_bytes());
+    }
+}
+
 fn serve(shared: &Arc<Shared>, handle: fn(&Shared, &Request, &mut TcpStream)) -> String {
+    let shared = shared.clone();
+    listen(move |request, stream| {
+        shared.requests.lock().unwrap().push(request.clone());
+        handle(&shared, request, stream);
+    })
+}
+
+/// A server on a port of its own, a thread for each connection; its address.
+fn listen(handle: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let shared = shared.clone();
+    let handle = Arc::new(handle);
     std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let shared = shared.clone();
+        for mut stream in listener.incoming().flatten() {
+            let handle = handle.clone();
             std::thread::spawn(move || {
-                let mut stream = stream;
                 if let Some(request) = read_request(&stream) {
-                    shared.requests.lock().unwrap().push(request.clone());
-                    handle(&shared, &request, &mut stream);
+                    handle(&request, &mut stream);
                 }
             });
         }

@@ -2,14 +2,15 @@
 //!
 //! A call is a JSON object with a name and arguments. It may stand in `<tool_call>` blocks, in a
 //! list, in a block of code or within the text, with the keys of OpenAI (`function`, `arguments` as
-//! a text), of Anthropic (`input`), of Llama (`parameters`), or as `{"name": {arguments}}`.
+//! a text), of Anthropic (`input`), of Llama (`parameters`), or as `{"name": {arguments}}`. Or all of
+//! the answer is calls as Python writes them.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{extract, shown, unreadable};
+use super::{extract, python, shown, unreadable};
 use crate::{Attempt, CannotTell, Verdict, Verifier};
 
 /// The most calls a task may expect, or an answer make.
@@ -203,6 +204,9 @@ fn calls(answer: &str) -> Result<Vec<Call>, String> {
         }
         return Ok(calls);
     }
+    if let Some(made) = python::calls(answer) {
+        return Ok(made.into_iter().map(|(name, arguments)| Call { name, arguments }).collect());
+    }
     // All of it, or each object within a text that is a call. Other JSON in a text is just text.
     match serde_json::from_str::<Value>(answer.trim()) {
         Ok(value) => add(value)?,
@@ -295,6 +299,8 @@ mod tests {
             r#"<tool_call>{"name": "weather", "arguments": {"city": "new york", "days": 3}}</tool_call>"#,
             r#"[{"name": "weather", "arguments": {"city": "NYC", "days": 3.0, "unit": "Celsius"}}]"#,
             r#"{"name": "weather", "parameters": {"city": "NYC", "days": 3}}"#,
+            "[weather(city='new york', days=3)]",
+            "```python\nweather(days=3.0, city=\"NYC\", unit='celsius')\n```",
             r#"{"type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"NYC\", \"days\": 3}"}}"#,
             r#"[{"weather": {"city": "NYC", "days": 3}}]"#,
             "I look it up:\n```json\n{\"name\": \"weather\", \"input\": {\"city\": \"NYC\", \"days\": 3}}\n```",

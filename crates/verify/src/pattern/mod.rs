@@ -4,6 +4,7 @@ pub mod calls;
 pub mod choice;
 pub mod exact;
 pub(crate) mod extract;
+mod python;
 pub mod regular;
 pub mod schema;
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kernels::Pool;
 use kernels::blocks::BlockType;
@@ -12,7 +12,7 @@ use super::output;
 use super::rows::{FileRows, Reordered, Rows};
 use crate::gguf::{Gguf, GgufWriter, Metadata, TensorSpec};
 use crate::pull::Progress;
-use crate::quantize::{QuantizeError, quantize_row};
+use crate::quantize::{Importance, QuantizeError, quantize_row, quantize_weighted_row};
 use crate::tensor::{self, shorten};
 use crate::{Checkpoint, Error};
 
@@ -55,6 +55,8 @@ pub struct Draft<'a> {
     pub metadata: Metadata,
     /// Every tensor, in the order in which it will be written.
     pub tensors: Vec<DraftTensor<'a>>,
+    /// What the matrices it knows are quantised with.
+    pub importance: Option<Arc<Importance>>,
 }
 
 impl<'a> Draft<'a> {
@@ -72,6 +74,7 @@ impl<'a> Draft<'a> {
             path: file.path().to_owned(),
             metadata: unsplit(file),
             tensors: file.tensors().iter().filter_map(|t| of_file(checkpoint, &t.name)).collect(),
+            importance: None,
         })
     }
 
@@ -200,10 +203,23 @@ impl<'a> Draft<'a> {
         let row_bytes = t.ty.row_bytes(cols).unwrap_or(1);
         let mut values = vec![0.0; out.len() / row_bytes * cols];
         t.rows.read(first, &mut values)?;
+        let importance = match &self.importance {
+            Some(importance) => importance.of(&t.name, &t.shape)?,
+            None => None,
+        };
+        let rows_of_expert = t.shape.iter().rev().nth(1).copied().unwrap_or(1).max(1);
         for (r, (row, out)) in
             values.chunks_exact(cols).zip(out.chunks_exact_mut(row_bytes)).enumerate()
         {
-            quantize_row(t.ty, row, out).map_err(|e| self.unstorable(t, first + r, e))?;
+            let stored = match importance {
+                Some(all) => {
+                    let expert = (first + r) / rows_of_expert;
+                    let importance = all.get(expert * cols..(expert + 1) * cols);
+                    quantize_weighted_row(t.ty, row, importance.unwrap_or_default(), out)
+                }
+                None => quantize_row(t.ty, row, out),
+            };
+            stored.map_err(|e| self.unstorable(t, first + r, e))?;
         }
         Ok(())
     }

@@ -81,7 +81,7 @@ impl<'a> Draft<'a> {
         }
         // Layer by layer, so that a reader that goes through the layers goes through the file.
         tensors.sort_by_cached_key(|t| order(&t.name));
-        Ok(Draft { path: path.to_owned(), metadata, tensors })
+        Ok(Draft { path: path.to_owned(), metadata, tensors, importance: None })
     }
 }
 

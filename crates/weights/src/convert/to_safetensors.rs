@@ -98,7 +98,7 @@ impl Draft<'_> {
             }
         }
 
-        let Draft { path, metadata, tensors } = self;
+        let Draft { path, metadata, tensors, importance } = self;
         let tensors = tensors
             .into_iter()
             .filter(|t| t.name != "rope_freqs.weight")
@@ -110,7 +110,7 @@ impl Draft<'_> {
                 t
             })
             .collect();
-        let draft = Draft { path, metadata, tensors };
+        let draft = Draft { path, metadata, tensors, importance };
         output::check_room(dir, draft.bytes()?)?;
         let making = tempfile::Builder::new()
             .prefix(".ponder-")

@@ -95,6 +95,20 @@ impl Client {
         Err(broken(format!("more than {REDIRECTS} redirects")))
     }
 
+    /// GET; a server that is busy is asked again, later and later.
+    pub fn get_patiently(&self, url: &str) -> Result<Answer, Error> {
+        let mut failures = 0;
+        loop {
+            match self.get(url, 0) {
+                Err(error) if passing(&error, false) && failures < RETRIES => {
+                    std::thread::sleep(self.pause * 2u32.pow(failures));
+                    failures += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Appends the rest of a file to `part`. A connection that breaks is taken up where it broke; a
     /// server that knows no ranges makes us begin anew.
     pub fn download(
@@ -127,13 +141,7 @@ impl Client {
             if part.written() > before {
                 (failures, begun) = (0, true);
             }
-            let passing = match &error {
-                // A host that never answered will not do so in a second; another source may.
-                Error::Network { .. } => begun,
-                Error::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502..=504),
-                _ => false,
-            };
-            if !passing || failures == RETRIES {
+            if !passing(&error, begun) || failures == RETRIES {
                 return Err(error);
             }
             std::thread::sleep(self.pause * 2u32.pow(failures));
@@ -191,6 +199,16 @@ impl Client {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether what went wrong may go right in a moment. A host that never answered (`begun` is whether it has)
+/// will not do so in a second; another source may.
+fn passing(error: &Error, begun: bool) -> bool {
+    match error {
+        Error::Network { .. } => begun,
+        Error::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502..=504),
+        _ => false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::http::Client;
 use super::part::{Expected, Part};
@@ -14,6 +15,7 @@ use super::{Error, Progress};
 /// How to talk to a hub.
 pub struct Hub {
     endpoint: String,
+    viewer: String,
     client: Client,
     cache: Option<PathBuf>,
 }
@@ -58,7 +60,8 @@ struct Lfs {
 impl Hub {
     /// As the environment says: `HF_ENDPOINT`, `HF_TOKEN` (else the file `HF_TOKEN_PATH`, else
     /// `token` in `HF_HOME`, by default `~/.cache/huggingface`), `HF_HUB_CACHE`, and
-    /// `HF_HUB_DOWNLOAD_TIMEOUT`, the seconds a silent connection is waited for.
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`, the seconds a silent connection is waited for. `PONDER_DATASETS_SERVER` is
+    /// the dataset viewer; by default `datasets-server.` before the hub's own name.
     pub fn from_env() -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
         let home = set("HF_HOME").map(PathBuf::from).or_else(|| {
@@ -74,7 +77,11 @@ impl Hub {
         let cache = set("HF_HUB_CACHE").map(PathBuf::from).or(home.map(|h| h.join("hub")));
         let idle = set("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|s| s.trim().parse().ok()).unwrap_or(60);
         let client = Client::new(token, Duration::from_secs(idle.max(1)));
-        Hub { endpoint: endpoint.trim_end_matches('/').to_owned(), client, cache }
+        let endpoint = endpoint.trim_end_matches('/').to_owned();
+        // Where a hub has its viewer by its own libraries' account.
+        let viewer = set("PONDER_DATASETS_SERVER")
+            .unwrap_or_else(|| endpoint.replacen("://", "://datasets-server.", 1));
+        Hub { endpoint, viewer: viewer.trim_end_matches('/').to_owned(), client, cache }
     }
 
     /// Looks into a repository and decides what to fetch. `select` is a quantisation or a file's
@@ -166,6 +173,34 @@ impl Hub {
             std::fs::rename(&draft, target).map_err(Error::io("create", target))?;
         }
         Ok(Some(found))
+    }
+
+    /// Where a viewer has `length` rows of a split, from row `offset` on.
+    pub(super) fn rows_url(
+        &self,
+        id: &str,
+        config: &str,
+        split: &str,
+        offset: u64,
+        length: u64,
+    ) -> String {
+        let id = escape(id, "");
+        let (config, split) = (escape(config, ""), escape(split, ""));
+        let range = format!("offset={offset}&length={length}");
+        format!("{}/rows?dataset={id}&config={config}&split={split}&{range}", self.viewer)
+    }
+
+    /// An answer in JSON of at most `limit` bytes; a server that is busy is waited for.
+    pub(super) fn json<T: DeserializeOwned>(
+        &self,
+        url: &str,
+        limit: u64,
+        repo: &str,
+    ) -> Result<T, Error> {
+        let answer = self.client.get_patiently(url).map_err(|error| self.explain(error, repo))?;
+        let body = answer.body.into_with_config().limit(limit).reader();
+        serde_json::from_reader(body)
+            .map_err(|err| Error::BadAnswer { url: url.to_owned(), reason: err.to_string() })
     }
 
     fn explain(&self, error: Error, repo: &str) -> Error {

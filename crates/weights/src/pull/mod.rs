@@ -5,6 +5,7 @@
 //! was cut off, is checked by SHA-256 and renamed; the manifest that makes the model count as
 //! installed is written last. The whole is done under the model's lock.
 
+mod dataset;
 mod error;
 mod http;
 mod hub;
@@ -19,6 +20,7 @@ use std::path::Path;
 use crate::catalogue::{Model, ModelRef, Source, expand_home};
 use crate::store::{self, Installed, Manifest, ManifestFile, Store};
 
+pub use dataset::{Dataset, NoDataset};
 pub use error::Error;
 pub use hub::Hub;
 pub use progress::{Progress, Silent};

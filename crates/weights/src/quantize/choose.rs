@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use kernels::blocks::BlockType;
 use regex::Regex;
 
+use super::importance::Importance;
 use super::mix::{Mix, ModelTraits, Role, fitting, is_quantizable};
 use crate::Error;
 use crate::convert::Draft;
@@ -52,12 +54,14 @@ pub struct Wanted {
     pub pure: bool,
     /// Matrices that are quantised already may be quantised again.
     pub requantize: bool,
+    /// How much the errors in each column cost.
+    pub importance: Option<Arc<Importance>>,
 }
 
 impl Wanted {
     /// A recipe as it stands.
     pub fn plain(mix: Mix) -> Wanted {
-        Wanted { mix, overrides: Vec::new(), pure: false, requantize: false }
+        Wanted { mix, overrides: Vec::new(), pure: false, requantize: false, importance: None }
     }
 }
 
@@ -68,6 +72,8 @@ pub struct Chosen {
     pub types: BTreeMap<BlockType, (usize, u64)>,
     /// Matrices whose rows don't fit the type they should have had.
     pub fallbacks: usize,
+    /// Matrices in blocks that an importance matrix, where there is one, says nothing of.
+    pub unknown: usize,
 }
 
 impl Draft<'_> {
@@ -76,7 +82,7 @@ impl Draft<'_> {
     /// # Errors
     /// A quantised tensor would be quantised again, or a key has a value that makes no sense.
     pub fn choose_types(&mut self, wanted: &Wanted) -> Result<Chosen, Error> {
-        let model = self.traits()?;
+        let model = ModelTraits { importance: wanted.importance.is_some(), ..self.traits()? };
         let (mut values, mut downs) = (self.layers_of(Role::Values), self.layers_of(Role::Down));
         let mut chosen = Chosen::default();
         let mut types = Vec::with_capacity(self.tensors.len());
@@ -107,6 +113,11 @@ impl Draft<'_> {
                 let field = format!("tensor `{}`", crate::tensor::shorten(&t.name));
                 return Err(Error::unsupported(&self.path, field, problem, remedy));
             }
+            if let Some(importance) = &wanted.importance
+                && is_block(ty)
+            {
+                chosen.unknown += usize::from(importance.of(&t.name, &t.shape)?.is_none());
+            }
             types.push(ty);
         }
         for (t, ty) in self.tensors.iter_mut().zip(types) {
@@ -121,6 +132,10 @@ impl Draft<'_> {
         }
         self.metadata.insert("general.quantization_version", 2u32);
         self.metadata.insert("general.file_type", wanted.mix.file_type());
+        if let Some(importance) = &wanted.importance {
+            importance.note(&mut self.metadata);
+            self.importance = Some(Arc::clone(importance));
+        }
         Ok(chosen)
     }
 
@@ -179,6 +194,7 @@ impl Draft<'_> {
             experts: number("expert_count")?.unwrap_or(0),
             llama_70b: architecture == "llama" && layers == 80 && heads != kv_heads,
             tied: !self.tensors.iter().any(|t| t.name == "output.weight"),
+            importance: false,
         })
     }
 }

@@ -7,17 +7,18 @@ use super::search::{fit_table_scale, nearest, nearest_entry};
 use super::{extreme, inverse, put_f16};
 
 /// The entries are chosen for the scale before it is rounded to a half, as ggml does.
-pub(super) fn quantize_iq4_nl(x: &[f32; 32], block: &mut [u8; 18]) {
-    let scale = fit_table_scale(x);
+pub(super) fn quantize_iq4_nl(x: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 18]) {
+    let scale = fit_table_scale(x, importance);
     put_f16(block, 0, scale);
     pack_entries(x, scale, &mut block[2..]);
 }
 
 /// The entries are chosen for the rounded scales, but under the unit `d` before it is rounded to a
 /// half, as ggml does.
-pub(super) fn quantize_iq4_xs(x: &[f32; 256], block: &mut [u8; 136]) {
+pub(super) fn quantize_iq4_xs(x: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 136]) {
     let (x, _) = x.as_chunks::<32>();
-    let found: [f32; 8] = std::array::from_fn(|s| fit_table_scale(&x[s]));
+    let (importance, _) = importance.as_chunks::<32>();
+    let found: [f32; 8] = std::array::from_fn(|s| fit_table_scale(&x[s], &importance[s]));
     let d = extreme(&found) / -32.0;
     put_f16(block, 0, d);
     let id = inverse(d);

@@ -3,17 +3,23 @@
 //! see them.
 //!
 //! A sub-block whose scale comes out as zero keeps the integers of the search; they mean nothing.
+//!
+//! Without an importance matrix a weight counts by its own magnitude, one way or another. With one
+//! (`weighted_*`) it counts by the importance of its column, more if it is large itself; the scales are
+//! searched for more patiently, and rounded with regard to how much each sub-block counts.
 
 use kernels::blocks::{pack_scales_mins, pack_scales_q3_k};
 
-use super::search::{NEGLIGIBLE, Trials, fit_scale_and_min, fit_six_bits, fit_three_bits, nearest};
-use super::{extreme, put_f16};
+use super::search::{
+    NEGLIGIBLE, Trials, fit_scale_and_min, fit_signed, fit_three_bits, fit_unsigned, nearest,
+};
+use super::{extreme, mean_square, put_f16, weigh};
 
-const Q2_TRIALS: Trials = Trials { highest: 3.0, first: -0.5, further: 15 };
-const Q4_TRIALS: Trials = Trials { highest: 15.0, first: -1.0, further: 20 };
-const Q5_TRIALS: Trials = Trials { highest: 31.0, first: -0.5, further: 15 };
+const Q2_TRIALS: Trials = Trials { highest: 3.0, first: -0.5, step: 0.1, further: 15 };
+const Q4_TRIALS: Trials = Trials { highest: 15.0, first: -1.0, step: 0.1, further: 20 };
+const Q5_TRIALS: Trials = Trials { highest: 31.0, first: -0.5, step: 0.1, further: 15 };
 
-fn square(x: f32) -> f32 {
+pub(super) fn square(x: f32) -> f32 {
     x * x
 }
 
@@ -27,8 +33,32 @@ pub(super) fn quantize_q2_k(x: &[f32; 256], block: &mut [u8; 84]) {
             fit_scale_and_min(x, &x.map(f32::abs), &Q2_TRIALS, f32::abs, &mut q[s]);
     }
 
-    let (d, scales) = round_scales(&scales, 15.0);
-    let (dmin, mins) = round_scales(&mins, 15.0);
+    store_q2_k(x, round_scales(&scales, 15.0), round_scales(&mins, 15.0), q, block);
+}
+
+/// With an importance for each weight.
+pub(super) fn weighted_q2_k(x: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 84]) {
+    let weights = weigh(x, importance, mean_square(x));
+    let (x, _) = x.as_chunks::<16>();
+    let (weights, _) = weights.as_chunks::<16>();
+    let mut q = [[0; 16]; 16];
+    let (mut scales, mut mins) = ([0.0; 16], [0.0; 16]);
+    for s in 0..16 {
+        (scales[s], mins[s]) =
+            fit_scale_and_min(&x[s], &weights[s], &patient(3.0), square, &mut q[s]);
+    }
+    let sums = std::array::from_fn(|s| sum(&weights[s]));
+    store_q2_k(x, weigh_scales(&scales, &sums, 15.0), weigh_scales(&mins, &sums, 15.0), q, block);
+}
+
+/// `scales` and `mins` are each a unit and multiples of it.
+fn store_q2_k(
+    x: &[[f32; 16]],
+    (d, scales): (f32, [u8; 16]),
+    (dmin, mins): (f32, [u8; 16]),
+    mut q: [[u8; 16]; 16],
+    block: &mut [u8; 84],
+) {
     let d = put_f16(block, 80, d);
     let dmin = put_f16(block, 82, dmin);
     for s in 0..16 {
@@ -48,6 +78,36 @@ pub(super) fn quantize_q3_k(x: &[f32; 256], block: &mut [u8; 110]) {
     }
 
     let (d, scales) = round_signed_scales(&scales, 32.0);
+    store_q3_k(x, d, scales, q, block);
+    // A block of nothing but zeros keeps zero bytes here too, though they read as -32.
+    if scales == [0; 16] {
+        block[96..108].fill(0);
+    }
+}
+
+/// With an importance for each weight.
+pub(super) fn weighted_q3_k(x: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 110]) {
+    let weights = weigh(x, importance, 2.0 * mean_square(x));
+    let (x, _) = x.as_chunks::<16>();
+    let (weights, _) = weights.as_chunks::<16>();
+    let mut q = [[0; 16]; 16];
+    let mut scales = [0.0; 16];
+    for s in 0..16 {
+        scales[s] = fit_signed(&x[s], &weights[s], 4.0, &mut q[s]);
+    }
+    let sums = std::array::from_fn(|s| sum(&weights[s]));
+    let mut rounded = [0; 16];
+    let d = fit_signed(&scales, &sums, 32.0, &mut rounded);
+    store_q3_k(x, d, rounded.map(|scale| (i16::from(scale) - 32) as i8), q, block);
+}
+
+fn store_q3_k(
+    x: &[[f32; 16]],
+    d: f32,
+    scales: [i8; 16],
+    mut q: [[u8; 16]; 16],
+    block: &mut [u8; 110],
+) {
     let d = put_f16(block, 108, d);
     for s in 0..16 {
         round_signed(&x[s], d * f32::from(scales[s]), 4.0, &mut q[s]);
@@ -59,22 +119,36 @@ pub(super) fn quantize_q3_k(x: &[f32; 256], block: &mut [u8; 110]) {
         high_bits[j % 32] |= (q >> 2) << (j / 32);
     }
     pack_two_bits(q, &mut block[32..96]);
-    // A block of nothing but zeros keeps zero bytes here too, though they read as -32.
-    let scales = if scales == [0; 16] { [0; 12] } else { pack_scales_q3_k(&scales) };
-    block[96..108].copy_from_slice(&scales);
+    block[96..108].copy_from_slice(&pack_scales_q3_k(&scales));
 }
 
 /// Errors are weighed by magnitude, with the sub-block's root mean square added so that small
 /// weights count too.
 pub(super) fn quantize_q4_k(x: &[f32; 256], block: &mut [u8; 144]) {
-    let (header, q) = fit_with_six_bit_scales(x, &Q4_TRIALS);
+    store_q4_k(fit_with_six_bit_scales(x, &Q4_TRIALS), block);
+}
+
+/// With an importance for each weight.
+pub(super) fn weighted_q4_k(x: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 144]) {
+    store_q4_k(weigh_with_six_bit_scales(x, importance, 15.0), block);
+}
+
+fn store_q4_k((header, q): ([u8; 16], [u8; 256]), block: &mut [u8; 144]) {
     block[..16].copy_from_slice(&header);
     pack_four_bits(&q, &mut block[16..]);
 }
 
 /// As `Q4_K`, with a fifth bit stored apart.
 pub(super) fn quantize_q5_k(x: &[f32; 256], block: &mut [u8; 176]) {
-    let (header, q) = fit_with_six_bit_scales(x, &Q5_TRIALS);
+    store_q5_k(fit_with_six_bit_scales(x, &Q5_TRIALS), block);
+}
+
+/// With an importance for each weight.
+pub(super) fn weighted_q5_k(x: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 176]) {
+    store_q5_k(weigh_with_six_bit_scales(x, importance, 31.0), block);
+}
+
+fn store_q5_k((header, q): ([u8; 16], [u8; 256]), block: &mut [u8; 176]) {
     block[..16].copy_from_slice(&header);
     let high_bits = &mut block[16..48];
     high_bits.fill(0);
@@ -97,28 +171,60 @@ fn fit_with_six_bit_scales(x: &[f32; 256], trials: &Trials) -> ([u8; 16], [u8; 2
         (scales[s], mins[s]) = fit_scale_and_min(x, &importance, trials, square, &mut q[s]);
     }
 
-    let (d, scales) = round_scales(&scales, 63.0);
-    let (dmin, mins) = round_scales(&mins, 63.0);
+    let (scales, mins) = (round_scales(&scales, 63.0), round_scales(&mins, 63.0));
+    header_and_integers(x, trials.highest, scales, mins, q)
+}
+
+/// The same with an importance for each weight, and integers of 0 to `highest`.
+fn weigh_with_six_bit_scales(
+    x: &[f32; 256],
+    importance: &[f32; 256],
+    highest: f32,
+) -> ([u8; 16], [u8; 256]) {
+    let weights = weigh(x, importance, 2.0 * mean_square(x));
+    let (x, _) = x.as_chunks::<32>();
+    let (weights, _) = weights.as_chunks::<32>();
+    let mut q = [[0; 32]; 8];
+    let (mut scales, mut mins) = ([0.0; 8], [0.0; 8]);
+    for s in 0..8 {
+        (scales[s], mins[s]) =
+            fit_scale_and_min(&x[s], &weights[s], &patient(highest), square, &mut q[s]);
+    }
+    let sums = std::array::from_fn(|s| sum(&weights[s]));
+    let (scales, mins) = (weigh_scales(&scales, &sums, 63.0), weigh_scales(&mins, &sums, 63.0));
+    header_and_integers(x, highest, scales, mins, q)
+}
+
+/// `scales` and `mins` are each a unit and multiples of it.
+fn header_and_integers(
+    x: &[[f32; 32]],
+    highest: f32,
+    (d, scales): (f32, [u8; 8]),
+    (dmin, mins): (f32, [u8; 8]),
+    mut q: [[u8; 32]; 8],
+) -> ([u8; 16], [u8; 256]) {
     let mut header = [0; 16];
     let d = put_f16(&mut header, 0, d);
     let dmin = put_f16(&mut header, 2, dmin);
     header[4..].copy_from_slice(&pack_scales_mins(&scales, &mins));
     for s in 0..8 {
         let (scale, min) = (d * f32::from(scales[s]), dmin * f32::from(mins[s]));
-        round_with_min(&x[s], scale, min, trials.highest, &mut q[s]);
+        round_with_min(&x[s], scale, min, highest, &mut q[s]);
     }
     let mut flat = [0; 256];
     flat.copy_from_slice(q.as_flattened());
     (header, flat)
 }
 
-/// Signed: the extreme weight of a sub-block becomes about -32.
-pub(super) fn quantize_q6_k(x: &[f32; 256], block: &mut [u8; 210]) {
+/// Signed: the extreme weight of a sub-block becomes about -32. A weight's error counts by its
+/// `importance` alone: with so many bits its size no longer matters.
+pub(super) fn quantize_q6_k(x: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 210]) {
     let mut q = [[0; 16]; 16];
     let mut scales = [0.0; 16];
     let (x, _) = x.as_chunks::<16>();
-    for (s, x) in x.iter().enumerate() {
-        scales[s] = fit_six_bits(x, &mut q[s]);
+    let (importance, _) = importance.as_chunks::<16>();
+    for s in 0..16 {
+        scales[s] = fit_signed(&x[s], &importance[s], 32.0, &mut q[s]);
     }
     if extreme(&scales).abs() < NEGLIGIBLE {
         block.fill(0);
@@ -141,6 +247,26 @@ pub(super) fn quantize_q6_k(x: &[f32; 256], block: &mut [u8; 210]) {
                 q[0] >> 4 | q[1] >> 4 << 2 | q[2] >> 4 << 4 | q[3] >> 4 << 6;
         }
     }
+}
+
+/// The patient search that an importance matrix is worth.
+pub(super) fn patient(highest: f32) -> Trials {
+    Trials { highest, first: -0.9, step: 0.05, further: 36 }
+}
+
+/// From the first to the last.
+fn sum(x: &[f32]) -> f32 {
+    x.iter().fold(0.0, |sum, x| sum + x)
+}
+
+/// A unit for `scales`, and them as integers of 0 to `highest`, each error counting by its weight.
+fn weigh_scales<const S: usize>(
+    scales: &[f32; S],
+    weights: &[f32; S],
+    highest: f32,
+) -> (f32, [u8; S]) {
+    let mut rounded = [0; S];
+    (fit_unsigned(scales, weights, highest, &mut rounded), rounded)
 }
 
 /// The unit under which the greatest of `scales` becomes `highest`, and all of them as integers of

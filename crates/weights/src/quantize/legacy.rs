@@ -1,5 +1,8 @@
-//! `Q4_0` to `Q8_0`: the scale follows from the extremes of the 32 weights, no search.
+//! `Q4_0` to `Q8_0`: the scale follows from the extremes of the 32 weights, no search; with an importance
+//! for each weight (`weighted_*`) it is searched for as in the newer formats.
 
+use super::k_quants::{patient, square};
+use super::search::{fit_scale_and_min, fit_signed};
 use super::{extreme, inverse, put_f16};
 
 /// The extreme weight becomes -8 exactly, whichever its sign.
@@ -38,6 +41,42 @@ pub(super) fn quantize_q5_1(x: &[f32; 32], block: &mut [u8; 24]) {
     put_f16(block, 2, least);
     let id = inverse(d);
     let q = x.map(|x| ((x - least) * id + 0.5).min(31.0) as u8);
+    block[4..8].copy_from_slice(&fifth_bits(&q));
+    pack_nibbles(&q, &mut block[8..]);
+}
+
+/// The integers are those of the search: its scale is not rounded before they are chosen.
+pub(super) fn weighted_q4_0(x: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 18]) {
+    let mut q = [0; 32];
+    let d = fit_signed(x, importance, 8.0, &mut q);
+    put_f16(block, 0, d);
+    pack_nibbles(&q, &mut block[2..]);
+}
+
+/// As [`weighted_q4_0`], with a min.
+pub(super) fn weighted_q4_1(x: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 20]) {
+    let mut q = [0; 32];
+    let (d, min) = fit_scale_and_min(x, importance, &patient(15.0), square, &mut q);
+    put_f16(block, 0, d);
+    put_f16(block, 2, -min);
+    pack_nibbles(&q, &mut block[4..]);
+}
+
+/// As [`weighted_q4_0`], with a fifth bit.
+pub(super) fn weighted_q5_0(x: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 22]) {
+    let mut q = [0; 32];
+    let d = fit_signed(x, importance, 16.0, &mut q);
+    put_f16(block, 0, d);
+    block[2..6].copy_from_slice(&fifth_bits(&q));
+    pack_nibbles(&q, &mut block[6..]);
+}
+
+/// As [`weighted_q4_1`], with a fifth bit.
+pub(super) fn weighted_q5_1(x: &[f32; 32], importance: &[f32; 32], block: &mut [u8; 24]) {
+    let mut q = [0; 32];
+    let (d, min) = fit_scale_and_min(x, importance, &patient(31.0), square, &mut q);
+    put_f16(block, 0, d);
+    put_f16(block, 2, -min);
     block[4..8].copy_from_slice(&fifth_bits(&q));
     pack_nibbles(&q, &mut block[8..]);
 }

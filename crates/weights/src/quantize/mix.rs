@@ -76,6 +76,8 @@ pub struct ModelTraits {
     pub llama_70b: bool,
     /// The embedding is the output matrix, too.
     pub tied: bool,
+    /// There is an importance matrix.
+    pub importance: bool,
 }
 
 /// What a tensor is for.
@@ -204,7 +206,11 @@ impl Mix {
                 Mix::Q3_K_M => Q4_K,
                 Mix::Q3_K_L => Q5_K,
                 Mix::Q4_K_M | Mix::Q5_K_M if matters_more(layer, n) => Q6_K,
-                Mix::IQ4_NL | Mix::IQ4_XS | Mix::Q4_K_S if eighth => Q5_K,
+                Mix::IQ4_NL | Mix::IQ4_XS if eighth && !model.importance => Q5_K,
+                Mix::Q4_K_S if eighth => Q5_K,
+                // The first ways back have columns of such importance that symmetric types fail them.
+                Mix::Q4_0 if eighth && model.importance => BlockType::Q4_1,
+                Mix::Q5_0 if eighth && model.importance => BlockType::Q5_1,
                 _ => default,
             },
             Role::AttentionOutput if eight_experts => match self {

@@ -1,6 +1,6 @@
 //! `f32` weights in, rows of any [`BlockType`] out.
 //!
-//! The bytes are those ggml's own quantisers write when given no importance matrix, so a file made
+//! The bytes are those ggml's own quantisers write, with an importance matrix or without, so a file made
 //! here is the file llama.cpp's tools would have made. That fixes the arithmetic down to the order
 //! of additions: sums run in single precision from the first weight to the last and nothing is
 //! fused. Where ggml's rounding trick leaves its range (a scale many orders of magnitude below its
@@ -10,6 +10,7 @@
 //! quantising, choosing the scales, is in `search`; the rest is packing.
 
 mod choose;
+mod importance;
 mod iq4;
 mod k_quants;
 mod legacy;
@@ -18,6 +19,7 @@ mod search;
 
 pub use choose::{BadOverride, Chosen, Override, Wanted, is_block};
 use half::{bf16, f16};
+pub use importance::{Importance, InputSums};
 use kernels::blocks::{BlockError, BlockType};
 pub use mix::{Mix, ModelTraits, Role, UnknownMix, fitting, is_quantizable};
 
@@ -39,6 +41,14 @@ pub enum QuantizeError {
         position: usize,
         /// The weight.
         value: f32,
+    },
+    /// The importances are another matrix's.
+    #[error("there are {found} importances for rows of {weights} weights")]
+    Importance {
+        /// Weights of a row.
+        weights: usize,
+        /// Importances given.
+        found: usize,
     },
     /// A weight is finite but would be infinite once stored.
     #[error(
@@ -79,11 +89,97 @@ pub fn quantize_row(ty: BlockType, src: &[f32], dst: &mut [u8]) -> Result<(), Qu
         BlockType::Q3_K => each_block(src, dst, k_quants::quantize_q3_k),
         BlockType::Q4_K => each_block(src, dst, k_quants::quantize_q4_k),
         BlockType::Q5_K => each_block(src, dst, k_quants::quantize_q5_k),
-        BlockType::Q6_K => each_block(src, dst, k_quants::quantize_q6_k),
-        BlockType::IQ4_NL => each_block(src, dst, iq4::quantize_iq4_nl),
-        BlockType::IQ4_XS => each_block(src, dst, iq4::quantize_iq4_xs),
+        // These weigh a weight's error by its square.
+        BlockType::Q6_K => each_block(src, dst, |x: &[f32; 256], block| {
+            k_quants::quantize_q6_k(x, &x.map(k_quants::square), block);
+        }),
+        BlockType::IQ4_NL => each_block(src, dst, |x: &[f32; 32], block| {
+            iq4::quantize_iq4_nl(x, &x.map(k_quants::square), block);
+        }),
+        BlockType::IQ4_XS => each_block(src, dst, |x: &[f32; 256], block| {
+            iq4::quantize_iq4_xs(x, &x.map(k_quants::square), block);
+        }),
     }
     Ok(())
+}
+
+/// As [`quantize_row`], where `importance` says how much each column's errors cost: the mean square of
+/// what it is multiplied with ([`Importance`]). Types that lose next to nothing ask nobody.
+///
+/// # Errors
+/// As [`quantize_row`]; or there are fewer or more importances than weights.
+pub fn quantize_weighted_row(
+    ty: BlockType,
+    src: &[f32],
+    importance: &[f32],
+    dst: &mut [u8],
+) -> Result<(), QuantizeError> {
+    if importance.len() != src.len() {
+        let (weights, found) = (src.len(), importance.len());
+        return Err(QuantizeError::Importance { weights, found });
+    }
+    ty.check_row(src.len(), dst.len())?;
+    check_weights(ty, src)?;
+    match ty {
+        BlockType::F32 | BlockType::F16 | BlockType::BF16 | BlockType::Q8_0 => {
+            return quantize_row(ty, src, dst);
+        }
+        BlockType::Q4_0 => by_row_spread(src, importance, dst, legacy::weighted_q4_0),
+        BlockType::Q4_1 => by_row_spread(src, importance, dst, legacy::weighted_q4_1),
+        BlockType::Q5_0 => by_row_spread(src, importance, dst, legacy::weighted_q5_0),
+        BlockType::Q5_1 => by_row_spread(src, importance, dst, legacy::weighted_q5_1),
+        BlockType::Q2_K => each_weighed_block(src, importance, dst, k_quants::weighted_q2_k),
+        BlockType::Q3_K => each_weighed_block(src, importance, dst, k_quants::weighted_q3_k),
+        BlockType::Q4_K => each_weighed_block(src, importance, dst, k_quants::weighted_q4_k),
+        BlockType::Q5_K => each_weighed_block(src, importance, dst, k_quants::weighted_q5_k),
+        BlockType::Q6_K => each_weighed_block(src, importance, dst, k_quants::quantize_q6_k),
+        BlockType::IQ4_NL => each_weighed_block(src, importance, dst, |x, importance, block| {
+            iq4::quantize_iq4_nl(x, &weigh(x, importance, 2.0 * mean_square(x)), block);
+        }),
+        BlockType::IQ4_XS => each_weighed_block(src, importance, dst, |x, importance, block| {
+            iq4::quantize_iq4_xs(x, &weigh(x, importance, 2.0 * mean_square(x)), block);
+        }),
+    }
+    Ok(())
+}
+
+/// Calls `quantize` with each block's weights, their importances and the bytes they go to.
+fn each_weighed_block<const WEIGHTS: usize, const BYTES: usize>(
+    src: &[f32],
+    importance: &[f32],
+    dst: &mut [u8],
+    quantize: impl Fn(&[f32; WEIGHTS], &[f32; WEIGHTS], &mut [u8; BYTES]),
+) {
+    let (weights, _) = src.as_chunks::<WEIGHTS>();
+    let (importance, _) = importance.as_chunks::<WEIGHTS>();
+    let (blocks, _) = dst.as_chunks_mut::<BYTES>();
+    for ((weights, importance), block) in weights.iter().zip(importance).zip(blocks) {
+        quantize(weights, importance, block);
+    }
+}
+
+/// The same for the formats whose weights are called large or small beside all of their row.
+fn by_row_spread<const BYTES: usize>(
+    src: &[f32],
+    importance: &[f32],
+    dst: &mut [u8],
+    quantize: impl Fn(&[f32; 32], &[f32; 32], &mut [u8; BYTES]),
+) {
+    let typical = mean_square(src);
+    each_weighed_block(src, importance, dst, |x, importance, block| {
+        quantize(x, &weigh(x, importance, typical), block);
+    });
+}
+
+/// What an importance matrix makes of each weight's square error: more where its square is large beside
+/// what is `typical`.
+fn weigh<const N: usize>(x: &[f32; N], importance: &[f32; N], typical: f32) -> [f32; N] {
+    std::array::from_fn(|i| importance[i] * (typical + x[i] * x[i]).sqrt())
+}
+
+/// Summed from the first to the last.
+fn mean_square(x: &[f32]) -> f32 {
+    x.iter().fold(0.0, |sum, x| sum + x * x) / x.len().max(1) as f32
 }
 
 /// The largest magnitude `ty` takes. Scales and mins of the block formats are halves no larger

@@ -26,7 +26,9 @@ pub(super) struct Trials {
     pub highest: f32,
     /// The first trial spreads the weights over `highest + first` steps ...
     pub first: f32,
-    /// ... and each of this many further ones over 0.1 more.
+    /// ... and each further one over this much more.
+    pub step: f32,
+    /// How many further ones there are.
     pub further: u32,
 }
 
@@ -72,7 +74,7 @@ pub(super) fn fit_scale_and_min<const N: usize>(
 
     for trial in 0..=trials.further {
         // From the best offset so far, not from the least weight: trials build on one another.
-        let levels = quantize(trials.first + 0.1 * trial as f32 + trials.highest, offset);
+        let levels = quantize(trials.first + trials.step * trial as f32 + trials.highest, offset);
         let (mut sum_l, mut sum_ll, mut sum_lx) = (0.0, 0.0, 0.0);
         for ((&x, &w), &level) in x.iter().zip(importance).zip(&levels) {
             let wl = w * level;
@@ -101,10 +103,15 @@ pub(super) fn fit_scale_and_min<const N: usize>(
     (scale, -offset)
 }
 
-/// Fits `x = scale * (q - 32)` by least squares for integers `q` of 0 to 63, each error weighed by
-/// the square of its weight. Returns the scale, whose sign makes the extreme weight negative.
-pub(super) fn fit_six_bits<const N: usize>(x: &[f32; N], q: &mut [u8; N]) -> f32 {
-    const HALF: f32 = 32.0;
+/// Fits `x = scale * (q - half)` by least squares for integers `q` of 0 to `2 * half - 1`, the square
+/// error of each weight times its `importance`. Returns the scale, whose sign makes the extreme weight
+/// negative.
+pub(super) fn fit_signed<const N: usize>(
+    x: &[f32; N],
+    importance: &[f32; N],
+    half: f32,
+    q: &mut [u8; N],
+) -> f32 {
     let extreme = extreme(x);
     if extreme.abs() < NEGLIGIBLE {
         q.fill(0);
@@ -112,26 +119,25 @@ pub(super) fn fit_six_bits<const N: usize>(x: &[f32; N], q: &mut [u8; N]) -> f32
     }
     let quantize = |steps: f32| {
         let inverse_scale = -steps / extreme;
-        x.map(|x| nearest(inverse_scale * x, -HALF, HALF - 1.0))
+        x.map(|x| nearest(inverse_scale * x, -half, half - 1.0))
     };
     let correlate = |levels: &[f32; N]| {
         let (mut sum_lx, mut sum_ll) = (0.0, 0.0);
-        for (&x, &level) in x.iter().zip(levels) {
-            let w = x * x;
+        for ((&x, &w), &level) in x.iter().zip(importance).zip(levels) {
             sum_lx += w * x * level;
             sum_ll += w * level * level;
         }
         (sum_lx, sum_ll)
     };
 
-    let mut best = quantize(HALF);
+    let mut best = quantize(half);
     let (sum_lx, sum_ll) = correlate(&best);
     let mut scale = if sum_ll == 0.0 { 0.0 } else { sum_lx / sum_ll };
     // By how much the fit lowers the weighted square error: sum_lx^2 / sum_ll.
     let mut gain = scale * sum_lx;
 
     for trial in (-9..=9).filter(|trial| *trial != 0) {
-        let levels = quantize(HALF + 0.1 * trial as f32);
+        let levels = quantize(half + 0.1 * trial as f32);
         let (sum_lx, sum_ll) = correlate(&levels);
         if sum_ll > 0.0 && sum_lx * sum_lx > gain * sum_ll {
             best = levels;
@@ -139,8 +145,75 @@ pub(super) fn fit_six_bits<const N: usize>(x: &[f32; N], q: &mut [u8; N]) -> f32
             gain = scale * sum_lx;
         }
     }
-    *q = best.map(|level| (level + HALF) as u8);
+    *q = best.map(|level| (level + half) as u8);
     scale
+}
+
+/// Fits `x = scale * q` for integers `q` of 0 to `highest`, the square error of each of `x`, none of which
+/// is negative, times its `importance`: the best of a few scales, then single moves as in
+/// [`fit_three_bits`]. Returns the scale.
+pub(super) fn fit_unsigned<const N: usize>(
+    x: &[f32; N],
+    importance: &[f32; N],
+    highest: f32,
+    q: &mut [u8; N],
+) -> f32 {
+    let greatest = x.iter().fold(0.0f32, |most, &x| most.max(x));
+    if greatest < NEGLIGIBLE {
+        q.fill(0);
+        return 0.0;
+    }
+    let quantize = |inverse_scale: f32| x.map(|x| nearest(inverse_scale * x, 0.0, highest));
+    let cost = |inverse_scale: f32| {
+        let scale = 1.0 / inverse_scale;
+        let mut total = 0.0;
+        for ((&x, &w), &level) in x.iter().zip(importance).zip(&quantize(inverse_scale)) {
+            let error = x - scale * level;
+            total += w * error * error;
+        }
+        total
+    };
+    let mut inverse_scale = highest / greatest;
+    let mut least = cost(inverse_scale);
+    for trial in (-4..=4).filter(|trial| *trial != 0) {
+        let other = (0.1 * trial as f32 + highest) / greatest;
+        let total = cost(other);
+        if total < least {
+            (inverse_scale, least) = (other, total);
+        }
+    }
+
+    let mut levels = quantize(inverse_scale);
+    let (mut sum_lx, mut sum_ll) = (0.0, 0.0);
+    for ((&x, &w), &level) in x.iter().zip(importance).zip(&levels) {
+        sum_lx += w * x * level;
+        sum_ll += w * level * level;
+    }
+    for _ in 0..5 {
+        let mut moved = false;
+        for ((&x, &w), level) in x.iter().zip(importance).zip(&mut levels) {
+            let others_lx = sum_lx - w * x * *level;
+            let others_ll = sum_ll - w * *level * *level;
+            if others_lx <= 0.0 || others_ll <= 0.0 {
+                continue;
+            }
+            let wanted = nearest(x * others_ll / others_lx, 0.0, highest);
+            if wanted == *level {
+                continue;
+            }
+            let wanted_lx = others_lx + w * x * wanted;
+            let wanted_ll = others_ll + w * wanted * wanted;
+            if wanted_lx * wanted_lx * sum_ll > sum_lx * sum_lx * wanted_ll {
+                (*level, sum_lx, sum_ll) = (wanted, wanted_lx, wanted_ll);
+                moved = true;
+            }
+        }
+        if !moved {
+            break;
+        }
+    }
+    *q = levels.map(|level| level as u8);
+    if sum_ll > 0.0 { sum_lx / sum_ll } else { 0.0 }
 }
 
 /// Fits `x = scale * (q - 4)` for integers `q` of 0 to 7, errors weighed by the square of their
@@ -190,17 +263,18 @@ pub(super) fn fit_three_bits<const N: usize>(x: &[f32; N], q: &mut [u8; N]) -> f
     if sum_ll > 0.0 { sum_lx / sum_ll } else { 0.0 }
 }
 
-/// Fits `x = scale * KVALUES_IQ4NL[q]` by least squares, errors weighed by the square of their
-/// weight. Returns the scale alone: the caller rounds it before choosing the numbers.
-pub(super) fn fit_table_scale(x: &[f32; 32]) -> f32 {
+/// Fits `x = scale * KVALUES_IQ4NL[q]` by least squares, the square error of each weight times its
+/// `importance`. Returns the scale alone: the caller rounds it before choosing the numbers.
+pub(super) fn fit_table_scale(x: &[f32; 32], importance: &[f32; 32]) -> f32 {
     let extreme = extreme(x);
     if extreme.abs() < NEGLIGIBLE {
         return 0.0;
     }
     let correlate = |inverse_scale: f32| {
         let (mut sum_vx, mut sum_vv) = (0.0, 0.0);
-        for (&x, value) in x.iter().zip(nearest_values(&x.map(|x| inverse_scale * x))) {
-            let wv = x * x * value;
+        let values = nearest_values(&x.map(|x| inverse_scale * x));
+        for ((&x, &w), value) in x.iter().zip(importance).zip(values) {
+            let wv = w * value;
             sum_vx += wv * x;
             sum_vv += wv * value;
         }

@@ -8,8 +8,9 @@ llama-cpp-python 0.3.36 (pip download --no-binary :all: llama-cpp-python==0.3.36
 gguf package quantises come from it; the others from ggml-quants.c, built here without fused
 multiply-adds (a build with them differs in rare last bits).
 
-A line is: type, kind of row, FNV-1a hash of all bytes of the row, its first block in hex. The
-rows are those of `row()` below, which tests/quantize.rs has as well.
+A line is: type, kind of row, FNV-1a hash of all bytes of the row, its first block in hex; and a
+second time with `+` behind the type, where the row was quantised with the importances of
+`importance()`. The rows are those of `row()` below; tests/quantize.rs has both as well.
 """
 
 import ctypes
@@ -58,11 +59,19 @@ def row(kind: int) -> np.ndarray:
     raise ValueError(kind)
 
 
+def importance() -> np.ndarray:
+    """Of each column; a few matter much more than others, some not at all."""
+    x = row(1)
+    i = np.arange(WEIGHTS, dtype=np.uint64)
+    return np.where(i % np.uint64(61) == 0, np.float32(0), x * x + np.float32(0.001))
+
+
 def build(llama_cpp: Path) -> ctypes.CDLL:
     ggml = llama_cpp / "ggml"
-    # The size helpers of ggml.c serve entry points that are not called here.
-    stubs = "".join(f"void {f}(void) {{ __builtin_trap(); }}\n"
-                    for f in ["ggml_abort", "ggml_row_size", "ggml_type_name", "ggml_type_size"])
+    # The size of a row only tells where the next one begins, and there is but one.
+    stubs = "unsigned long ggml_row_size(void) { return 0; }\n" + "".join(
+        f"void {f}(void) {{ __builtin_trap(); }}\n"
+        for f in ["ggml_abort", "ggml_type_name", "ggml_type_size"])
     with tempfile.TemporaryDirectory() as tmp:
         (Path(tmp) / "stubs.c").write_text(stubs)
         library = Path(tmp) / "libggmlquants.so"
@@ -86,6 +95,16 @@ def quantize_by_ggml(library: ctypes.CDLL, name: str, x: np.ndarray) -> np.ndarr
     return out
 
 
+def quantize_weighted(library: ctypes.CDLL, name: str, x: np.ndarray) -> np.ndarray:
+    block_len, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[name]]
+    x, w = (np.ascontiguousarray(v, np.float32) for v in (x, importance()))
+    out = np.zeros(x.size // block_len * block_bytes, np.uint8)
+    pointers = [v.ctypes.data_as(ctypes.c_void_p) for v in (x, out, w)]
+    function = getattr(library, f"quantize_{name.lower().replace('_k', '_K')}")
+    function(pointers[0], pointers[1], ctypes.c_int64(1), ctypes.c_int64(x.size), pointers[2])
+    return out
+
+
 def fnv1a(data: bytes) -> int:
     h = 0xCBF29CE484222325
     for byte in data:
@@ -105,4 +124,9 @@ if __name__ == "__main__":
             data = data.tobytes()
             first = data[: GGML_QUANT_SIZES[ty][1]]
             lines.append(f"{name} {kind} {fnv1a(data):016x} {first.hex()}\n")
+            if GGML_QUANT_SIZES[ty][0] == 1 or name == "Q8_0":
+                continue  # Importances change nothing.
+            data = quantize_weighted(library, name, x).tobytes()
+            first = data[: GGML_QUANT_SIZES[ty][1]]
+            lines.append(f"{name}+ {kind} {fnv1a(data):016x} {first.hex()}\n")
     (Path(__file__).parent / "quantize.txt").write_text("".join(lines))

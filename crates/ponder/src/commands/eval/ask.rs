@@ -3,15 +3,18 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use engine::Engine;
 use eval::benchmark::{Benchmark, Item};
 use eval::measure::{Ended, How, Plan, measure};
 use eval::run::{FORMAT, Manifest, ModelId, RunFolder, Source};
 use eval::{rows, score};
 use reason::{Completer, Sampling, Spec};
 use serde_json::{Map, Value, json};
+use verify::Verifier;
 use verify::check::Tools;
 use verify::program::sandbox::Options;
 use verify::tasks::{Kind, Split};
@@ -21,6 +24,7 @@ use super::{Ask, after};
 use crate::commands::file_name;
 use crate::commands::reason::tune::recall;
 use crate::endpoint_arg;
+use crate::model_arg::Library;
 use crate::terminal::keyboard::{INTERRUPTED, Interrupt};
 
 /// Tokens that a prompt is taken to have, when room in the cache is made for answers.
@@ -30,25 +34,48 @@ const ANSWER_ROOM: usize = 96;
 /// Generated tasks where no --limit is given.
 const GENERATED: u32 = 200;
 
-/// Measures.
-pub fn run(args: Ask) -> Result<ExitCode> {
+/// What was asked.
+pub struct Measured {
+    /// Whether all of it was.
+    pub ended: Ended,
+    /// The run folder.
+    pub out: PathBuf,
+    /// All items.
+    pub items: Vec<Item>,
+}
+
+/// Measures, and writes the report.
+pub fn run(args: &Ask) -> Result<ExitCode> {
+    let measured = ask(args, Split::Measure)?;
+    match measured.ended {
+        Ended::Whole => {
+            after::write_report(&measured.out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Ended::Interrupted => Ok(ExitCode::from(INTERRUPTED)),
+    }
+}
+
+/// Has every item answered, or goes on with it. Generated tasks are of this split.
+pub fn ask(args: &Ask, split: Split) -> Result<Measured> {
     let Some(name) = &args.benchmark else {
         bail!("a benchmark is wanted, such as gsm8k\nhint: `ponder eval list` shows them");
     };
     // Mistakes should not show only after a model was fetched.
     args.sampling.over(engine::sampler::Sampling::default(), None)?;
     let (benchmark, toml) = Benchmark::open(name)?;
-    let (items, source) = items(&args, &benchmark)?;
+    let (items, source) = items(args, &benchmark, split)?;
     let interrupt = Interrupt::install(2)?;
     let max_tokens = args.max_tokens.map_or(benchmark.max_tokens, |n| n as usize);
-    let (completer, model, machine) = completer(&args, max_tokens)?;
+    let Asked { completer, engine, model, machine } = asked(args, max_tokens)?;
+    let judge = args.judge.open(engine.as_ref(), &args.model)?;
     let sampling = args.sampling.common().or(&benchmark.sampling);
     // What is left open differs from engine to engine, and from model to model.
     let sampling = match args.makers_sampling {
         true => sampling,
         false => sampling.or(&Sampling::neutral()),
     };
-    let how = how(&args, &sampling, max_tokens, completer.name())?;
+    let how = how(args, &sampling, max_tokens, completer.name())?;
     let seed = args.sampling.seed.unwrap_or(0);
     let tools =
         Tools::new(Options { allow_weaker: args.allow_weaker_sandbox, ..Options::default() });
@@ -60,11 +87,17 @@ pub fn run(args: Ask) -> Result<ExitCode> {
         items: source,
         item_count: items.len(),
         k: args.k as usize,
-        sampling: settings(&sampling, max_tokens, args.max_thinking, how.as_ref())?,
+        sampling: settings(
+            &sampling,
+            max_tokens,
+            args.max_thinking,
+            how.as_ref(),
+            args.judge.judge.as_deref(),
+        )?,
         model,
         seed,
         command: std::env::args().collect(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: env!("PONDER_VERSION").to_owned(),
         machine,
         started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
     };
@@ -86,6 +119,7 @@ pub fn run(args: Ask) -> Result<ExitCode> {
             _ => None,
         },
         how,
+        judge: judge.map(|judge| Box::new(judge) as Box<dyn Verifier>),
     };
     let total = plan.items.len() * plan.k;
     eprintln!(
@@ -111,17 +145,11 @@ pub fn run(args: Ask) -> Result<ExitCode> {
     );
     progress.finish();
     drop(folder);
-    match ended.with_context(|| format!("the run in {} is not whole", out.display())) {
-        Ok(Ended::Whole) => {
-            after::write_report(&out)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Ok(Ended::Interrupted) => {
-            eprintln!("interrupted: the same command goes on with it");
-            Ok(ExitCode::from(INTERRUPTED))
-        }
-        Err(error) => Err(error),
+    let ended = ended.with_context(|| format!("the run in {} is not whole", out.display()))?;
+    if ended == Ended::Interrupted {
+        eprintln!("interrupted: the same command goes on with it");
     }
+    Ok(Measured { ended, out, items: plan.items })
 }
 
 /// A strategy, if one is asked for. `max_tokens` is what a thought may take in all.
@@ -148,6 +176,7 @@ fn settings(
     max_tokens: usize,
     max_thinking: Option<usize>,
     how: Option<&How>,
+    judge: Option<&Path>,
 ) -> Result<Value> {
     let mut settings = json!(sampling);
     settings["max_tokens"] = json!(max_tokens);
@@ -158,15 +187,20 @@ fn settings(
     if let Some(most) = max_thinking {
         settings["max_thinking"] = json!(most);
     }
+    if let Some(path) = judge {
+        settings["judge"] = json!(hash(path)?);
+    }
     Ok(settings)
 }
 
 /// The items, and where they are from.
-fn items(args: &Ask, benchmark: &Benchmark) -> Result<(Vec<Item>, Source)> {
+fn items(args: &Ask, benchmark: &Benchmark, split: Split) -> Result<(Vec<Item>, Source)> {
     let (mut rows, source) = match benchmark.items.file.strip_prefix("generator:") {
-        Some(kind) if args.items.is_none() => generated(args, kind)?,
+        Some(kind) if args.items.is_none() && args.dataset.is_none() => {
+            generated(args, kind, split)?
+        }
         _ => {
-            let path = benchmark.find_items(args.items.as_deref(), args.data.as_deref())?;
+            let path = items_file(args, benchmark)?;
             let sha256 = rows::sha256(&path)?;
             (rows::read(&path, &args.column)?, Source { path: path.display().to_string(), sha256 })
         }
@@ -180,8 +214,23 @@ fn items(args: &Ask, benchmark: &Benchmark) -> Result<(Vec<Item>, Source)> {
     Ok((benchmark.items(&rows)?, source))
 }
 
-/// Tasks of the share that training never sees.
-fn generated(args: &Ask, kind: &str) -> Result<(Vec<Map<String, Value>>, Source)> {
+/// The file of items: as given, or pulled.
+fn items_file(args: &Ask, benchmark: &Benchmark) -> Result<PathBuf> {
+    let named = match (&args.dataset, &benchmark.items.dataset) {
+        (Some(dataset), _) => Some(dataset.clone()),
+        (None, Some(id)) if args.items.is_none() && args.data.is_none() => {
+            Some(id.parse().with_context(|| format!("{}: items.dataset", benchmark.name))?)
+        }
+        _ => None,
+    };
+    match named {
+        Some(dataset) => Ok(Library::open(args.model.offline)?.dataset(&dataset)?),
+        None => Ok(benchmark.find_items(args.items.as_deref(), args.data.as_deref())?),
+    }
+}
+
+/// Tasks of one share: training never sees those that are measured with.
+fn generated(args: &Ask, kind: &str, split: Split) -> Result<(Vec<Map<String, Value>>, Source)> {
     let kinds: Vec<Kind> = match kind {
         "all" => Kind::ALL.to_vec(),
         name => vec![name.parse().map_err(|error| anyhow::anyhow!("{error}"))?],
@@ -189,7 +238,7 @@ fn generated(args: &Ask, kind: &str) -> Result<(Vec<Map<String, Value>>, Source)
     let seed = args.sampling.seed.unwrap_or(0);
     let mut streams: Vec<_> = kinds
         .iter()
-        .map(|kind| verify::tasks::stream(*kind, Split::Measure, seed, args.difficulty))
+        .map(|kind| verify::tasks::stream(*kind, split, seed, args.difficulty))
         .collect();
     let mut rows = Vec::new();
     let (mut text, streams_len) = (Vec::new(), streams.len());
@@ -209,15 +258,24 @@ fn generated(args: &Ask, kind: &str) -> Result<(Vec<Map<String, Value>>, Source)
         text.push(b'\n');
         rows.push(row);
     }
-    let path = format!("generator:{kind}, seed {seed}, difficulty {}", args.difficulty);
+    let share = match split {
+        Split::Measure => "",
+        Split::Train => ", training's share",
+    };
+    let path = format!("generator:{kind}, seed {seed}, difficulty {}{share}", args.difficulty);
     Ok((rows, Source { path, sha256: rows::sha256_of(&text) }))
 }
 
 /// Who is asked: a model in this process, or endpoints.
-fn completer(
-    args: &Ask,
-    max_tokens: usize,
-) -> Result<(Box<dyn Completer>, ModelId, Option<String>)> {
+struct Asked {
+    completer: Box<dyn Completer>,
+    /// The engine in this process.
+    engine: Option<Arc<Engine>>,
+    model: ModelId,
+    machine: Option<String>,
+}
+
+fn asked(args: &Ask, max_tokens: usize) -> Result<Asked> {
     if let Some(pool) = args.endpoint.connect(args.model.model.as_deref())? {
         endpoint_arg::sent(&args.sampling)?;
         let model = ModelId {
@@ -227,7 +285,7 @@ fn completer(
             endpoints: pool.urls(),
             parameters: None,
         };
-        return Ok((Box::new(pool), model, None));
+        return Ok(Asked { completer: Box::new(pool), engine: None, model, machine: None });
     }
     let model = args.model.resolve()?;
     let file = hash(&model.path)?;
@@ -240,7 +298,8 @@ fn completer(
     let adapter = args.engine.adapter.as_deref().map(hash).transpose()?;
     let id =
         ModelId { name: model.name, file: Some(file), adapter, endpoints: Vec::new(), parameters };
-    Ok((Box::new(local), id, Some(machine)))
+    let engine = Some(Arc::clone(local.runtime().engine()));
+    Ok(Asked { completer: Box::new(local), engine, model: id, machine: Some(machine) })
 }
 
 /// A model's hash: of its file, or of the list of its files' hashes.

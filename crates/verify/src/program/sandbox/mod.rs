@@ -133,6 +133,7 @@ impl Sandbox {
                 Ok(held) => Layers::of(&held, None),
                 Err(first) => match attempt(false) {
                     Ok(held) => Layers::of(&held, Some(first.0)),
+                    Err(second) if second == first => return Err(machine(first.0)),
                     Err(second) => return Err(machine(format!("{second} (and {first})"))),
                 },
             }
