@@ -1,5 +1,7 @@
 //! The final answer in what a model wrote.
 
+use std::collections::HashMap;
+
 /// Longer texts are read from their end on.
 const MAX_TEXT: usize = 1 << 18;
 
@@ -42,6 +44,8 @@ pub(crate) fn extract(text: &str) -> Option<Vec<String>> {
 /// What the last box holds, and those just before it.
 fn boxed(text: &str) -> Option<Vec<String>> {
     let mut boxes: Vec<(usize, usize, &str)> = Vec::new();
+    // Once for all boxes: an answer may be nothing but their beginnings.
+    let braces = braces(text);
     for name in ["\\boxed", "\\fbox"] {
         for (at, _) in text.match_indices(name) {
             let rest = &text[at + name.len()..];
@@ -56,8 +60,8 @@ fn boxed(text: &str) -> Option<Vec<String>> {
                 }
                 continue;
             }
-            if let Some(end) = closing_brace(trimmed) {
-                boxes.push((at, begin + end + 1, &trimmed[1..end]));
+            if let Some(&end) = braces.get(&begin) {
+                boxes.push((at, end + 1, &text[begin + 1..end]));
             }
         }
     }
@@ -87,24 +91,26 @@ fn boxed(text: &str) -> Option<Vec<String>> {
     answers.iter().all(|text| !text.is_empty()).then_some(answers)
 }
 
-/// Where the brace that a text begins with is closed.
-pub fn closing_brace(text: &str) -> Option<usize> {
-    let mut depth = 0usize;
+/// Where each brace of a text that is closed is: from the place of the one to that of the other.
+fn braces(text: &str) -> HashMap<usize, usize> {
+    let (mut open, mut closed) = (Vec::new(), HashMap::new());
     let mut escaped = false;
     for (at, c) in text.char_indices() {
         match c {
-            '{' if !escaped => depth += 1,
+            '{' if !escaped => open.push(at),
             '}' if !escaped => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at);
-                }
+                closed.extend(open.pop().map(|from| (from, at)));
             }
             _ => {}
         }
         escaped = c == '\\' && !escaped;
     }
-    None
+    closed
+}
+
+/// Where the brace that a text begins with is closed.
+pub fn closing_brace(text: &str) -> Option<usize> {
+    braces(text).remove(&0)
 }
 
 fn hashes(text: &str) -> Option<String> {
