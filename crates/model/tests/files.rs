@@ -8,8 +8,11 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use kernels::Pool;
+use kernels::attention::KvType;
 use kernels::blocks::BlockType;
-use model::{Adapter, Config, Factors, Model};
+use model::{
+    Adapter, Config, Factors, KvCache, Model, Sequence, Span, Target, Want, Workspace, read_f32,
+};
 use proptest::prelude::*;
 use support::*;
 use weights::Checkpoint;
@@ -49,6 +52,51 @@ fn to_safetensors(draft: Draft<'_>, dir: &Path, ty: BlockType, shard_bytes: u64)
     let beside = Beside::Made { normalizer: Default::default(), pre_tokenizer: Default::default() };
     let options = SafetensorsOptions { ty, shard_bytes, beside };
     draft.write_safetensors(dir, &options, &Pool::new(2), &Silent).unwrap();
+}
+
+/// The first layer's states worked out again, one number after the other; and no matrix left out.
+#[test]
+fn what_comes_into_matrices_is_added_up() {
+    for name in TINY {
+        let model = base(name);
+        let config = model.config();
+        let mut work = Workspace::observing(&model);
+        let mut cache = KvCache::new(config, KvType::F32, 64);
+        let mut sequence = Sequence::default();
+        for tokens in tokens().chunks(17) {
+            let span = Span { sequence: &mut sequence, tokens, want: Want::Nothing, adapter: None };
+            model.forward(&mut cache, &mut [span], &mut work).unwrap();
+        }
+        let squares = work.inputs();
+        assert_eq!(squares.tokens(), tokens().len() as u64);
+
+        let hidden = config.hidden;
+        let read = |name: &str, shape: &[usize]| read_f32(model.checkpoint(), name, shape).unwrap();
+        let embedding = read("token_embd.weight", &[model.vocab(), hidden]);
+        let norm = read("blk.0.attn_norm.weight", &[hidden]);
+        let mut expected = vec![0.0; hidden];
+        for token in tokens() {
+            let state = &embedding[token as usize * hidden..][..hidden];
+            let mean = state.iter().map(|x| f64::from(x * x)).sum::<f64>() / hidden as f64;
+            let scale = 1.0 / (mean + f64::from(config.rms_norm_eps)).sqrt();
+            for ((sum, x), weight) in expected.iter_mut().zip(state).zip(&norm) {
+                *sum += (f64::from(*x) * scale * f64::from(*weight)).powi(2);
+            }
+        }
+        let got = squares.of(0, Target::Q);
+        for (got, expected) in got.iter().zip(&expected) {
+            assert!((got - expected).abs() <= 1e-5 * expected, "{name}: {got} and {expected}");
+        }
+        assert_eq!(got, squares.of(0, Target::V));
+        for layer in 0..config.layers {
+            for target in Target::ALL {
+                let sums = squares.of(layer, target);
+                assert!(sums.iter().all(|sum| sum.is_finite() && *sum > 0.0), "{name} {target:?}");
+            }
+            assert_ne!(squares.of(layer, Target::Q), squares.of(layer, Target::Gate));
+        }
+        assert_eq!(work.inputs().tokens(), 0, "it was taken");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod model_arg;
 mod progress;
 mod reason_arg;
 mod sampling_arg;
+mod size_arg;
 mod terminal;
 
 use std::io::{IsTerminal, Write};

@@ -148,6 +148,72 @@ fn quantize_says_what_is_in_the_file() {
     assert!(world.answer("own.gguf")["content"].is_string());
 }
 
+/// What a text tells about the weights goes into the file that is made with it.
+#[test]
+fn weights_that_matter_more_are_kept_better() {
+    let world = World::new();
+    let text: String = (0..200).map(|i| format!("{i} and {i} are {}. ", 2 * i)).collect();
+    fs::write(world.path("text.txt"), text).unwrap();
+    let said =
+        world.works(&["imatrix", "text.txt", "-m", "./tiny.gguf", "-o", "i.gguf", "--ctx", "64"]);
+    assert!(said.starts_with("i.gguf: 14 matrices, "), "{said}");
+    let matrix = Gguf::open(&world.path("i.gguf")).unwrap();
+    assert_eq!(matrix.metadata().str("imatrix.datasets").ok(), None, "a list");
+    assert_eq!(matrix.metadata().u32("imatrix.chunk_size").unwrap(), Some(64));
+
+    let quantize = ["quantize", "tiny.gguf", "--type", "q4_0", "-o"];
+    world.works(&[&quantize[..], &["plain.gguf"]].concat());
+    let said = world.works(&[&quantize[..], &["weighted.gguf", "--imatrix", "i.gguf"]].concat());
+    assert!(said.contains("1 matrices are not in the importance matrix"), "{said}");
+    let [plain, weighted] =
+        ["plain.gguf", "weighted.gguf"].map(|name| Gguf::open(&world.path(name)).unwrap());
+    let data = |file: &Gguf| file.tensor("blk.1.attn_q.weight").unwrap().data.to_vec();
+    assert_ne!(data(&plain), data(&weighted));
+    assert_eq!(weighted.metadata().u32("quantize.imatrix.entries_count").unwrap(), Some(14));
+    world.answer("./weighted.gguf");
+
+    let short = world.refused(&[
+        "imatrix",
+        "text.txt",
+        "-m",
+        "./tiny.gguf",
+        "-o",
+        "j.gguf",
+        "--ctx",
+        "100000",
+    ]);
+    assert!(short.contains("100000"), "{short}");
+    let none = world.refused(&[&quantize[..], &["x.gguf", "--imatrix", "text.txt"]].concat());
+    assert!(none.contains("text.txt"), "{none}");
+}
+
+#[test]
+fn a_file_is_made_to_fit() {
+    let world = World::new();
+    let size = |name: &str| fs::metadata(world.path(name)).unwrap().len();
+    let fit = |size: u64, out: &str| {
+        let size = size.to_string();
+        world.works(&["quantize", "tiny.gguf", "--fit", &size, "-o", out])
+    };
+    world.works(&["quantize", "tiny.gguf", "-o", "q4.gguf", "--type", "q4_0"]);
+    world.works(&["quantize", "tiny.gguf", "-o", "q8.gguf", "--type", "q8_0"]);
+    let (least, most) = (size("q4.gguf"), size("q8.gguf"));
+    for (n, wanted) in
+        (least + 4096..=most + 4096).step_by(((most - least) / 4) as usize).enumerate()
+    {
+        let out = format!("fit{n}.gguf");
+        let said = fit(wanted, &out);
+        assert!(size(&out) <= wanted, "{said}");
+        assert!(size(&out) + 12_000 >= wanted, "{} of {wanted}: {said}", size(&out));
+        world.answer(&format!("./{out}"));
+    }
+    let small = world.refused(&["quantize", "tiny.gguf", "--fit", "1kb", "-o", "x.gguf"]);
+    assert!(small.contains("can't be made smaller than"), "{small}");
+    let both =
+        world.refused(&["quantize", "tiny.gguf", "--fit", "1g", "--type", "q4_0", "-o", "x.gguf"]);
+    assert!(both.contains("cannot be used with"), "{both}");
+}
+
 #[test]
 fn what_is_there_is_not_overwritten() {
     let world = World::new();

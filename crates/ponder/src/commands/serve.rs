@@ -15,6 +15,7 @@ use verify::check::Tools;
 use crate::engine_arg::EngineArg;
 use crate::model_arg::{Library, ModelArg};
 use crate::sampling_arg::SamplingArgs;
+use crate::size_arg::bytes;
 
 /// Bytes for keys and values if nothing is said, unless one context takes more.
 const KV_CACHE_MEMORY: u64 = 2 << 30;
@@ -121,23 +122,6 @@ fn adapter(typed: &str) -> Result<(String, PathBuf)> {
             Ok((name.to_owned(), path.into()))
         }
         _ => bail!("an adapter is a name and a path, as in poet=adapters/poet"),
-    }
-}
-
-/// A number of bytes, with or without a unit.
-fn bytes(typed: &str) -> Result<u64> {
-    let at = typed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(typed.len());
-    let (number, unit) = typed.split_at(at);
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1u64,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => bail!("a size is a number and a unit, as in 512MiB or 4GiB"),
-    };
-    match number.parse::<f64>() {
-        Ok(number) if number >= 0.0 => Ok((number * factor as f64) as u64),
-        _ => bail!("a size is a number and a unit, as in 512MiB or 4GiB"),
     }
 }
 
@@ -281,17 +265,4 @@ async fn told_to_stop() {
 #[cfg(not(unix))]
 async fn told_to_stop() {
     drop(tokio::signal::ctrl_c().await);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(bytes("512MiB").unwrap(), 512 << 20);
-        assert_eq!(bytes("1.5g").unwrap(), 3 << 29);
-        assert_eq!(bytes("100").unwrap(), 100);
-        assert!(bytes("4 elephants").is_err() && bytes("").is_err() && bytes("-1").is_err());
-    }
 }

@@ -34,15 +34,15 @@ pub struct DraftTensor<'a> {
 }
 
 impl DraftTensor<'_> {
-    pub(super) fn cols(&self) -> usize {
+    pub(crate) fn cols(&self) -> usize {
         self.shape.last().copied().unwrap_or(1)
     }
 
-    pub(super) fn row_count(&self) -> usize {
+    pub(crate) fn row_count(&self) -> usize {
         self.shape.iter().rev().skip(1).product()
     }
 
-    pub(super) fn field(&self) -> String {
+    pub(crate) fn field(&self) -> String {
         format!("tensor `{}`", shorten(&self.name))
     }
 }
@@ -224,7 +224,12 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn unstorable(&self, t: &DraftTensor<'_>, row: usize, error: QuantizeError) -> Error {
+    pub(crate) fn unstorable(
+        &self,
+        t: &DraftTensor<'_>,
+        row: usize,
+        error: QuantizeError,
+    ) -> Error {
         let (problem, remedy) = match error {
             QuantizeError::TooLarge { position, value, limit, ty } => (
                 format!("weight {position} of row {row} is {value:e}, and {ty} ends at {limit:e}"),

@@ -19,6 +19,18 @@ pub struct Override {
     ty: BlockType,
 }
 
+impl Override {
+    /// Whether it is about the tensor of this name.
+    pub(super) fn fits(&self, name: &str) -> bool {
+        self.pattern.is_match(name)
+    }
+
+    /// What it wants it stored as.
+    pub(super) fn ty(&self) -> BlockType {
+        self.ty
+    }
+}
+
 /// An override that can't be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}`: {problem}\nhint: write REGEX=TYPE, for example ffn_down=q6_k")]
@@ -132,11 +144,16 @@ impl Draft<'_> {
         }
         self.metadata.insert("general.quantization_version", 2u32);
         self.metadata.insert("general.file_type", wanted.mix.file_type());
-        if let Some(importance) = &wanted.importance {
+        self.weigh_by(wanted.importance.as_ref());
+        Ok(chosen)
+    }
+
+    /// Has errors weighed, and says so in the metadata.
+    pub(super) fn weigh_by(&mut self, importance: Option<&Arc<Importance>>) {
+        if let Some(importance) = importance {
             importance.note(&mut self.metadata);
             self.importance = Some(Arc::clone(importance));
         }
-        Ok(chosen)
     }
 
     /// Says in the metadata what the tensors are stored as, where nothing says it yet.

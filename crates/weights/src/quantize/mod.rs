@@ -10,6 +10,7 @@
 //! quantising, choosing the scales, is in `search`; the rest is packing.
 
 mod choose;
+mod fit;
 mod importance;
 mod iq4;
 mod k_quants;
