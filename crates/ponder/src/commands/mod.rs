@@ -15,6 +15,7 @@ pub mod reason;
 pub mod rm;
 pub mod run;
 pub mod serve;
+pub mod synth;
 pub mod train;
 pub mod verify;
 

@@ -29,6 +29,24 @@ enum Need {
     Perhaps,
 }
 
+/// What a layer may have.
+const PARTS: [&str; 14] = [
+    "attn_norm.weight",
+    "attn_q.weight",
+    "attn_k.weight",
+    "attn_v.weight",
+    "attn_q.bias",
+    "attn_k.bias",
+    "attn_v.bias",
+    "attn_q_norm.weight",
+    "attn_k_norm.weight",
+    "attn_output.weight",
+    "ffn_norm.weight",
+    "ffn_gate.weight",
+    "ffn_up.weight",
+    "ffn_down.weight",
+];
+
 impl Shape {
     /// From GGUF's keys.
     pub(super) fn of(metadata: &Metadata, path: &Path) -> Result<Shape, Error> {
@@ -116,6 +134,29 @@ impl Shape {
         (number < self.layers).then(|| self.part(part)).flatten().map(|(_, shape)| shape)
     }
 
+    /// Every tensor that such a model must have, with its shape; the output matrix too, unless it is the
+    /// embedding (`tied`).
+    pub(super) fn tensors(&self, vocab: usize, tied: bool) -> Vec<(String, Vec<usize>)> {
+        let parts: Vec<(&str, Vec<usize>)> = PARTS
+            .into_iter()
+            .filter_map(|part| match self.part(part) {
+                Some((Need::Always, shape)) => Some((part, shape)),
+                _ => None,
+            })
+            .collect();
+        let mut tensors = vec![("token_embd.weight".to_owned(), vec![vocab, self.hidden])];
+        for layer in 0..self.layers {
+            let own =
+                parts.iter().map(|(part, shape)| (format!("blk.{layer}.{part}"), shape.clone()));
+            tensors.extend(own);
+        }
+        tensors.push(("output_norm.weight".to_owned(), vec![self.hidden]));
+        if !tied {
+            tensors.push(("output.weight".to_owned(), vec![vocab, self.hidden]));
+        }
+        tensors
+    }
+
     /// Holds a model's tensors against its settings: each one known and of its shape, none
     /// missing.
     pub(super) fn check_tensors<'t>(
@@ -139,30 +180,10 @@ impl Shape {
                 return Err(Error::malformed(path, field(), problem));
             }
         }
-        const PARTS: [&str; 14] = [
-            "attn_norm.weight",
-            "attn_q.weight",
-            "attn_k.weight",
-            "attn_v.weight",
-            "attn_q.bias",
-            "attn_k.bias",
-            "attn_v.bias",
-            "attn_q_norm.weight",
-            "attn_k_norm.weight",
-            "attn_output.weight",
-            "ffn_norm.weight",
-            "ffn_gate.weight",
-            "ffn_up.weight",
-            "ffn_down.weight",
-        ];
         let there: HashSet<&str> = tensors.map(|(name, _)| name).collect();
-        let needed = |part: &&str| matches!(self.part(part), Some((Need::Always, _)));
-        let parts: Vec<&str> = PARTS.into_iter().filter(needed).collect();
-        let of_layers = (0..self.layers)
-            .flat_map(|layer| parts.iter().map(move |part| format!("blk.{layer}.{part}")));
-        let of_model = ["token_embd.weight", "output_norm.weight"].map(str::to_owned);
-        match of_model.into_iter().chain(of_layers).find(|name| !there.contains(name.as_str())) {
-            Some(name) => Err(Error::Missing {
+        let needed = self.tensors(vocab, true);
+        match needed.into_iter().find(|(name, _)| !there.contains(name.as_str())) {
+            Some((name, _)) => Err(Error::Missing {
                 path: path.to_owned(),
                 what: format!("tensor `{name}`"),
                 remedy: "the model is incomplete, fetch it again",
