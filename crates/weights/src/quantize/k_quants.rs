@@ -8,10 +8,13 @@
 //! (`weighted_*`) it counts by the importance of its column, more if it is large itself; the scales are
 //! searched for more patiently, and rounded with regard to how much each sub-block counts.
 
+use std::array::from_fn;
+
 use kernels::blocks::{pack_scales_mins, pack_scales_q3_k};
 
 use super::search::{
-    NEGLIGIBLE, Trials, fit_scale_and_min, fit_signed, fit_three_bits, fit_unsigned, nearest,
+    NEGLIGIBLE, Trials, fit_scales_and_mins, fit_signed, fit_signed_scales, fit_three_bits,
+    fit_unsigned, nearest,
 };
 use super::{extreme, mean_square, put_f16, weigh};
 
@@ -25,30 +28,21 @@ pub(super) fn square(x: f32) -> f32 {
 
 /// Errors are weighed by the weight's magnitude and count linearly, not squared.
 pub(super) fn quantize_q2_k(x: &[f32; 256], block: &mut [u8; 84]) {
+    let x: [[f32; 16]; 16] = parted(x);
     let mut q = [[0; 16]; 16];
-    let (mut scales, mut mins) = ([0.0; 16], [0.0; 16]);
-    let (x, _) = x.as_chunks::<16>();
-    for (s, x) in x.iter().enumerate() {
-        (scales[s], mins[s]) =
-            fit_scale_and_min(x, &x.map(f32::abs), &Q2_TRIALS, f32::abs, &mut q[s]);
-    }
-
-    store_q2_k(x, round_scales(&scales, 15.0), round_scales(&mins, 15.0), q, block);
+    let magnitudes = x.map(|x| x.map(f32::abs));
+    let (scales, mins) = fit_scales_and_mins(&x, &magnitudes, &Q2_TRIALS, f32::abs, &mut q);
+    store_q2_k(&x, round_scales(&scales, 15.0), round_scales(&mins, 15.0), q, block);
 }
 
 /// With an importance for each weight.
 pub(super) fn weighted_q2_k(x: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 84]) {
     let weights = weigh(x, importance, mean_square(x));
-    let (x, _) = x.as_chunks::<16>();
-    let (weights, _) = weights.as_chunks::<16>();
+    let (x, weights): ([[f32; 16]; 16], [[f32; 16]; 16]) = (parted(x), parted(&weights));
     let mut q = [[0; 16]; 16];
-    let (mut scales, mut mins) = ([0.0; 16], [0.0; 16]);
-    for s in 0..16 {
-        (scales[s], mins[s]) =
-            fit_scale_and_min(&x[s], &weights[s], &patient(3.0), square, &mut q[s]);
-    }
-    let sums = std::array::from_fn(|s| sum(&weights[s]));
-    store_q2_k(x, weigh_scales(&scales, &sums, 15.0), weigh_scales(&mins, &sums, 15.0), q, block);
+    let (scales, mins) = fit_scales_and_mins(&x, &weights, &patient(3.0), square, &mut q);
+    let sums = weights.map(|weights| sum(&weights));
+    store_q2_k(&x, weigh_scales(&scales, &sums, 15.0), weigh_scales(&mins, &sums, 15.0), q, block);
 }
 
 /// `scales` and `mins` are each a unit and multiples of it.
@@ -88,17 +82,13 @@ pub(super) fn quantize_q3_k(x: &[f32; 256], block: &mut [u8; 110]) {
 /// With an importance for each weight.
 pub(super) fn weighted_q3_k(x: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 110]) {
     let weights = weigh(x, importance, 2.0 * mean_square(x));
-    let (x, _) = x.as_chunks::<16>();
-    let (weights, _) = weights.as_chunks::<16>();
+    let (x, weights): ([[f32; 16]; 16], [[f32; 16]; 16]) = (parted(x), parted(&weights));
     let mut q = [[0; 16]; 16];
-    let mut scales = [0.0; 16];
-    for s in 0..16 {
-        scales[s] = fit_signed(&x[s], &weights[s], 4.0, &mut q[s]);
-    }
-    let sums = std::array::from_fn(|s| sum(&weights[s]));
+    let scales = fit_signed_scales(&x, &weights, 4.0, &mut q);
+    let sums = weights.map(|weights| sum(&weights));
     let mut rounded = [0; 16];
     let d = fit_signed(&scales, &sums, 32.0, &mut rounded);
-    store_q3_k(x, d, rounded.map(|scale| (i16::from(scale) - 32) as i8), q, block);
+    store_q3_k(&x, d, rounded.map(|scale| (i16::from(scale) - 32) as i8), q, block);
 }
 
 fn store_q3_k(
@@ -160,19 +150,15 @@ fn store_q5_k((header, q): ([u8; 16], [u8; 256]), block: &mut [u8; 176]) {
 
 /// What `Q4_K` and `Q5_K` have in common: the first 16 bytes of the block, and its integers.
 fn fit_with_six_bit_scales(x: &[f32; 256], trials: &Trials) -> ([u8; 16], [u8; 256]) {
+    let x: [[f32; 32]; 8] = parted(x);
+    let importance = x.map(|x| {
+        let root_mean_square = mean_square(&x).sqrt();
+        x.map(|x| root_mean_square + x.abs())
+    });
     let mut q = [[0; 32]; 8];
-    let (mut scales, mut mins) = ([0.0; 8], [0.0; 8]);
-    let (x, _) = x.as_chunks::<32>();
-    for (s, x) in x.iter().enumerate() {
-        let mut sum_squares = 0.0;
-        x.iter().for_each(|x| sum_squares += x * x);
-        let root_mean_square = (sum_squares / 32.0f32).sqrt();
-        let importance = x.map(|x| root_mean_square + x.abs());
-        (scales[s], mins[s]) = fit_scale_and_min(x, &importance, trials, square, &mut q[s]);
-    }
-
+    let (scales, mins) = fit_scales_and_mins(&x, &importance, trials, square, &mut q);
     let (scales, mins) = (round_scales(&scales, 63.0), round_scales(&mins, 63.0));
-    header_and_integers(x, trials.highest, scales, mins, q)
+    header_and_integers(&x, trials.highest, scales, mins, q)
 }
 
 /// The same with an importance for each weight, and integers of 0 to `highest`.
@@ -182,17 +168,12 @@ fn weigh_with_six_bit_scales(
     highest: f32,
 ) -> ([u8; 16], [u8; 256]) {
     let weights = weigh(x, importance, 2.0 * mean_square(x));
-    let (x, _) = x.as_chunks::<32>();
-    let (weights, _) = weights.as_chunks::<32>();
+    let (x, weights): ([[f32; 32]; 8], [[f32; 32]; 8]) = (parted(x), parted(&weights));
     let mut q = [[0; 32]; 8];
-    let (mut scales, mut mins) = ([0.0; 8], [0.0; 8]);
-    for s in 0..8 {
-        (scales[s], mins[s]) =
-            fit_scale_and_min(&x[s], &weights[s], &patient(highest), square, &mut q[s]);
-    }
-    let sums = std::array::from_fn(|s| sum(&weights[s]));
+    let (scales, mins) = fit_scales_and_mins(&x, &weights, &patient(highest), square, &mut q);
+    let sums = weights.map(|weights| sum(&weights));
     let (scales, mins) = (weigh_scales(&scales, &sums, 63.0), weigh_scales(&mins, &sums, 63.0));
-    header_and_integers(x, highest, scales, mins, q)
+    header_and_integers(&x, highest, scales, mins, q)
 }
 
 /// `scales` and `mins` are each a unit and multiples of it.
@@ -219,13 +200,9 @@ fn header_and_integers(
 /// Signed: the extreme weight of a sub-block becomes about -32. A weight's error counts by its
 /// `importance` alone: with so many bits its size no longer matters.
 pub(super) fn quantize_q6_k(x: &[f32; 256], importance: &[f32; 256], block: &mut [u8; 210]) {
+    let (x, importance): ([[f32; 16]; 16], [[f32; 16]; 16]) = (parted(x), parted(importance));
     let mut q = [[0; 16]; 16];
-    let mut scales = [0.0; 16];
-    let (x, _) = x.as_chunks::<16>();
-    let (importance, _) = importance.as_chunks::<16>();
-    for s in 0..16 {
-        scales[s] = fit_signed(&x[s], &importance[s], 32.0, &mut q[s]);
-    }
+    let scales = fit_signed_scales(&x, &importance, 32.0, &mut q);
     if extreme(&scales).abs() < NEGLIGIBLE {
         block.fill(0);
         return;
@@ -247,6 +224,11 @@ pub(super) fn quantize_q6_k(x: &[f32; 256], importance: &[f32; 256], block: &mut
                 q[0] >> 4 | q[1] >> 4 << 2 | q[2] >> 4 << 4 | q[3] >> 4 << 6;
         }
     }
+}
+
+/// A block's sub-blocks.
+fn parted<const L: usize, const N: usize>(x: &[f32; 256]) -> [[f32; N]; L] {
+    from_fn(|l| from_fn(|i| x[l * N + i]))
 }
 
 /// The patient search that an importance matrix is worth.

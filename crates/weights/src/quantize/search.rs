@@ -6,6 +6,8 @@
 //! near the one the sub-block's extremes suggest, rounds, fits, and keeps what came out best. An
 //! error counts by the weight's `importance`, which the caller chooses; larger weights matter more.
 
+use std::array::from_fn;
+
 use super::extreme;
 use kernels::blocks::KVALUES_IQ4NL;
 
@@ -41,66 +43,117 @@ pub(super) fn fit_scale_and_min<const N: usize>(
     cost: impl Fn(f32) -> f32,
     q: &mut [u8; N],
 ) -> (f32, f32) {
+    let mut lanes = [[0; N]; 1];
+    let (scales, mins) = fit_scales_and_mins(&[*x], &[*importance], trials, cost, &mut lanes);
+    *q = lanes[0];
+    (scales[0], mins[0])
+}
+
+/// [`fit_scale_and_min`] for `L` sub-blocks at once: the compiler puts each into a lane of its registers, so
+/// that every sum still runs from the first weight to the last.
+pub(super) fn fit_scales_and_mins<const L: usize, const N: usize>(
+    x: &[[f32; N]; L],
+    importance: &[[f32; N]; L],
+    trials: &Trials,
+    cost: impl Fn(f32) -> f32,
+    q: &mut [[u8; N]; L],
+) -> ([f32; L], [f32; L]) {
+    let (x, w) = (turned(x), turned(importance));
     let (mut least, mut greatest) = (x[0], x[0]);
-    let (mut sum_w, mut sum_wx) = (0.0, 0.0);
-    for (&x, &w) in x.iter().zip(importance) {
-        least = if x < least { x } else { least };
-        greatest = if x > greatest { x } else { greatest };
-        sum_w += w;
-        sum_wx += w * x;
+    let (mut sum_w, mut sum_wx) = ([0.0; L], [0.0; L]);
+    for (x, w) in x.iter().zip(&w) {
+        for l in 0..L {
+            least[l] = if x[l] < least[l] { x[l] } else { least[l] };
+            greatest[l] = if x[l] > greatest[l] { x[l] } else { greatest[l] };
+            sum_w[l] += w[l];
+            sum_wx[l] += w[l] * x[l];
+        }
     }
     // A min is only ever subtracted, so the offset cannot be above zero.
-    least = least.min(0.0);
-    if greatest == least {
-        q.fill(0);
-        return (0.0, -least);
-    }
+    let least = least.map(|least| least.min(0.0));
 
-    let quantize = |steps: f32, offset: f32| {
-        let inverse_scale = steps / (greatest - offset);
-        x.map(|x| nearest(inverse_scale * (x - offset), 0.0, trials.highest))
+    let quantize = |steps: f32, offset: &[f32; L], levels: &mut [[f32; L]; N]| {
+        let inverse: [f32; L] = from_fn(|l| steps / (greatest[l] - offset[l]));
+        for (levels, x) in levels.iter_mut().zip(&x) {
+            for l in 0..L {
+                levels[l] = nearest(inverse[l] * (x[l] - offset[l]), 0.0, trials.highest);
+            }
+        }
     };
-    let total_cost = |levels: &[f32; N], scale: f32, offset: f32| {
-        let mut total = 0.0;
-        for ((&x, &w), &level) in x.iter().zip(importance).zip(levels) {
-            total += w * cost(scale * level + offset - x);
+    let total_cost = |levels: &[[f32; L]; N], scale: &[f32; L], offset: &[f32; L]| {
+        let mut total = [0.0; L];
+        for ((x, w), level) in x.iter().zip(&w).zip(levels) {
+            for l in 0..L {
+                total[l] += w[l] * cost(scale[l] * level[l] + offset[l] - x[l]);
+            }
         }
         total
     };
 
-    let mut best = quantize(trials.highest, least);
-    let (mut scale, mut offset) = (1.0 / (trials.highest / (greatest - least)), least);
-    let mut best_cost = total_cost(&best, scale, offset);
+    let mut best = [[0.0; L]; N];
+    quantize(trials.highest, &least, &mut best);
+    let mut scale: [f32; L] = from_fn(|l| 1.0 / (trials.highest / (greatest[l] - least[l])));
+    let mut offset = least;
+    let mut best_cost = total_cost(&best, &scale, &offset);
 
+    let mut levels = [[0.0; L]; N];
     for trial in 0..=trials.further {
         // From the best offset so far, not from the least weight: trials build on one another.
-        let levels = quantize(trials.first + trials.step * trial as f32 + trials.highest, offset);
-        let (mut sum_l, mut sum_ll, mut sum_lx) = (0.0, 0.0, 0.0);
-        for ((&x, &w), &level) in x.iter().zip(importance).zip(&levels) {
-            let wl = w * level;
-            sum_l += wl;
-            sum_ll += wl * level;
-            sum_lx += wl * x;
+        let steps = trials.first + trials.step * trial as f32 + trials.highest;
+        quantize(steps, &offset, &mut levels);
+        let (mut sum_l, mut sum_ll, mut sum_lx) = ([0.0; L], [0.0; L], [0.0; L]);
+        for ((x, w), level) in x.iter().zip(&w).zip(&levels) {
+            for l in 0..L {
+                let wl = w[l] * level[l];
+                sum_l[l] += wl;
+                sum_ll[l] += wl * level[l];
+                sum_lx[l] += wl * x[l];
+            }
         }
-        // The normal equations of the weighted least-squares line through (level, x).
-        let determinant = sum_w * sum_ll - sum_l * sum_l;
-        if determinant <= 0.0 {
-            continue;
+        let (mut fitted_scale, mut fitted_offset) = ([0.0; L], [0.0; L]);
+        let mut solved = [false; L];
+        for l in 0..L {
+            // The normal equations of the weighted least-squares line through (level, x).
+            let determinant = sum_w[l] * sum_ll[l] - sum_l[l] * sum_l[l];
+            solved[l] = determinant > 0.0;
+            fitted_scale[l] = (sum_w[l] * sum_lx[l] - sum_wx[l] * sum_l[l]) / determinant;
+            fitted_offset[l] = (sum_ll[l] * sum_wx[l] - sum_l[l] * sum_lx[l]) / determinant;
+            if fitted_offset[l] > 0.0 {
+                fitted_offset[l] = 0.0;
+                fitted_scale[l] = sum_lx[l] / sum_ll[l];
+            }
         }
-        let mut fitted_scale = (sum_w * sum_lx - sum_wx * sum_l) / determinant;
-        let mut fitted_offset = (sum_ll * sum_wx - sum_l * sum_lx) / determinant;
-        if fitted_offset > 0.0 {
-            fitted_offset = 0.0;
-            fitted_scale = sum_lx / sum_ll;
-        }
-        let fitted_cost = total_cost(&levels, fitted_scale, fitted_offset);
-        if fitted_cost < best_cost {
-            (best, best_cost) = (levels, fitted_cost);
-            (scale, offset) = (fitted_scale, fitted_offset);
+        let fitted_cost = total_cost(&levels, &fitted_scale, &fitted_offset);
+        let better: [bool; L] = from_fn(|l| solved[l] && fitted_cost[l] < best_cost[l]);
+        if better.contains(&true) {
+            for (best, levels) in best.iter_mut().zip(&levels) {
+                for l in 0..L {
+                    best[l] = if better[l] { levels[l] } else { best[l] };
+                }
+            }
+            for l in 0..L {
+                if better[l] {
+                    best_cost[l] = fitted_cost[l];
+                    (scale[l], offset[l]) = (fitted_scale[l], fitted_offset[l]);
+                }
+            }
         }
     }
-    *q = best.map(|level| level as u8);
-    (scale, -offset)
+    for l in 0..L {
+        if greatest[l] == least[l] {
+            // Nothing to be told apart.
+            (scale[l], offset[l]) = (0.0, least[l]);
+            q[l].fill(0);
+        } else {
+            q[l] = from_fn(|i| best[i][l] as u8);
+        }
+    }
+    (scale, offset.map(|offset| -offset))
+}
+
+/// Sub-blocks side by side: the first weight of each, then the second.
+fn turned<const L: usize, const N: usize>(x: &[[f32; N]; L]) -> [[f32; L]; N] {
+    from_fn(|i| from_fn(|l| x[l][i]))
 }
 
 /// Fits `x = scale * (q - half)` by least squares for integers `q` of 0 to `2 * half - 1`, the square
@@ -112,40 +165,76 @@ pub(super) fn fit_signed<const N: usize>(
     half: f32,
     q: &mut [u8; N],
 ) -> f32 {
-    let extreme = extreme(x);
-    if extreme.abs() < NEGLIGIBLE {
-        q.fill(0);
-        return 0.0;
-    }
-    let quantize = |steps: f32| {
-        let inverse_scale = -steps / extreme;
-        x.map(|x| nearest(inverse_scale * x, -half, half - 1.0))
+    let mut lanes = [[0; N]; 1];
+    let [scale] = fit_signed_scales(&[*x], &[*importance], half, &mut lanes);
+    *q = lanes[0];
+    scale
+}
+
+/// [`fit_signed`] for `L` sub-blocks at once, as [`fit_scales_and_mins`].
+pub(super) fn fit_signed_scales<const L: usize, const N: usize>(
+    x: &[[f32; N]; L],
+    importance: &[[f32; N]; L],
+    half: f32,
+    q: &mut [[u8; N]; L],
+) -> [f32; L] {
+    let extremes: [f32; L] = from_fn(|l| extreme(&x[l]));
+    let (x, w) = (turned(x), turned(importance));
+    let quantize = |steps: f32, levels: &mut [[f32; L]; N]| {
+        let inverse = extremes.map(|extreme| -steps / extreme);
+        for (levels, x) in levels.iter_mut().zip(&x) {
+            for l in 0..L {
+                levels[l] = nearest(inverse[l] * x[l], -half, half - 1.0);
+            }
+        }
     };
-    let correlate = |levels: &[f32; N]| {
-        let (mut sum_lx, mut sum_ll) = (0.0, 0.0);
-        for ((&x, &w), &level) in x.iter().zip(importance).zip(levels) {
-            sum_lx += w * x * level;
-            sum_ll += w * level * level;
+    let correlate = |levels: &[[f32; L]; N]| {
+        let (mut sum_lx, mut sum_ll) = ([0.0; L], [0.0; L]);
+        for ((x, w), level) in x.iter().zip(&w).zip(levels) {
+            for l in 0..L {
+                sum_lx[l] += w[l] * x[l] * level[l];
+                sum_ll[l] += w[l] * level[l] * level[l];
+            }
         }
         (sum_lx, sum_ll)
     };
 
-    let mut best = quantize(half);
+    let mut best = [[0.0; L]; N];
+    quantize(half, &mut best);
     let (sum_lx, sum_ll) = correlate(&best);
-    let mut scale = if sum_ll == 0.0 { 0.0 } else { sum_lx / sum_ll };
+    let mut scale: [f32; L] =
+        from_fn(|l| if sum_ll[l] == 0.0 { 0.0 } else { sum_lx[l] / sum_ll[l] });
     // By how much the fit lowers the weighted square error: sum_lx^2 / sum_ll.
-    let mut gain = scale * sum_lx;
+    let mut gain: [f32; L] = from_fn(|l| scale[l] * sum_lx[l]);
 
+    let mut levels = [[0.0; L]; N];
     for trial in (-9..=9).filter(|trial| *trial != 0) {
-        let levels = quantize(half + 0.1 * trial as f32);
+        quantize(half + 0.1 * trial as f32, &mut levels);
         let (sum_lx, sum_ll) = correlate(&levels);
-        if sum_ll > 0.0 && sum_lx * sum_lx > gain * sum_ll {
-            best = levels;
-            scale = sum_lx / sum_ll;
-            gain = scale * sum_lx;
+        let better: [bool; L] =
+            from_fn(|l| sum_ll[l] > 0.0 && sum_lx[l] * sum_lx[l] > gain[l] * sum_ll[l]);
+        if better.contains(&true) {
+            for (best, levels) in best.iter_mut().zip(&levels) {
+                for l in 0..L {
+                    best[l] = if better[l] { levels[l] } else { best[l] };
+                }
+            }
+            for l in 0..L {
+                if better[l] {
+                    scale[l] = sum_lx[l] / sum_ll[l];
+                    gain[l] = scale[l] * sum_lx[l];
+                }
+            }
         }
     }
-    *q = best.map(|level| (level + half) as u8);
+    for l in 0..L {
+        if extremes[l].abs() < NEGLIGIBLE {
+            scale[l] = 0.0;
+            q[l].fill(0);
+        } else {
+            q[l] = from_fn(|i| (best[i][l] + half) as u8);
+        }
+    }
     scale
 }
 
