@@ -19,7 +19,10 @@ pub(super) fn nearest(x: f32, low: f32, high: f32) -> f32 {
     // The f32 spacing at 3 * 2^22 is 1: adding it rounds, without a call on targets that lack the
     // instruction. Clamping first keeps the sum where that holds.
     const ROUND: f32 = 12_582_912.0;
-    x.clamp(low, high) + ROUND - ROUND
+    // Spelt out, each is one instruction; of `clamp` the compiler makes more.
+    let x = if x < low { low } else { x };
+    let x = if x > high { high } else { x };
+    x + ROUND - ROUND
 }
 
 /// The trials [`fit_scale_and_min`] makes.
@@ -126,13 +129,9 @@ pub(super) fn fit_scales_and_mins<const L: usize, const N: usize>(
         let fitted_cost = total_cost(&levels, &fitted_scale, &fitted_offset);
         let better: [bool; L] = from_fn(|l| solved[l] && fitted_cost[l] < best_cost[l]);
         if better.contains(&true) {
-            for (best, levels) in best.iter_mut().zip(&levels) {
-                for l in 0..L {
-                    best[l] = if better[l] { levels[l] } else { best[l] };
-                }
-            }
             for l in 0..L {
                 if better[l] {
+                    (0..N).for_each(|i| best[i][l] = levels[i][l]);
                     best_cost[l] = fitted_cost[l];
                     (scale[l], offset[l]) = (fitted_scale[l], fitted_offset[l]);
                 }
@@ -214,13 +213,9 @@ pub(super) fn fit_signed_scales<const L: usize, const N: usize>(
         let better: [bool; L] =
             from_fn(|l| sum_ll[l] > 0.0 && sum_lx[l] * sum_lx[l] > gain[l] * sum_ll[l]);
         if better.contains(&true) {
-            for (best, levels) in best.iter_mut().zip(&levels) {
-                for l in 0..L {
-                    best[l] = if better[l] { levels[l] } else { best[l] };
-                }
-            }
             for l in 0..L {
                 if better[l] {
+                    (0..N).for_each(|i| best[i][l] = levels[i][l]);
                     scale[l] = sum_lx[l] / sum_ll[l];
                     gain[l] = scale[l] * sum_lx[l];
                 }
