@@ -10,7 +10,7 @@ use engine::Flow;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{InputSquares, Target};
 use text::tokenizer::Special;
-use weights::quantize::InputSums;
+use weights::quantize::{ExpertSums, InputSums};
 
 use crate::engine_arg::EngineArg;
 use crate::model_arg::ModelArg;
@@ -86,10 +86,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// By the names that GGUF has for them.
-fn matrices(
-    squares: &InputSquares,
-    layers: usize,
-) -> Result<BTreeMap<String, Vec<(Vec<f32>, u64)>>> {
+fn matrices(squares: &InputSquares, layers: usize) -> Result<BTreeMap<String, ExpertSums>> {
     let mut matrices = BTreeMap::new();
     for layer in 0..layers {
         for target in Target::ALL {

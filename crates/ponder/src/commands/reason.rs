@@ -157,7 +157,7 @@ fn ask(args: Ask) -> Result<ExitCode> {
     };
     let check: Option<Box<dyn Verifier>> = check.map(|check| check.verifier(&tools)).transpose()?;
     let interrupt = Interrupt::install(3)?;
-    let (completer, engine) = completer(&args, &spec, &manner)?;
+    let Asked { completer, engine } = asked(&args, &spec, &manner)?;
     let judge = args.judge.open(engine.as_ref(), &args.model)?;
     let judge = judge.as_ref().map(|judge| judge as &dyn Verifier);
     tune::recall(&mut spec, completer.name());
@@ -210,15 +210,17 @@ fn problem<'a>(args: &Ask, question: &str, verifier: Option<&'a dyn Verifier>) -
     }
 }
 
-/// Who is asked: a model in this process, whose engine is given too, or endpoints.
-fn completer(
-    args: &Ask,
-    spec: &Spec,
-    manner: &Manner,
-) -> Result<(Box<dyn Completer>, Option<Arc<Engine>>)> {
+/// Who is asked: a model in this process, or endpoints.
+struct Asked {
+    completer: Box<dyn Completer>,
+    /// The engine in this process.
+    engine: Option<Arc<Engine>>,
+}
+
+fn asked(args: &Ask, spec: &Spec, manner: &Manner) -> Result<Asked> {
     if let Some(pool) = args.endpoint.connect(args.model.model.as_deref())? {
         endpoint_arg::sent(&args.sampling)?;
-        return Ok((Box::new(pool), None));
+        return Ok(Asked { completer: Box::new(pool), engine: None });
     }
     let model = args.model.resolve()?;
     // The question is there once; each thought has a share of what the budget may take.
@@ -226,7 +228,7 @@ fn completer(
     let width = spec.width().max(1);
     let local = args.engine.start(&model, args.ctx, &args.sampling, width, room)?;
     let engine = Arc::clone(local.runtime().engine());
-    Ok((Box::new(local), Some(engine)))
+    Ok(Asked { completer: Box::new(local), engine: Some(engine) })
 }
 
 fn print(args: &Ask, receipt: &Receipt) -> Result<()> {

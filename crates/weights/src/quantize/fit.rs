@@ -75,20 +75,19 @@ impl Draft<'_> {
             }
             spent += padded(tensor::size(&t.shape, t.ty).map_err(|why| malformed(t, why))?);
         }
-        let outcomes: Vec<Mutex<Option<Result<Vec<Choice>, Error>>>> =
-            free.iter().map(|_| Mutex::new(None)).collect();
+        let outcomes: Vec<Mutex<Result<Vec<Choice>, Error>>> =
+            free.iter().map(|_| Mutex::new(Ok(Vec::new()))).collect();
         pool.for_each_chunk(free.len(), 1, |which| {
             for i in which {
                 let choices = self.choices(&self.tensors[free[i]], wanted);
-                *outcomes[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(choices);
+                *outcomes[i].lock().unwrap_or_else(PoisonError::into_inner) = choices;
                 each();
             }
         });
-        let mut choices = Vec::with_capacity(free.len());
-        for outcome in outcomes {
-            let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
-            choices.push(outcome.unwrap_or_else(|| Ok(Vec::new()))?);
-        }
+        let outcomes = outcomes.into_iter();
+        let choices = outcomes
+            .map(|outcome| outcome.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect::<Result<Vec<_>, Error>>()?;
 
         let Some(picked) = pick(&choices, bytes.saturating_sub(spent)) else {
             let least: u64 = choices.iter().filter_map(|c| c.first()).map(|c| c.bytes).sum();

@@ -20,12 +20,15 @@ const MOST_BYTES: u64 = 4 << 30;
 /// Most bytes of a name in the older form.
 const MOST_NAME: usize = 256;
 
+/// Of each of a matrix's experts (one if it has none): the sum of the squares that came into each column, and
+/// how many tokens did.
+pub type ExpertSums = Vec<(Vec<f32>, u64)>;
+
 /// What was added up over a text, for each matrix.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InputSums {
-    /// By the matrix's GGUF name: for each of its experts (one if it has none) the sum of the squares that
-    /// came into each column, and how many tokens did.
-    pub matrices: BTreeMap<String, Vec<(Vec<f32>, u64)>>,
+    /// By the matrix's GGUF name.
+    pub matrices: BTreeMap<String, ExpertSums>,
     /// What the text is called.
     pub text: String,
     /// Chunks of the text.

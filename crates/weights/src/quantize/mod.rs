@@ -20,7 +20,7 @@ mod search;
 
 pub use choose::{BadOverride, Chosen, Override, Wanted, is_block};
 use half::{bf16, f16};
-pub use importance::{Importance, InputSums};
+pub use importance::{ExpertSums, Importance, InputSums};
 use kernels::blocks::{BlockError, BlockType};
 pub use mix::{Mix, ModelTraits, Role, UnknownMix, fitting, is_quantizable};
 
