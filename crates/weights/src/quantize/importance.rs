@@ -160,8 +160,12 @@ impl Importance {
         })
     }
 
-    /// The older form: a number of entries, each with a name, a number of calls, and sums of means.
-    fn of_bytes(bytes: &[u8], path: &Path) -> Result<Importance, Error> {
+    /// The older form: a number of entries, each with a name, a number of calls, and sums of means. `path` is
+    /// what the bytes are called in errors.
+    ///
+    /// # Errors
+    /// They end too early, or a length makes no sense.
+    pub fn of_bytes(bytes: &[u8], path: &Path) -> Result<Importance, Error> {
         let mut rest = bytes;
         let mut take = |length: usize, what: &str| -> Result<&[u8], Error> {
             let Some((taken, left)) = rest.split_at_checked(length) else {
