@@ -38,6 +38,17 @@ impl Engine {
         }
     }
 
+    /// The text in whole pieces of `context` tokens, each with its beginning; a last, shorter one is left out.
+    fn whole_pieces(&self, tokens: &[u32], context: usize) -> Result<Vec<u32>, Error> {
+        let whole = tokens.len() / context * context;
+        if whole == 0 {
+            return Err(Error::TextTooShort { tokens: tokens.len(), context });
+        }
+        let mut pieces = tokens[..whole].to_vec();
+        self.begin_pieces(&mut pieces, context);
+        Ok(pieces)
+    }
+
     /// Reads `tokens` in pieces of `context` tokens, each from an empty cache, and calls
     /// `each(position, logits)` for every position, in order: the logits, `[vocab]`, of what
     /// follows the token there. A last, shorter piece is read too.
@@ -91,12 +102,7 @@ impl Engine {
         mut each: impl FnMut(usize) -> Flow,
     ) -> Result<InputSquares, Error> {
         let context = context.max(1);
-        let whole = tokens.len() / context * context;
-        if whole == 0 {
-            return Err(Error::TextTooShort { tokens: tokens.len(), context });
-        }
-        let mut pieces = tokens[..whole].to_vec();
-        self.begin_pieces(&mut pieces, context);
+        let pieces = self.whole_pieces(tokens, context)?;
         let model = self.model();
         let mut cache = KvCache::new(model.config(), KvType::F16, context);
         cache.shape().check()?;
@@ -133,13 +139,8 @@ impl Engine {
         if context < 2 {
             return Err(Error::Context(context));
         }
-        let whole = tokens.len() / context * context;
-        if whole == 0 {
-            return Err(Error::TextTooShort { tokens: tokens.len(), context });
-        }
+        let pieces = self.whole_pieces(tokens, context)?;
         let started = std::time::Instant::now();
-        let mut pieces = tokens[..whole].to_vec();
-        self.begin_pieces(&mut pieces, context);
         let (mut sum, mut squares, mut scored) = (0.0, 0.0, 0usize);
         self.logits_of(&pieces, context, KvType::F16, |position, logits| {
             let within = position % context;

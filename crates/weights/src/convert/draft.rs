@@ -45,6 +45,12 @@ impl DraftTensor<'_> {
     pub(crate) fn field(&self) -> String {
         format!("tensor `{}`", shorten(&self.name))
     }
+
+    /// Of `all` importances of the tensor, those of the expert that a row belongs to.
+    pub(crate) fn importance_of_row<'i>(&self, all: &'i [f32], row: usize) -> &'i [f32] {
+        let expert = row / self.shape.iter().rev().nth(1).copied().unwrap_or(1).max(1);
+        all.get(expert * self.cols()..(expert + 1) * self.cols()).unwrap_or_default()
+    }
 }
 
 /// A model about to be written, in GGUF's terms: its keys, its names, its order of rows.
@@ -83,11 +89,13 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// A row is no whole number of blocks.
     pub fn bytes(&self) -> Result<u64, Error> {
-        self.tensors.iter().try_fold(0, |sum, t| {
-            let bytes = tensor::size(&t.shape, t.ty)
-                .map_err(|why| Error::malformed(&self.path, t.field(), why))?;
-            Ok(sum + bytes as u64)
-        })
+        self.tensors.iter().try_fold(0, |sum, t| Ok(sum + self.bytes_as(t, t.ty)?))
+    }
+
+    /// Bytes of a tensor stored as `ty`.
+    pub(crate) fn bytes_as(&self, t: &DraftTensor<'_>, ty: BlockType) -> Result<u64, Error> {
+        let bytes = tensor::size(&t.shape, ty);
+        Ok(bytes.map_err(|why| Error::malformed(&self.path, t.field(), why))? as u64)
     }
 
     /// Writes the GGUF file `path`, which is there only once it is whole.
@@ -207,29 +215,33 @@ impl<'a> Draft<'a> {
             Some(importance) => importance.of(&t.name, &t.shape)?,
             None => None,
         };
-        let rows_of_expert = t.shape.iter().rev().nth(1).copied().unwrap_or(1).max(1);
         for (r, (row, out)) in
             values.chunks_exact(cols).zip(out.chunks_exact_mut(row_bytes)).enumerate()
         {
-            let stored = match importance {
-                Some(all) => {
-                    let expert = (first + r) / rows_of_expert;
-                    let importance = all.get(expert * cols..(expert + 1) * cols);
-                    quantize_weighted_row(t.ty, row, importance.unwrap_or_default(), out)
-                }
-                None => quantize_row(t.ty, row, out),
-            };
-            stored.map_err(|e| self.unstorable(t, first + r, e))?;
+            let own = importance.map(|all| t.importance_of_row(all, first + r));
+            self.quantize(t, t.ty, first + r, row, own, out)?;
         }
         Ok(())
     }
 
-    pub(crate) fn unstorable(
+    /// Stores a row of a tensor as `ty`, with an importance for each of its columns or without.
+    pub(crate) fn quantize(
         &self,
         t: &DraftTensor<'_>,
+        ty: BlockType,
         row: usize,
-        error: QuantizeError,
-    ) -> Error {
+        values: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        let stored = match importance {
+            Some(importance) => quantize_weighted_row(ty, values, importance, out),
+            None => quantize_row(ty, values, out),
+        };
+        stored.map_err(|error| self.unstorable(t, row, error))
+    }
+
+    fn unstorable(&self, t: &DraftTensor<'_>, row: usize, error: QuantizeError) -> Error {
         let (problem, remedy) = match error {
             QuantizeError::TooLarge { position, value, limit, ty } => (
                 format!("weight {position} of row {row} is {value:e}, and {ty} ends at {limit:e}"),

@@ -96,7 +96,7 @@ impl Draft<'_> {
     pub fn choose_types(&mut self, wanted: &Wanted) -> Result<Chosen, Error> {
         let model = ModelTraits { importance: wanted.importance.is_some(), ..self.traits()? };
         let (mut values, mut downs) = (self.layers_of(Role::Values), self.layers_of(Role::Down));
-        let mut chosen = Chosen::default();
+        let mut fallbacks = 0;
         let mut types = Vec::with_capacity(self.tensors.len());
         for t in &self.tensors {
             let role = Role::of(&t.name);
@@ -116,7 +116,7 @@ impl Draft<'_> {
                     None => wanted.mix.type_of(role, layer.unwrap_or(0), cols, &model),
                 };
                 let fitting = fitting(ty, cols);
-                chosen.fallbacks += usize::from(fitting != ty);
+                fallbacks += usize::from(fitting != ty);
                 fitting
             };
             if is_block(t.rows.ty()) && is_block(ty) && ty != t.rows.ty() && !wanted.requantize {
@@ -125,35 +125,42 @@ impl Draft<'_> {
                 let field = format!("tensor `{}`", crate::tensor::shorten(&t.name));
                 return Err(Error::unsupported(&self.path, field, problem, remedy));
             }
-            if let Some(importance) = &wanted.importance
-                && is_block(ty)
-            {
-                chosen.unknown += usize::from(importance.of(&t.name, &t.shape)?.is_none());
-            }
             types.push(ty);
         }
         for (t, ty) in self.tensors.iter_mut().zip(types) {
             t.ty = ty;
-            let bytes = crate::tensor::size(&t.shape, ty)
-                .map_err(|why| Error::malformed(&self.path, &t.name, why))?;
-            if t.shape.len() > 1 {
-                let (count, sum) = chosen.types.entry(ty).or_default();
-                *count += 1;
-                *sum += bytes as u64;
-            }
         }
-        self.metadata.insert("general.quantization_version", 2u32);
-        self.metadata.insert("general.file_type", wanted.mix.file_type());
-        self.weigh_by(wanted.importance.as_ref());
-        Ok(chosen)
+        self.chosen(Some(wanted.mix), wanted.importance.as_ref(), fallbacks)
     }
 
-    /// Has errors weighed, and says so in the metadata.
-    pub(super) fn weigh_by(&mut self, importance: Option<&Arc<Importance>>) {
+    /// Has errors weighed, says in the metadata what was chosen, and counts it.
+    pub(super) fn chosen(
+        &mut self,
+        mix: Option<Mix>,
+        importance: Option<&Arc<Importance>>,
+        fallbacks: usize,
+    ) -> Result<Chosen, Error> {
+        let mut chosen = Chosen { fallbacks, ..Chosen::default() };
+        for t in &self.tensors {
+            let bytes = self.bytes_as(t, t.ty)?;
+            if t.shape.len() > 1 {
+                let (count, sum) = chosen.types.entry(t.ty).or_default();
+                *count += 1;
+                *sum += bytes;
+            }
+            if let (Some(importance), true) = (importance, is_block(t.ty)) {
+                chosen.unknown += usize::from(importance.of(&t.name, &t.shape)?.is_none());
+            }
+        }
+        if let Some(mix) = mix {
+            self.metadata.insert("general.quantization_version", 2u32);
+            self.metadata.insert("general.file_type", mix.file_type());
+        }
         if let Some(importance) = importance {
             importance.note(&mut self.metadata);
             self.importance = Some(Arc::clone(importance));
         }
+        Ok(chosen)
     }
 
     /// Says in the metadata what the tensors are stored as, where nothing says it yet.

@@ -15,12 +15,10 @@ use kernels::blocks::{BlockType, dequantize_row};
 
 use super::choose::{Chosen, Wanted, is_block};
 use super::mix::{Mix, fitting, is_quantizable};
-use super::{quantize_row, quantize_weighted_row};
 use crate::Error;
 use crate::convert::{Draft, DraftTensor};
 use crate::gguf::{GgufWriter, TensorSpec};
 use crate::pull::human_bytes;
-use crate::tensor::{self, shorten};
 
 /// What a matrix may become, before its rows are found not to fit.
 const LADDER: [BlockType; 7] = [
@@ -59,11 +57,11 @@ impl Draft<'_> {
         pool: &Pool,
         each: &(dyn Fn() + Sync),
     ) -> Result<Chosen, Error> {
-        let mut chosen = Chosen::default();
         // Everything the file has beside the matrices whose types are to be chosen.
         let mut spent = self.header_bytes()?;
         let mut free = Vec::new();
-        for (at, t) in self.tensors.iter_mut().enumerate() {
+        for at in 0..self.tensors.len() {
+            let t = &mut self.tensors[at];
             let own = wanted.overrides.iter().find(|own| own.fits(&t.name));
             match own {
                 _ if !is_quantizable(&t.name, &t.shape) => {}
@@ -73,7 +71,8 @@ impl Draft<'_> {
                     continue;
                 }
             }
-            spent += padded(tensor::size(&t.shape, t.ty).map_err(|why| malformed(t, why))?);
+            let t = &self.tensors[at];
+            spent += padded(self.bytes_as(t, t.ty)?);
         }
         let outcomes: Vec<Mutex<Result<Vec<Choice>, Error>>> =
             free.iter().map(|_| Mutex::new(Ok(Vec::new()))).collect();
@@ -101,24 +100,10 @@ impl Draft<'_> {
             self.tensors[*at].ty = choice.ty;
             *of_type.entry(choice.ty).or_default() += choice.bytes;
         }
-        for t in &self.tensors {
-            if t.shape.len() > 1 {
-                let (count, sum) = chosen.types.entry(t.ty).or_default();
-                *count += 1;
-                *sum += tensor::size(&t.shape, t.ty).map_err(|why| malformed(t, why))? as u64;
-            }
-            if let (Some(importance), true) = (&wanted.importance, is_block(t.ty)) {
-                chosen.unknown += usize::from(importance.of(&t.name, &t.shape)?.is_none());
-            }
-        }
         // The name of the recipe that is mostly followed.
         let most = of_type.iter().max_by_key(|(_, bytes)| **bytes).map(|(ty, _)| *ty);
-        if let Some(mix) = most.and_then(|ty| Mix::all().find(|mix| mix.default_type() == ty)) {
-            self.metadata.insert("general.quantization_version", 2u32);
-            self.metadata.insert("general.file_type", mix.file_type());
-        }
-        self.weigh_by(wanted.importance.as_ref());
-        Ok(chosen)
+        let mix = most.and_then(|ty| Mix::all().find(|mix| mix.default_type() == ty));
+        self.chosen(mix, wanted.importance.as_ref(), 0)
     }
 
     /// Bytes of a file before its first tensor: they don't depend on types.
@@ -153,12 +138,11 @@ impl Draft<'_> {
             Some(importance) => importance.of(&t.name, &t.shape)?,
             None => None,
         };
-        let rows_of_expert = t.shape.iter().rev().nth(1).copied().unwrap_or(1).max(1);
         let mut choices: Vec<Choice> = Vec::new();
         for ty in LADDER.map(|ty| fitting(ty, cols)) {
             if choices.iter().all(|choice| choice.ty != ty) {
-                let bytes = tensor::size(&t.shape, ty).map_err(|why| malformed(t, why))?;
-                choices.push(Choice { ty, bytes: padded(bytes), error: 0.0 });
+                let bytes = padded(self.bytes_as(t, ty)?);
+                choices.push(Choice { ty, bytes, error: 0.0 });
             }
         }
         let mut power = 0.0;
@@ -169,18 +153,14 @@ impl Draft<'_> {
         for n in 0..taken {
             let at = n * rows / taken;
             t.rows.read(at, &mut row)?;
-            let expert = at / rows_of_expert;
-            let own = importance.and_then(|all| all.get(expert * cols..(expert + 1) * cols));
+            let own = importance.map(|all| t.importance_of_row(all, at));
             let weights = own.unwrap_or(&ones);
             power += weighted(&row, weights);
             for choice in &mut choices {
                 stored.resize(choice.ty.row_bytes(cols).unwrap_or(0), 0);
-                let quantized = match own {
-                    Some(own) => quantize_weighted_row(choice.ty, &row, own, &mut stored),
-                    None => quantize_row(choice.ty, &row, &mut stored),
-                };
-                quantized.map_err(|error| self.unstorable(t, at, error))?;
-                dequantize_row(choice.ty, &stored, &mut again).map_err(|why| malformed(t, why))?;
+                self.quantize(t, choice.ty, at, &row, own, &mut stored)?;
+                dequantize_row(choice.ty, &stored, &mut again)
+                    .map_err(|why| Error::malformed(&self.path, t.field(), why))?;
                 for (again, x) in again.iter_mut().zip(&row) {
                     *again -= x;
                 }
@@ -199,12 +179,8 @@ fn weighted(x: &[f32], w: &[f32]) -> f64 {
     x.iter().zip(w).map(|(x, w)| f64::from(*w) * f64::from(*x) * f64::from(*x)).sum()
 }
 
-fn padded(bytes: usize) -> u64 {
-    (bytes as u64).next_multiple_of(ALIGNMENT)
-}
-
-fn malformed(t: &DraftTensor<'_>, why: impl std::fmt::Display) -> Error {
-    Error::malformed(std::path::Path::new("(draft)"), shorten(&t.name), why.to_string())
+fn padded(bytes: u64) -> u64 {
+    bytes.next_multiple_of(ALIGNMENT)
 }
 
 /// What a step from `a` to `b` buys for a byte.

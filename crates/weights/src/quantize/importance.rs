@@ -89,10 +89,7 @@ impl Importance {
     /// # Errors
     /// It can't be read, is neither, or has values that are no finite squares.
     pub fn open(path: &Path) -> Result<Importance, Error> {
-        let io = |action: &'static str| {
-            move |source| Error::Io { path: path.to_owned(), action, source }
-        };
-        let length = fs::metadata(path).map_err(io("open"))?.len();
+        let length = fs::metadata(path).map_err(Error::io(path, "open"))?.len();
         if length > MOST_BYTES {
             let problem =
                 format!("has {length} bytes, and no importance matrix has more than {MOST_BYTES}");
@@ -101,12 +98,12 @@ impl Importance {
         let mut beginning = [0; 4];
         let is_gguf = {
             use std::io::Read;
-            let mut file = fs::File::open(path).map_err(io("open"))?;
+            let mut file = fs::File::open(path).map_err(Error::io(path, "open"))?;
             file.read_exact(&mut beginning).is_ok() && beginning == *b"GGUF"
         };
         let importance = match is_gguf {
             true => Importance::of_gguf(&Gguf::open(path)?)?,
-            false => Importance::of_bytes(&fs::read(path).map_err(io("read"))?, path)?,
+            false => Importance::of_bytes(&fs::read(path).map_err(Error::io(path, "read"))?, path)?,
         };
         for (name, means) in &importance.means {
             if let Some(value) = means.iter().find(|value| !(value.is_finite() && **value >= 0.0)) {
