@@ -1,10 +1,10 @@
 //! The engine: a loaded model and its text side.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use kernels::Pool;
-use model::{AdapterUse, Model, RopeScalingRequest};
+use model::{AdapterUse, Model, RopeConfig, RopeScalingRequest};
 use text::splitter::{Start, Tags};
 use text::template::{ChatTemplate, Message, Render, drop_thinking};
 use text::tokenizer::{Special, Tokenizer};
@@ -48,6 +48,7 @@ pub struct Engine {
     has_template: bool,
     defaults: Sampling,
     name: String,
+    path: PathBuf,
     context: usize,
     pub(crate) adapters: Adapters,
     /// What is added to the matrices where a request says nothing of it.
@@ -87,6 +88,7 @@ impl Engine {
             has_template: speech.has_template,
             defaults: speech.defaults,
             name: speech.name,
+            path: path.to_owned(),
             context,
             adapters: Adapters::default(),
             adapter: None,
@@ -132,6 +134,17 @@ impl Engine {
     /// The model's name, from its metadata.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What tells this model's keys and values from any other's: its weights (see
+    /// [`Checkpoint::fingerprint`]) and how it turns positions.
+    ///
+    /// # Errors
+    /// The file it was loaded from can't be read any more.
+    pub fn fingerprint(&self) -> Result<String, Error> {
+        let weights = Checkpoint::open(&self.path)?.fingerprint();
+        let RopeConfig { theta, dim, layout, scaling } = self.model.config().rope;
+        Ok(format!("{weights} theta {theta} dim {dim} {layout:?} {scaling:?}"))
     }
 
     /// Positions the context holds.

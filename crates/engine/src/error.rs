@@ -1,5 +1,7 @@
 //! Why a request could not be answered.
 
+use std::path::PathBuf;
+
 /// What went wrong and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -83,6 +85,26 @@ pub enum Error {
         draft: String,
         /// The first token in which they differ.
         token: u32,
+    },
+    /// A file of texts that were read can't be used.
+    #[error("{path}: {problem}\nhint: {remedy}", path = path.display())]
+    Kept {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Such a file can't be read or written.
+    #[error("cannot {doing} {path}: {source}", path = path.display())]
+    KeptIo {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
     },
     /// Requests are no longer taken in.
     #[error("the engine is shutting down; try again in a moment")]

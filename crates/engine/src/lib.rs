@@ -34,5 +34,5 @@ pub use engine::{Ending, Engine, LoadOptions};
 pub use error::Error;
 pub use request::{Completion, Delta, FinishReason, Flow, Request, Timings, TokenLogprob, Usage};
 pub use runtime::{Pending, Runtime};
-pub use scheduler::{Event, Load, RequestId, Scheduler, SchedulerOptions, Update};
+pub use scheduler::{Event, Kept, Load, RequestId, Scheduler, SchedulerOptions, Update};
 pub use score::Perplexity;

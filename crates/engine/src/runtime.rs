@@ -1,11 +1,12 @@
 //! A scheduler on a thread of its own, for callers on many others.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Engine, Error, Event, Flow, Load, Request, RequestId, Scheduler, Update};
+use crate::{Engine, Error, Event, Flow, Kept, Load, Request, RequestId, Scheduler, Update};
 
 /// Called with every update of one request; [`Flow::Stop`] cancels it.
 type Receive = Box<dyn FnMut(Update) -> Flow + Send>;
@@ -21,6 +22,7 @@ enum Command {
     Cancel(Ticket),
     Embed(Vec<u32>, Embedded),
     Forget,
+    Keep(PathBuf, Sender<Result<Kept, Error>>),
 }
 
 /// Runs a [`Scheduler`]; cheap to clone. The thread ends when the last clone is dropped and its
@@ -161,6 +163,20 @@ impl Runtime {
         let _ = self.commands.send(Command::Forget);
     }
 
+    /// Writes the texts that were read to a file, between two steps; see [`Scheduler::keep`]. Waits
+    /// until that is done.
+    ///
+    /// # Errors
+    /// As there; or the engine's thread has failed.
+    pub fn keep(&self, path: &Path) -> Result<Kept, Error> {
+        let (told, result) = channel();
+        // A thread that has ended neither takes the command nor tells.
+        let _ = self.commands.send(Command::Keep(path.to_owned(), told));
+        result.recv().unwrap_or_else(|_| {
+            Err(Error::Broken("the engine's thread has failed; nothing was kept".to_owned()))
+        })
+    }
+
     /// Takes no more requests in; those that are under way go on.
     pub fn close(&self) {
         self.shared.closed.store(true, Ordering::Relaxed);
@@ -224,6 +240,10 @@ impl Worker {
             }
             Command::Embed(tokens, receive) => receive(self.scheduler.engine().embed(&tokens)),
             Command::Forget => self.scheduler.forget(),
+            Command::Keep(path, told) => {
+                // Nobody waits any more: it was kept all the same.
+                let _ = told.send(self.scheduler.keep(&path));
+            }
         }
     }
 

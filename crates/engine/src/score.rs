@@ -129,11 +129,12 @@ impl Engine {
     /// llama.cpp's `llama-perplexity` reports.)
     ///
     /// # Errors
-    /// The text is shorter than one piece.
+    /// The text is shorter than one piece, or the model's heads can't be stored as `kv_type`.
     pub fn perplexity(
         &self,
         tokens: &[u32],
         context: usize,
+        kv_type: KvType,
         mut on_progress: impl FnMut(usize, f64),
     ) -> Result<Perplexity, Error> {
         if context < 2 {
@@ -142,7 +143,7 @@ impl Engine {
         let pieces = self.whole_pieces(tokens, context)?;
         let started = std::time::Instant::now();
         let (mut sum, mut squares, mut scored) = (0.0, 0.0, 0usize);
-        self.logits_of(&pieces, context, KvType::F16, |position, logits| {
+        self.logits_of(&pieces, context, kv_type, |position, logits| {
             let within = position % context;
             if within >= context / 2 && within + 1 < context {
                 let target = tokens[position + 1] as usize;

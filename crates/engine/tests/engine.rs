@@ -240,13 +240,13 @@ fn scoring_agrees_with_itself_whatever_the_piece() {
     assert_eq!(rows[100], alone[0]);
 
     let mut told = 0;
-    let result = engine.perplexity(&tokens, 64, |_, _| told += 1).unwrap();
+    let result = engine.perplexity(&tokens, 64, KvType::F16, |_, _| told += 1).unwrap();
     assert_eq!(told, tokens.len() / 64);
     assert_eq!(result.scored, tokens.len() / 64 * 31);
     assert!((result.perplexity.ln() - result.nll).abs() < 1e-9);
     // A model that knows nothing of text is no better than chance, nor much worse.
     assert!(result.perplexity > 30.0 && result.perplexity < 1e5, "{result:?}");
-    let error = engine.perplexity(&tokens[..10], 64, |_, _| ()).unwrap_err();
+    let error = engine.perplexity(&tokens[..10], 64, KvType::F16, |_, _| ()).unwrap_err();
     assert!(matches!(error, Error::TextTooShort { tokens: 10, context: 64 }));
 }
 

@@ -74,7 +74,7 @@ fn decode(isa: Isa, pool: &Pool) {
     let bandwidth = bandwidth(pool);
     println!("read bandwidth {:.1} GB/s, {} threads, {isa}", bandwidth / 1e9, pool.threads());
     for (name, heads, kv_heads, head_dim) in MODELS {
-        for ty in [KvType::F16, KvType::Q8_0] {
+        for ty in [KvType::F16, KvType::Q8_0, KvType::Q4_0] {
             let shape = KvShape { heads, kv_heads, head_dim, ty };
             let step = CONTEXT / PAGE * shape.page_bytes();
             // More than any cache holds.
@@ -107,7 +107,7 @@ fn decode(isa: Isa, pool: &Pool) {
 
 fn prefill(isa: Isa, pool: &Pool) {
     for (name, heads, kv_heads, head_dim) in MODELS {
-        for ty in [KvType::F16, KvType::Q8_0] {
+        for ty in [KvType::F16, KvType::Q8_0, KvType::Q4_0] {
             for context in [512, 4096] {
                 let shape = KvShape { heads, kv_heads, head_dim, ty };
                 let pages = cache(isa, &shape, 1, context);
@@ -143,7 +143,7 @@ fn prefill(isa: Isa, pool: &Pool) {
 
 fn store(isa: Isa) {
     for (name, heads, kv_heads, head_dim) in MODELS {
-        for ty in [KvType::F16, KvType::Q8_0] {
+        for ty in [KvType::F16, KvType::Q8_0, KvType::Q4_0] {
             let shape = KvShape { heads, kv_heads, head_dim, ty };
             let row = kv_heads * head_dim;
             let x: Vec<f32> = (0..PAGE * row).map(number).collect();

@@ -5,6 +5,8 @@ use kernels::attention::{
 };
 use kernels::{Isa, Pool};
 
+const TYPES: [KvType; 4] = [KvType::F16, KvType::F32, KvType::Q8_0, KvType::Q4_0];
+
 fn number(seed: usize) -> f32 {
     let x = (seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,6 +21,9 @@ fn check(isa: Isa, threads: usize, shape: KvShape, spans: &[(usize, usize)]) {
         KvType::F16 => 1.0 / 2048.0,
         KvType::F32 => 0.0,
         KvType::Q8_0 => 1.0 / 250.0,
+        // Within half a step (a step for what is as large as the largest, the other way) of a
+        // number up to sqrt(head_dim) times as large, once the head is turned.
+        KvType::Q4_0 => (head_dim as f32).sqrt() / 7.9,
     };
     let pool = Pool::new(threads);
     let kv = kv_heads * head_dim;
@@ -106,17 +111,63 @@ fn check(isa: Isa, threads: usize, shape: KvShape, spans: &[(usize, usize)]) {
 #[test]
 fn matches_plain_softmax() {
     for isa in Isa::available() {
-        for ty in [KvType::F16, KvType::F32, KvType::Q8_0] {
+        for ty in TYPES {
             for (heads, kv_heads, head_dim) in [(14, 2, 64), (4, 4, 16), (5, 1, 32), (9, 3, 64)] {
-                if ty == KvType::Q8_0 && head_dim < 32 {
+                let shape = KvShape { heads, kv_heads, head_dim, ty };
+                if shape.check().is_err() {
                     continue;
                 }
-                let shape = KvShape { heads, kv_heads, head_dim, ty };
                 check(isa, 2, shape, &[(1, 1)]);
                 check(isa, 2, shape, &[(65, 1)]);
                 check(isa, 3, shape, &[(100, 37), (1, 1), (64, 64), (150, 1)]);
             }
         }
+    }
+}
+
+#[test]
+fn positions_stored_together_or_one_by_one_are_the_same() {
+    for isa in Isa::available() {
+        for ty in TYPES {
+            let shape = KvShape { heads: 2, kv_heads: 2, head_dim: 64, ty };
+            let row = 2 * 64;
+            let k: Vec<f32> = (0..40 * row).map(number).collect();
+            let v: Vec<f32> = (0..40 * row).map(|i| number(i + 1_000_000)).collect();
+            let mut together = vec![0x3c; shape.page_bytes()];
+            let mut alone = together.clone();
+            store_kv(isa, &shape, &mut together, 7, &k, &v);
+            for i in 0..40 {
+                let mine = i * row..(i + 1) * row;
+                store_kv(isa, &shape, &mut alone, 7 + i, &k[mine.clone()], &v[mine]);
+            }
+            assert_eq!(together, alone, "{isa}, {ty}");
+        }
+    }
+}
+
+/// The lengths of what rounding takes away and of what there was.
+fn lost(seen: &[f32], x: &[f32]) -> (f32, f32) {
+    let length = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+    (length(&mut seen.iter().zip(x).map(|(a, b)| a - b)), length(&mut x.iter().copied()))
+}
+
+#[test]
+fn four_bits_keep_the_small_beside_the_large() {
+    // One element a hundred times as large as the others: in plain Q4_0 its block would be it
+    // and zeros.
+    let mut k: Vec<f32> = (0..64).map(number).collect();
+    k[5] = 200.0;
+    let v: Vec<f32> = (0..64).map(|i| number(i + 1000)).collect();
+    for isa in Isa::available() {
+        let shape = KvShape { heads: 1, kv_heads: 1, head_dim: 64, ty: KvType::Q4_0 };
+        let mut page = vec![0; shape.page_bytes()];
+        assert_eq!(page.len(), 2 * PAGE * 2 * (16 + 2), "4.5 bits a number");
+        store_kv(isa, &shape, &mut page, 21, &k, &v);
+        let (keys, values) = read_kv(&shape, &page, 21);
+        let (away, whole) = lost(&keys, &k);
+        assert!(away < 0.05 * whole, "{isa}: {away} of {whole}");
+        let (away, whole) = lost(&values, &v);
+        assert!(away < 0.12 * whole, "{isa}: {away} of {whole}");
     }
 }
 
@@ -151,7 +202,7 @@ fn one_token_at_a_time_or_all_at_once_is_the_same() {
 #[test]
 fn the_number_of_threads_leaves_no_trace() {
     for isa in Isa::available() {
-        for ty in [KvType::F16, KvType::Q8_0] {
+        for ty in [KvType::F16, KvType::Q8_0, KvType::Q4_0] {
             // Long enough for several parts of 512 positions.
             let shape = KvShape { heads: 7, kv_heads: 1, head_dim: 32, ty };
             let (len, row) = (1300, 7 * 32);

@@ -129,7 +129,7 @@ impl KvCache {
     /// A page nobody holds. [`KvCache::reserve`] has made sure there is one.
     fn take_page(&mut self) -> usize {
         let page = self.free.pop().unwrap_or_else(|| {
-            let data = Aligned::zeroed(self.layers * self.shape.page_bytes());
+            let data = Aligned::zeroed(self.page_bytes());
             self.pages.push(Page { data, owners: 0 });
             self.pages.len() - 1
         });
@@ -196,6 +196,31 @@ impl KvCache {
     /// Gives a held page back.
     pub fn let_go(&mut self, page: HeldPage) {
         self.drop_owner(page.0);
+    }
+
+    /// A page that nobody had, held like those of [`KvCache::hold`], to be written to with
+    /// [`KvCache::held_mut`]; none if all are taken.
+    pub fn hold_new(&mut self) -> Option<HeldPage> {
+        (self.free_pages() > 0).then(|| HeldPage(self.take_page()))
+    }
+
+    /// What a held page holds: all layers, one after the other.
+    pub fn held(&self, page: &HeldPage) -> &[u8] {
+        &self.pages[page.0].data
+    }
+
+    /// The same, to write to.
+    ///
+    /// # Panics
+    /// If somebody else has the page too.
+    pub fn held_mut(&mut self, page: &HeldPage) -> &mut [u8] {
+        assert!(!self.is_shared(page), "shared pages are not written to");
+        &mut self.pages[page.0].data
+    }
+
+    /// Bytes of a page, all layers together.
+    pub fn page_bytes(&self) -> usize {
+        self.layers * self.shape.page_bytes()
     }
 
     /// Whether some sequence, or somebody else, has a held page too.
@@ -345,6 +370,21 @@ mod tests {
         cache.release(c);
         held.into_iter().for_each(|page| cache.let_go(page));
         assert_eq!(cache.free_pages(), 4);
+    }
+
+    #[test]
+    fn new_pages_are_held_while_there_are_any() {
+        let mut cache = cache(2 * PAGE);
+        let pages = [cache.hold_new().unwrap(), cache.hold_new().unwrap()];
+        assert!(cache.hold_new().is_none());
+        assert_eq!(cache.held_mut(&pages[1]).len(), cache.page_bytes());
+        cache.held_mut(&pages[1])[3] = 9;
+        let text = cache.join(&pages, PAGE + 1);
+        assert_eq!(cache.layer(&text, 0)[1][3], 9);
+        assert_eq!(cache.held(&pages[1])[3], 9);
+        cache.release(text);
+        pages.into_iter().for_each(|page| cache.let_go(page));
+        assert_eq!(cache.free_pages(), 2);
     }
 
     #[test]

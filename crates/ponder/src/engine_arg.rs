@@ -23,7 +23,7 @@ pub struct EngineArg {
     #[arg(long, value_name = "SCALING")]
     pub rope_scaling: Option<RopeScalingRequest>,
 
-    /// How keys and values are stored: `f16`, `q8_0` (half the memory) or `f32` (for comparing).
+    /// How keys and values are stored: `f16`, `q8_0` (half the memory), `q4_0` (a quarter) or `f32` (for comparing).
     #[arg(long, value_name = "TYPE", default_value_t = KvType::F16)]
     pub kv_cache_type: KvType,
 

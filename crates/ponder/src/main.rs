@@ -10,6 +10,7 @@ mod endpoint_arg;
 mod engine_arg;
 mod files_arg;
 mod judge_arg;
+mod keep_arg;
 mod model_arg;
 mod progress;
 mod reason_arg;

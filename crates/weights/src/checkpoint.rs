@@ -8,8 +8,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::Error;
 use crate::gguf::Gguf;
+use crate::pull::part::hex;
 use crate::safetensors::SafetensorsDir;
 use crate::tensor::{Tensor, TensorInfo};
 
@@ -70,6 +73,20 @@ impl Checkpoint {
             Checkpoint::Gguf(gguf) => gguf.tensor(name),
             Checkpoint::Safetensors(dir) => dir.gguf_tensor(name),
         }
+    }
+
+    /// SHA-256, in hexadecimal, of every tensor's name, type, shape and first and last 4 KiB: tells
+    /// models apart without reading all of them.
+    pub fn fingerprint(&self) -> String {
+        const ENDS: usize = 4096;
+        let mut digest = Sha256::new();
+        for info in self.tensors() {
+            digest.update(format!("{} {:?} {:?};", info.name, info.ty, info.shape));
+            let bytes = self.tensor(&info.name).map_or(&[][..], |tensor| tensor.data);
+            digest.update(&bytes[..bytes.len().min(ENDS)]);
+            digest.update(&bytes[bytes.len().saturating_sub(ENDS)..]);
+        }
+        hex(digest)
     }
 
     /// Gives the memory of a tensor's bytes back to the system; see [`Gguf::release`].

@@ -10,6 +10,7 @@
 //! lowest priority gives its pages up and reads its text again later. Nothing is lost by that.
 
 mod choice;
+mod kept;
 mod prefix;
 mod queue;
 
@@ -25,6 +26,7 @@ use crate::constraint::MaskThread;
 use crate::speculate::{Draft, Outlook, StepCost, step_seconds};
 use crate::{Completion, Delta, Engine, Error, FinishReason, Flow, Request, TokenLogprob};
 use choice::{Choice, Job};
+pub use kept::Kept;
 pub(crate) use prefix::PrefixTree;
 use queue::Queue;
 

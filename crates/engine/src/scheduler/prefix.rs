@@ -147,6 +147,11 @@ impl PrefixTree {
             children: Vec::new(),
             used: self.clock,
         };
+        self.plant(node)
+    }
+
+    fn plant(&mut self, node: Node) -> usize {
+        let parent = node.parent;
         let id = self.vacant.pop().unwrap_or_else(|| {
             self.nodes.push(None);
             self.nodes.len() - 1
@@ -179,6 +184,46 @@ impl PrefixTree {
         }
         cache.let_go(node.page);
         true
+    }
+
+    /// Texts read without an adapter, most lately used first and each page after the one it follows:
+    /// the place, in this list, of the page before it, its tokens and the page.
+    pub(super) fn list(&self) -> Vec<(Option<usize>, &[u32], &HeldPage)> {
+        let plain = |id: &usize| self.nodes[*id].as_ref().is_some_and(|node| node.variant == 0);
+        let mut level: Vec<usize> = self.roots.iter().copied().filter(plain).collect();
+        // A page was used whenever one after it was: sorted by use, and by depth within that.
+        let mut order: Vec<usize> = Vec::new();
+        while !level.is_empty() {
+            order.extend(&level);
+            let children = level.iter().filter_map(|id| self.nodes[*id].as_ref());
+            level = children.flat_map(|node| node.children.iter().copied()).collect();
+        }
+        let used = |id: &usize| self.nodes[*id].as_ref().map_or(0, |node| node.used);
+        order.sort_by_key(|id| std::cmp::Reverse(used(id)));
+        let mut places = std::collections::HashMap::new();
+        order
+            .iter()
+            .enumerate()
+            .filter_map(|(place, id)| {
+                places.insert(*id, place);
+                let node = self.nodes[*id].as_ref()?;
+                let parent = node.parent.and_then(|parent| places.get(&parent).copied());
+                Some((parent, &*node.tokens, &node.page))
+            })
+            .collect()
+    }
+
+    /// Adds a page after the node `parent`, or as a text's first, and says which node it is; `used`
+    /// says when it was of use, compared with others put back.
+    pub(super) fn put_back(
+        &mut self,
+        parent: Option<usize>,
+        tokens: Box<[u32]>,
+        page: HeldPage,
+        used: u64,
+    ) -> usize {
+        self.clock = self.clock.max(used);
+        self.plant(Node { variant: 0, tokens, page, parent, children: Vec::new(), used })
     }
 
     /// Pages that would come free if everything were forgotten.

@@ -16,6 +16,7 @@
 
 mod page;
 mod part;
+mod rotate;
 mod softmax;
 mod tile;
 
@@ -31,6 +32,7 @@ pub use page::{
 };
 
 use part::{Attend, Goal, Join, Line, Scratch, padded, room};
+use rotate::rotate;
 use softmax::row_len;
 
 /// Pages of a part.
@@ -103,6 +105,26 @@ pub fn attend(
         assert!(span.pages.iter().all(|p| p.len() == shape.page_bytes()));
     }
 
+    if shape.ty.is_rotated() {
+        let mut q = q.to_vec();
+        rotate(isa, &mut q, shape.head_dim);
+        attend_stored(isa, pool, shape, scale, spans, &q, out);
+        rotate(isa, out, shape.head_dim);
+    } else {
+        attend_stored(isa, pool, shape, scale, spans, q, out);
+    }
+}
+
+/// [`attend`] with queries, and results, turned as what is in the pages is.
+fn attend_stored(
+    isa: Isa,
+    pool: &Pool,
+    shape: &KvShape,
+    scale: f32,
+    spans: &[AttentionSpan<'_>],
+    q: &[f32],
+    out: &mut [f32],
+) {
     let mut jobs = jobs(shape, spans, pool.threads());
     let (pieces, kept) = pieces(shape, spans, &mut jobs, pool.threads());
     KEPT.with_borrow_mut(|lines| {

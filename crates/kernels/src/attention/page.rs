@@ -2,21 +2,23 @@
 //!
 //! A page is the keys of all heads, then the values of all heads, [`PAGE`] positions of one layer.
 //! A head's numbers are `[group of 16 positions][head_dim][16]` for keys and
-//! `[position][head_dim]` for values. In 8 bits, the scales of the head follow its numbers,
-//! `[block of 32 elements][position]` in half precision: a vector of scales is that of sixteen
-//! positions, as a vector of keys is.
+//! `[position][head_dim]` for values: either way in vectors of sixteen, each a [`Cell`]. In 8 and 4
+//! bits, the scales of the head follow its numbers, `[block of 32 elements][position]` in half
+//! precision: a vector of scales is that of sixteen positions, as a vector of keys is.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use half::f16;
 
+use super::rotate::rotate;
 use crate::Isa;
 use crate::simd::{Kernel, LANES, Simd};
 
 /// Positions in a page.
 pub const PAGE: usize = 64;
 
-/// Elements of a head that share a scale in [`KvType::Q8_0`].
+/// Elements of a head that share a scale in [`KvType::Q8_0`] and [`KvType::Q4_0`].
 pub const SCALE_BLOCK: usize = 32;
 
 /// How keys and values are stored.
@@ -30,11 +32,21 @@ pub enum KvType {
     /// 8-bit integers and a half-precision scale for each [`SCALE_BLOCK`] elements of a head:
     /// 8.5 bits a number.
     Q8_0,
+    /// 4-bit integers and such a scale, after a Hadamard matrix has spread what is large over the
+    /// head: 4.5 bits a number.
+    Q4_0,
+}
+
+impl KvType {
+    /// Whether heads are turned before they are stored.
+    pub(super) const fn is_rotated(self) -> bool {
+        matches!(self, KvType::Q4_0)
+    }
 }
 
 /// A name that is none of a [`KvType`]'s.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no type of a cache; choose one of f16, f32, q8_0")]
+#[error("`{0}` is no type of a cache; choose one of f16, f32, q8_0, q4_0")]
 pub struct UnknownKvType(String);
 
 impl std::str::FromStr for KvType {
@@ -45,6 +57,7 @@ impl std::str::FromStr for KvType {
             "f16" => Ok(KvType::F16),
             "f32" => Ok(KvType::F32),
             "q8_0" => Ok(KvType::Q8_0),
+            "q4_0" => Ok(KvType::Q4_0),
             _ => Err(UnknownKvType(name.to_owned())),
         }
     }
@@ -56,6 +69,7 @@ impl std::fmt::Display for KvType {
             KvType::F16 => "f16",
             KvType::F32 => "f32",
             KvType::Q8_0 => "q8_0",
+            KvType::Q4_0 => "q4_0",
         })
     }
 }
@@ -119,7 +133,7 @@ impl KvShape {
     pub const fn head_dim_step(&self) -> usize {
         match self.ty {
             KvType::F16 | KvType::F32 => LANES,
-            KvType::Q8_0 => SCALE_BLOCK,
+            KvType::Q8_0 | KvType::Q4_0 => SCALE_BLOCK,
         }
     }
 
@@ -135,6 +149,7 @@ impl KvShape {
             KvType::F16 => numbers * 2,
             KvType::F32 => numbers * 4,
             KvType::Q8_0 => numbers + numbers / SCALE_BLOCK * 2,
+            KvType::Q4_0 => numbers / 2 + numbers / SCALE_BLOCK * 2,
         }
     }
 
@@ -163,17 +178,27 @@ pub fn store_kv(isa: Isa, shape: &KvShape, page: &mut [u8], slot: usize, k: &[f3
     let positions = k.len() / row;
     assert!(k.len() == positions * row && v.len() == k.len() && page.len() == shape.page_bytes());
     assert!(slot + positions <= PAGE, "{positions} positions from slot {slot} on");
+    let turned = |x: &[f32]| {
+        let mut x = x.to_vec();
+        rotate(isa, &mut x, shape.head_dim);
+        x
+    };
+    let turned = shape.ty.is_rotated().then(|| (turned(k), turned(v)));
+    let (k, v) = turned.as_ref().map_or((k, v), |(k, v)| (k, v));
     // SAFETY: `isa` is available, and the shapes were just checked.
     unsafe {
         match shape.ty {
             KvType::F16 => {
-                isa.run_without_tiles(StoreKv::<u16> { shape, page, slot, k, v, of: PhantomData })
+                isa.run_without_tiles(StoreKv::<F16> { shape, page, slot, k, v, of: PhantomData })
             }
             KvType::F32 => {
-                isa.run_without_tiles(StoreKv::<f32> { shape, page, slot, k, v, of: PhantomData })
+                isa.run_without_tiles(StoreKv::<F32> { shape, page, slot, k, v, of: PhantomData })
             }
             KvType::Q8_0 => {
-                isa.run_without_tiles(StoreKv::<i8> { shape, page, slot, k, v, of: PhantomData })
+                isa.run_without_tiles(StoreKv::<Q8> { shape, page, slot, k, v, of: PhantomData })
+            }
+            KvType::Q4_0 => {
+                isa.run_without_tiles(StoreKv::<Q4> { shape, page, slot, k, v, of: PhantomData })
             }
         }
     }
@@ -198,6 +223,12 @@ pub fn read_kv(shape: &KvShape, page: &[u8], slot: usize) -> (Vec<f32>, Vec<f32>
             let scale = PAGE * dim + (element / SCALE_BLOCK * PAGE + slot) * 2;
             f32::from(page[start + i] as i8) * half(start + scale)
         }
+        KvType::Q4_0 => {
+            let scale = PAGE * dim / 2 + (element / SCALE_BLOCK * PAGE + slot) * 2;
+            let pair = page[start + i / LANES * HALF + i % HALF];
+            let bits = if i % LANES < HALF { pair & 15 } else { pair >> 4 };
+            (f32::from(bits) - 8.0) * half(start + scale)
+        }
     };
     let (mut k, mut v) = (Vec::new(), Vec::new());
     for h in 0..shape.kv_heads {
@@ -207,34 +238,80 @@ pub fn read_kv(shape: &KvShape, page: &[u8], slot: usize) -> (Vec<f32>, Vec<f32>
             v.push(number(shape.values_at(h), slot * dim + d, d));
         }
     }
+    if shape.ty.is_rotated() {
+        rotate(Isa::Scalar, &mut k, dim);
+        rotate(Isa::Scalar, &mut v, dim);
+    }
     (k, v)
 }
 
-/// The number as it lies in a page: `u16` for half precision, `f32`, `i8`.
-pub(super) trait Cell: Copy + Default {
+/// Half a vector.
+const HALF: usize = LANES / 2;
+
+/// Sixteen numbers as they lie in a page, which may start anywhere.
+pub(super) trait Cell: Copy {
+    /// One of them, before it is put among the others.
+    type Number: Copy + Default;
+
     /// Whether each [`SCALE_BLOCK`] numbers have a scale.
     const SCALED: bool;
 
-    /// Sixteen numbers, still to be multiplied by their scale if they have one.
+    /// The numbers, still to be multiplied by their scale if they have one.
     ///
     /// # Safety
-    /// `p` is valid for sixteen, and the machine has the instructions of `S`.
+    /// `p` is valid for a cell, and the machine has the instructions of `S`.
     unsafe fn load<S: Simd>(p: *const Self) -> S::F;
 
     /// Rounds `n` numbers (a block, or sixteen where there are no scales), and says their scale.
     ///
     /// # Safety
     /// `x` and `out` are valid for `n` numbers, and the machine has the instructions of `S`.
-    unsafe fn round<S: Simd>(x: *const f32, n: usize, out: *mut Self) -> u16;
+    unsafe fn round<S: Simd>(x: *const f32, n: usize, out: *mut Self::Number) -> u16;
+
+    /// A cell of these.
+    fn pack(numbers: [Self::Number; LANES]) -> Self;
+
+    /// The same cell with one number changed.
+    fn with(self, lane: usize, number: Self::Number) -> Self;
 }
 
-impl Cell for u16 {
+/// Half precision.
+pub(super) type F16 = [u16; LANES];
+/// Single precision.
+pub(super) type F32 = [f32; LANES];
+/// 8-bit integers.
+pub(super) type Q8 = [i8; LANES];
+/// 4-bit integers, each 8 more than its value: those of the first half in the low halves of bytes.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Q4([u8; HALF]);
+
+/// [`Cell::pack`] and [`Cell::with`] of a cell that is an array of its numbers.
+macro_rules! plain_cell {
+    ($number:ty) => {
+        type Number = $number;
+
+        #[inline(always)]
+        fn pack(numbers: [$number; LANES]) -> Self {
+            numbers
+        }
+
+        #[inline(always)]
+        fn with(mut self, lane: usize, number: $number) -> Self {
+            self[lane] = number;
+            self
+        }
+    };
+}
+
+impl Cell for F16 {
     const SCALED: bool = false;
+    plain_cell!(u16);
 
     #[inline(always)]
-    unsafe fn load<S: Simd>(p: *const u16) -> S::F {
+    unsafe fn load<S: Simd>(p: *const F16) -> S::F {
         // SAFETY: as the caller vouches.
-        unsafe { S::load_f16(p) }
+        unsafe { S::load_f16(p.cast()) }
     }
 
     #[inline(always)]
@@ -247,13 +324,14 @@ impl Cell for u16 {
     }
 }
 
-impl Cell for f32 {
+impl Cell for F32 {
     const SCALED: bool = false;
+    plain_cell!(f32);
 
     #[inline(always)]
-    unsafe fn load<S: Simd>(p: *const f32) -> S::F {
+    unsafe fn load<S: Simd>(p: *const F32) -> S::F {
         // SAFETY: as the caller vouches.
-        unsafe { S::load(p) }
+        unsafe { S::load(p.cast()) }
     }
 
     #[inline(always)]
@@ -264,13 +342,14 @@ impl Cell for f32 {
     }
 }
 
-impl Cell for i8 {
+impl Cell for Q8 {
     const SCALED: bool = true;
+    plain_cell!(i8);
 
     #[inline(always)]
-    unsafe fn load<S: Simd>(p: *const i8) -> S::F {
+    unsafe fn load<S: Simd>(p: *const Q8) -> S::F {
         // SAFETY: as the caller vouches.
-        unsafe { S::load_i8(p) }
+        unsafe { S::load_i8(p.cast()) }
     }
 
     #[inline(always)]
@@ -280,18 +359,74 @@ impl Cell for i8 {
         unsafe {
             let (a, b) = (S::load(x), S::load(x.add(LANES)));
             let largest = S::largest(S::max(S::abs(a), S::abs(b)));
-            let scale = f16::from_f32(largest / 127.0);
-            // The rounded scale divides, so that only one rounding is left. It may be too small by
-            // much where it is close to zero.
-            let d = scale.to_f32();
-            let inverse = S::splat(if d > 0.0 { 1.0 / d } else { 0.0 });
-            for (i, x) in [a, b].into_iter().enumerate() {
-                let q = S::min(S::max(S::mul(x, inverse), S::splat(-127.0)), S::splat(127.0));
-                S::store_i8(out.add(i * LANES), q);
-            }
-            scale.to_bits()
+            round_block::<S>([a, b], largest / 127.0, [-127.0, 127.0], out)
         }
     }
+}
+
+impl Cell for Q4 {
+    type Number = i8;
+    const SCALED: bool = true;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const Q4) -> S::F {
+        // SAFETY: as the caller vouches.
+        unsafe { S::load_i4(p.cast()) }
+    }
+
+    /// The number that is furthest from zero becomes -8, as in llama.cpp's type of that name.
+    #[inline(always)]
+    unsafe fn round<S: Simd>(x: *const f32, n: usize, out: *mut i8) -> u16 {
+        debug_assert_eq!(n, SCALE_BLOCK);
+        // SAFETY: as the caller vouches: two vectors.
+        unsafe {
+            let (a, b) = (S::load(x), S::load(x.add(LANES)));
+            let most = S::largest(S::max(a, b));
+            let least = -S::largest(S::max(S::sub(S::splat(0.0), a), S::sub(S::splat(0.0), b)));
+            let furthest = if most > -least { most } else { least };
+            round_block::<S>([a, b], furthest / -8.0, [-8.0, 7.0], out)
+        }
+    }
+
+    #[inline(always)]
+    fn pack(numbers: [i8; LANES]) -> Q4 {
+        Q4(std::array::from_fn(|i| biased(numbers[i]) | biased(numbers[HALF + i]) << 4))
+    }
+
+    #[inline(always)]
+    fn with(mut self, lane: usize, number: i8) -> Q4 {
+        let (pair, bits) = (&mut self.0[lane % HALF], biased(number));
+        *pair = if lane < HALF { *pair & 0xf0 | bits } else { *pair & 0x0f | bits << 4 };
+        self
+    }
+}
+
+/// A 4-bit integer as it is stored.
+#[inline(always)]
+fn biased(number: i8) -> u8 {
+    number.wrapping_add(8) as u8
+}
+
+/// Rounds a block to whole multiples of a scale, and says the scale's bits.
+///
+/// # Safety
+/// `out` is valid for a block, and the machine has the instructions of `S`.
+#[inline(always)]
+unsafe fn round_block<S: Simd>(x: [S::F; 2], scale: f32, limits: [f32; 2], out: *mut i8) -> u16 {
+    let scale = f16::from_f32(scale);
+    // The rounded scale divides, so that only one rounding is left. It may be too small by much
+    // where it is close to zero.
+    let d = scale.to_f32();
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let inverse = S::splat(if d != 0.0 { 1.0 / d } else { 0.0 });
+        let [least, most] = limits.map(|limit| S::splat(limit));
+        for (i, x) in x.into_iter().enumerate() {
+            let q = S::min(S::max(S::mul(x, inverse), least), most);
+            S::store_i8(out.add(i * LANES), q);
+        }
+    }
+    scale.to_bits()
 }
 
 struct StoreKv<'a, C> {
@@ -313,7 +448,8 @@ impl<C: Cell> Kernel for StoreKv<'_, C> {
         let row = shape.kv_heads * dim;
         let positions = k.len() / row;
         let step = shape.head_dim_step();
-        let mut tile = [[C::default(); SCALE_BLOCK]; LANES];
+        let mut tile = [[C::Number::default(); SCALE_BLOCK]; LANES];
+        let mut row_of_values = [C::Number::default(); SCALE_BLOCK];
         for h in 0..shape.kv_heads {
             let keys = page[shape.keys_at(h)..].as_mut_ptr();
             let values = page[shape.values_at(h)..].as_mut_ptr();
@@ -322,14 +458,21 @@ impl<C: Cell> Kernel for StoreKv<'_, C> {
                 let n = (LANES - first % LANES).min(slot + positions - first);
                 for d in (0..dim).step_by(step) {
                     let from = (first - slot) * row + h * dim + d;
-                    let scale = PAGE * dim + (d / SCALE_BLOCK * PAGE + first) * 2;
+                    let scale =
+                        PAGE * dim / LANES * size_of::<C>() + (d / SCALE_BLOCK * PAGE + first) * 2;
                     // SAFETY: `k` and `v` hold these positions and elements; numbers and scales
                     // of each lie within the head's part of the page, which has PAGE positions.
                     unsafe {
-                        let out = values.cast::<C>();
                         for i in 0..n {
                             let x = from_at(v, from + i * row, step);
-                            let bits = C::round::<S>(x, step, out.add((first + i) * dim + d));
+                            let bits = C::round::<S>(x, step, row_of_values.as_mut_ptr());
+                            let out = values.cast::<C>().add(((first + i) * dim + d) / LANES);
+                            for (j, numbers) in row_of_values.as_chunks::<LANES>().0[..step / LANES]
+                                .iter()
+                                .enumerate()
+                            {
+                                out.add(j).write_unaligned(C::pack(*numbers));
+                            }
                             if C::SCALED {
                                 values
                                     .add(scale)
@@ -345,13 +488,12 @@ impl<C: Cell> Kernel for StoreKv<'_, C> {
                                 keys.add(scale).cast::<u16>().add(i).write_unaligned(bits.to_le());
                             }
                         }
-                        let at = (first / LANES * dim + d) * LANES + first % LANES;
-                        let out = keys.cast::<C>().add(at);
-                        // A constant number of lanes is what the compiler makes vectors of.
+                        let out = keys.cast::<C>().add(first / LANES * dim + d);
                         if n == LANES {
-                            across(&tile, LANES, step, out);
+                            across(&tile, step, out);
                         } else {
-                            across(&tile, n, step, out);
+                            let lanes = first % LANES..first % LANES + n;
+                            across_some(&tile, lanes, step, out);
                         }
                     }
                 }
@@ -367,21 +509,37 @@ fn from_at(x: &[f32], at: usize, n: usize) -> *const f32 {
     x[at..at + n].as_ptr()
 }
 
-/// Writes `n` positions of `elements` numbers each so that positions are side by side.
+/// Writes sixteen positions of `elements` numbers each so that positions are side by side.
 ///
 /// # Safety
-/// `out` is valid for `n` numbers at each of the first `elements` multiples of [`LANES`].
+/// `out` is valid for so many cells.
 #[inline(always)]
-unsafe fn across<C: Copy>(
-    tile: &[[C; SCALE_BLOCK]; LANES],
-    n: usize,
+unsafe fn across<C: Cell>(tile: &[[C::Number; SCALE_BLOCK]; LANES], elements: usize, out: *mut C) {
+    for d in 0..elements {
+        // SAFETY: as the caller vouches.
+        unsafe { out.add(d).write_unaligned(C::pack(std::array::from_fn(|i| tile[i][d]))) };
+    }
+}
+
+/// [`across`] for some of sixteen positions; the others stay what they are.
+///
+/// # Safety
+/// As for [`across`].
+#[inline(always)]
+unsafe fn across_some<C: Cell>(
+    tile: &[[C::Number; SCALE_BLOCK]; LANES],
+    lanes: Range<usize>,
     elements: usize,
     out: *mut C,
 ) {
     for d in 0..elements {
-        for i in 0..n {
-            // SAFETY: as the caller vouches. A page may start anywhere.
-            unsafe { out.add(d * LANES + i).write_unaligned(tile[i][d]) };
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let mut cell = out.add(d).read_unaligned();
+            for (i, lane) in lanes.clone().enumerate() {
+                cell = cell.with(lane, tile[i][d]);
+            }
+            out.add(d).write_unaligned(cell);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::simd::{Kernel, LANES, Simd};
 
-use super::page::{Cell, KvShape, KvType, PAGE, SCALE_BLOCK};
+use super::page::{Cell, F16, F32, KvShape, KvType, PAGE, Q4, Q8, SCALE_BLOCK};
 use super::softmax::{begin, finish, merge, row_len, soften};
 use super::tile::{Numbers, score, unpack, weigh};
 use super::{AttentionSpan, PART};
@@ -134,8 +134,9 @@ impl Kernel for Attend<'_> {
                 (0..rows).for_each(|r| begin(part.add(r * len), head_dim));
                 if direct {
                     match self.shape.ty {
-                        KvType::Q8_0 => self.few_rows::<S, i8>(p, part),
-                        _ => self.few_rows::<S, u16>(p, part),
+                        KvType::Q8_0 => self.few_rows::<S, Q8>(p, part),
+                        KvType::Q4_0 => self.few_rows::<S, Q4>(p, part),
+                        _ => self.few_rows::<S, F16>(p, part),
                     }
                 } else {
                     self.many_rows::<S>(p, part);
@@ -239,9 +240,10 @@ impl Attend<'_> {
             // SAFETY: as for `one_tile`; keys and values have room for a page's.
             unsafe {
                 match shape.ty {
-                    KvType::F16 => unpack::<S, u16>(k, v, scales, dim, seen, kk, vv),
-                    KvType::Q8_0 => unpack::<S, i8>(k, v, scales, dim, seen, kk, vv),
-                    KvType::F32 => unpack::<S, f32>(k, v, scales, dim, seen, kk, vv),
+                    KvType::F16 => unpack::<S, F16>(k, v, scales, dim, seen, kk, vv),
+                    KvType::Q8_0 => unpack::<S, Q8>(k, v, scales, dim, seen, kk, vv),
+                    KvType::Q4_0 => unpack::<S, Q4>(k, v, scales, dim, seen, kk, vv),
+                    KvType::F32 => unpack::<S, F32>(k, v, scales, dim, seen, kk, vv),
                 }
                 tiles::<S, TILE>(rows, p, kk, vv, dim, scale, scores, known);
             }
@@ -266,19 +268,19 @@ unsafe fn tiles<S: Simd, const R: usize>(
     scores: *mut f32,
     known: *mut f32,
 ) {
-    let k = Numbers::<f32>::new(keys.cast(), dim, std::ptr::null());
-    let v = Numbers::<f32>::new(values.cast(), dim, std::ptr::null());
+    let k = Numbers::<F32>::new(keys.cast(), dim, std::ptr::null());
+    let v = Numbers::<F32>::new(values.cast(), dim, std::ptr::null());
     let len = row_len(dim);
     // SAFETY: as the caller vouches.
     unsafe {
         for (t, tile) in rows.chunks_exact(R).enumerate() {
             let (scores, known) = (scores.add(t * R * PAGE), known.add(t * R * len));
-            scored::<S, f32, R>(tile, p, k, dim, scale, scores, known);
+            scored::<S, F32, R>(tile, p, k, dim, scale, scores, known);
         }
         for (t, tile) in rows.chunks_exact(R).enumerate() {
             let (scores, known) = (scores.add(t * R * PAGE), known.add(t * R * len));
             let seen = tile[R - 1].seen_in(p);
-            weigh::<S, f32, R>(scores, v, std::ptr::null(), dim, seen, known, len);
+            weigh::<S, F32, R>(scores, v, std::ptr::null(), dim, seen, known, len);
         }
     }
 }

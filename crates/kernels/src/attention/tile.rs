@@ -25,7 +25,7 @@ impl<C: Cell> Numbers<C> {
     /// The numbers that start at `p` in the order of a page, and what to fetch meanwhile.
     pub(super) fn new(p: *const u8, head_dim: usize, next: *const u8) -> Numbers<C> {
         let cells = p.cast::<C>();
-        Numbers { cells, scales: cells.wrapping_add(PAGE * head_dim).cast(), next }
+        Numbers { cells, scales: cells.wrapping_add(PAGE * head_dim / LANES).cast(), next }
     }
 
     /// Writes the scales, if there are any, to `out`, `[block of 32 elements][position]`.
@@ -42,14 +42,14 @@ impl<C: Cell> Numbers<C> {
         }
     }
 
-    /// Fetches what follows as far as the `V` vectors from cell `at` on have got.
+    /// Fetches what follows as far as the `V` cells from cell `at` on have got.
     ///
     /// # Safety
     /// As for [`Simd`].
     #[inline(always)]
     unsafe fn fetch<S: Simd, const V: usize>(self, at: usize) {
         let size = size_of::<C>();
-        for line in 0..(V * LANES * size).div_ceil(64) {
+        for line in 0..(V * size).div_ceil(64) {
             // SAFETY: a prefetch reads nothing.
             unsafe { S::prefetch(self.next.wrapping_add(at * size + line * 64)) };
         }
@@ -120,11 +120,11 @@ unsafe fn score_vectors<S: Simd, C: Cell, const R: usize, const V: usize>(
             }
             for d in block * step..(block + 1) * step {
                 if !keys.next.is_null() {
-                    keys.fetch::<S, V>((group * head_dim + d * V) * LANES);
+                    keys.fetch::<S, V>(group * head_dim + d * V);
                 }
                 let mut k = [S::splat(0.0); V];
                 for v in 0..V {
-                    k[v] = C::load::<S>(keys.cells.add(((group + v) * head_dim + d) * LANES));
+                    k[v] = C::load::<S>(keys.cells.add((group + v) * head_dim + d));
                     if C::SCALED {
                         k[v] = S::mul(k[v], scales[v]);
                     }
@@ -206,12 +206,12 @@ unsafe fn weigh_vectors<S: Simd, C: Cell, const R: usize, const V: usize>(
         }
         for i in 0..seen {
             if !values.next.is_null() {
-                values.fetch::<S, V>(d * PAGE + i * V * LANES);
+                values.fetch::<S, V>(d / LANES * PAGE + i * V);
             }
             let mut x = [S::splat(0.0); V];
             for v in 0..V {
                 let element = d + v * LANES;
-                x[v] = C::load::<S>(values.cells.add(i * head_dim + element));
+                x[v] = C::load::<S>(values.cells.add((i * head_dim + element) / LANES));
                 if C::SCALED {
                     let scale = S::splat(*scales.add(element / SCALE_BLOCK * PAGE + i));
                     x[v] = S::mul(x[v], scale);
@@ -254,18 +254,18 @@ pub(super) unsafe fn unpack<S: Simd, C: Cell>(
         values.unpack_scales::<S>(head_dim, scales);
         for group in 0..seen.div_ceil(LANES) {
             for d in 0..head_dim {
-                let at = (group * head_dim + d) * LANES;
+                let at = group * head_dim + d;
                 let mut x = C::load::<S>(keys.cells.add(at));
                 if C::SCALED {
                     let scale = keys.scales.add(d / SCALE_BLOCK * PAGE + group * LANES);
                     x = S::mul(x, S::load_f16(scale));
                 }
-                S::store(k.add(at), x);
+                S::store(k.add(at * LANES), x);
             }
         }
         for i in 0..seen {
             for d in (0..head_dim).step_by(LANES) {
-                let mut x = C::load::<S>(values.cells.add(i * head_dim + d));
+                let mut x = C::load::<S>(values.cells.add((i * head_dim + d) / LANES));
                 if C::SCALED {
                     x = S::mul(x, S::splat(*scales.add(d / SCALE_BLOCK * PAGE + i)));
                 }

@@ -167,6 +167,19 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_i4(p: *const u8) -> F {
+        // SAFETY: see above.
+        unsafe {
+            let pairs = _mm_loadl_epi64(p.cast());
+            let low = |x: __m128i| {
+                let biased = _mm_and_si128(x, _mm_set1_epi8(15));
+                let x = _mm_sub_epi8(biased, _mm_set1_epi8(8));
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x))
+            };
+            [low(pairs), low(_mm_srli_epi16::<4>(pairs))]
+        }
+    }
+    #[inline(always)]
     unsafe fn add(a: F, b: F) -> F {
         // SAFETY: see above.
         unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }

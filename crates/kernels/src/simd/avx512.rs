@@ -168,6 +168,16 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
     }
     #[inline(always)]
+    unsafe fn load_i4(p: *const u8) -> __m512 {
+        // SAFETY: see above. The permutation looks at no more than the low four bits of a lane.
+        unsafe {
+            let pairs = _mm_loadl_epi64(p.cast());
+            let bytes = _mm_unpacklo_epi64(pairs, _mm_srli_epi16::<4>(pairs));
+            let value: [f32; 16] = std::array::from_fn(|i| i as f32 - 8.0);
+            _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(bytes), _mm512_loadu_ps(value.as_ptr()))
+        }
+    }
+    #[inline(always)]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_add_ps(a, b) }

@@ -80,6 +80,9 @@ pub(crate) trait Simd: Copy {
     unsafe fn byte<const J: u32>(b: Self::B) -> Self::F;
     /// Sixteen signed bytes, as numbers.
     unsafe fn load_i8(p: *const i8) -> Self::F;
+    /// Sixteen numbers of four bits in eight bytes, each 8 more than its value: the low halves of
+    /// the bytes, then the high ones.
+    unsafe fn load_i4(p: *const u8) -> Self::F;
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;

@@ -270,6 +270,18 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn load_i4(p: *const u8) -> F {
+        // SAFETY: see above; eight bytes are read.
+        unsafe {
+            let pairs = vld1_u8(p);
+            let biased = vcombine_u8(vand_u8(pairs, vdup_n_u8(15)), vshr_n_u8::<4>(pairs));
+            let bytes = vsubq_s8(vreinterpretq_s8_u8(biased), vdupq_n_s8(8));
+            let mut unpacked = [0i8; 16];
+            vst1q_s8(unpacked.as_mut_ptr(), bytes);
+            Self::load_i8(unpacked.as_ptr())
+        }
+    }
+    #[inline(always)]
     unsafe fn add(a: F, b: F) -> F {
         // SAFETY: see above.
         unsafe { each!(vaddq_f32, a, b) }

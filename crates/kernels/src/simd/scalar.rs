@@ -107,6 +107,12 @@ impl Simd for Scalar {
         lanes(|i| f32::from(b[i]))
     }
     #[inline(always)]
+    unsafe fn load_i4(p: *const u8) -> Self::F {
+        // SAFETY: see above.
+        let b = unsafe { p.cast::<[u8; LANES / 2]>().read_unaligned() };
+        lanes(|i| f32::from(if i < 8 { b[i] & 15 } else { b[i - 8] >> 4 }) - 8.0)
+    }
+    #[inline(always)]
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
         lanes(|i| a[i] + b[i])
     }

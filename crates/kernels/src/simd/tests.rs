@@ -86,6 +86,7 @@ impl Kernel for All<'_> {
             see("byte 2", floats(S::byte::<2>(w)), 0.0);
             see("byte 3", floats(S::byte::<3>(w)), 0.0);
             see("load_i8", floats(S::load_i8(self.bytes.as_ptr().cast())), 0.0);
+            see("load_i4", floats(S::load_i4(self.bytes.as_ptr())), 0.0);
             let mut small = [0i8; LANES];
             S::store_i8(small.as_mut_ptr(), S::min(S::max(a, S::splat(-127.0)), S::splat(127.0)));
             see("store_i8", small.map(f64::from).to_vec(), 0.0);

@@ -15,6 +15,7 @@ use serde::Serialize;
 use self::speaker::{Settings, Speaker};
 use crate::endpoint_arg::EndpointArg;
 use crate::engine_arg::EngineArg;
+use crate::keep_arg::KeepArg;
 use crate::model_arg::ModelArg;
 use crate::sampling_arg::SamplingArgs;
 use crate::terminal::chat::{Answer, Chat};
@@ -79,6 +80,9 @@ pub struct Args {
     #[command(flatten)]
     engine: EngineArg,
 
+    #[command(flatten)]
+    keep: KeepArg,
+
     /// Tokens of context; what the model was made for if not given.
     #[arg(long, value_name = "N")]
     ctx: Option<usize>,
@@ -132,7 +136,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Some(pool) => Speaker::elsewhere(pool, &args.sampling, settings)?,
         None => {
             let model = args.model.resolve()?;
-            Speaker::here(&model, &args.engine, args.ctx, &args.sampling, settings)?
+            Speaker::here(&model, &args.engine, args.ctx, &args.keep, &args.sampling, settings)?
         }
     };
     let mut conversation = Conversation::new(args.system, budget);
@@ -157,6 +161,7 @@ fn answer(mut speaker: Speaker, conversation: &Conversation, look: Look) -> Resu
         speaker.answer(conversation, 0, receive)
     })?;
     drop(out);
+    speaker.keep()?;
     if std::io::stderr().is_terminal() {
         let line = stats::line(&completion.usage, &completion.timings, completion.finish_reason);
         let (dim, reset) = if look.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
@@ -183,6 +188,7 @@ fn report(mut speaker: Speaker, conversation: &Conversation) -> Result<ExitCode>
         seed: speaker.seed(),
     };
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?;
+    speaker.keep()?;
     Ok(code(&completion))
 }
 
@@ -192,7 +198,9 @@ fn chat(speaker: Speaker, conversation: Conversation, look: Look) -> Result<Exit
     // A chat without history is better than none: the prompt copes.
     let _ = std::fs::create_dir_all(store.root());
     let mut prompt = Prompt::new(Some(store.root().join("chat-history")))?;
-    Chat::new(std::io::stdout(), look, &interrupt, speaker, conversation).run(&mut prompt)?;
+    let mut chat = Chat::new(std::io::stdout(), look, &interrupt, speaker, conversation);
+    chat.run(&mut prompt)?;
+    chat.into_answer().keep()?;
     Ok(ExitCode::SUCCESS)
 }
 

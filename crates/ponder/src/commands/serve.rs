@@ -13,6 +13,7 @@ use server::{Options, ReasoningFormat};
 use verify::check::Tools;
 
 use crate::engine_arg::EngineArg;
+use crate::keep_arg::KeepArg;
 use crate::model_arg::{Library, ModelArg};
 use crate::sampling_arg::SamplingArgs;
 use crate::size_arg::bytes;
@@ -63,6 +64,9 @@ pub struct Args {
     /// Memory for keys and values, such as 4GiB [default: 2GiB, or what one context takes].
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     kv_cache_memory: Option<u64>,
+
+    #[command(flatten)]
+    keep: KeepArg,
 
     /// A smaller model of the same family that guesses ahead.
     #[arg(long, value_name = "MODEL")]
@@ -197,6 +201,7 @@ pub fn run(args: Args) -> Result<()> {
         let engine = load(&draft).with_context(|| format!("cannot load {}", draft.name))?;
         scheduler.set_draft(engine)?;
     }
+    args.keep.bring_back(&mut scheduler)?;
     let sandbox = match args.allow_programs {
         true => Some(Tools::default().sandbox()?),
         false => None,
@@ -219,6 +224,7 @@ pub fn run(args: Args) -> Result<()> {
     let tokens = scheduling.kv_tokens.unwrap_or_default();
     let runtime = Runtime::start(scheduler).context("cannot start the engine's thread")?;
     let address = SocketAddr::new(args.host, args.port);
+    let engine_thread = runtime.clone();
     // Handlers do little; the cores are for the model.
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -236,8 +242,9 @@ pub fn run(args: Args) -> Result<()> {
                 args.parallel,
                 listener.local_addr()?,
             );
-            Ok(server::serve(listener, runtime, name, options, stop()).await?)
-        })
+            anyhow::Ok(server::serve(listener, runtime, name, options, stop()).await?)
+        })?;
+    args.keep.keep(&engine_thread)
 }
 
 /// Done when somebody asks the server to stop. Asked again, it stops at once.

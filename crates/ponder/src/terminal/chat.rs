@@ -63,6 +63,11 @@ impl<'a, W: Write, A: Answer> Chat<'a, W, A> {
         Self { out, look, interrupt, model, conversation, last: None, attempt: 0 }
     }
 
+    /// The model, when there is nothing more to say.
+    pub fn into_answer(self) -> A {
+        self.model
+    }
+
     /// Reads and answers until the person leaves. What goes wrong with one answer or command is
     /// said, and the chat goes on.
     ///

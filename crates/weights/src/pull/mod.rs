@@ -9,7 +9,7 @@ mod dataset;
 mod error;
 mod http;
 mod hub;
-mod part;
+pub(crate) mod part;
 mod progress;
 mod quant;
 mod wheels;

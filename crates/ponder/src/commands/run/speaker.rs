@@ -10,6 +10,7 @@ use text::template::Message;
 
 use crate::endpoint_arg;
 use crate::engine_arg::EngineArg;
+use crate::keep_arg::KeepArg;
 use crate::model_arg::ResolvedModel;
 use crate::sampling_arg::SamplingArgs;
 use crate::terminal::chat::Answer;
@@ -31,6 +32,8 @@ pub struct Speaker {
     sampling: reason::Sampling,
     seed: u64,
     settings: Settings,
+    /// The engine's thread, and where what it has read is kept.
+    kept: Option<(Runtime, KeepArg)>,
 }
 
 impl Speaker {
@@ -39,6 +42,7 @@ impl Speaker {
         model: &ResolvedModel,
         engine_arg: &EngineArg,
         ctx: Option<usize>,
+        keep: &KeepArg,
         flags: &SamplingArgs,
         settings: Settings,
     ) -> Result<Self> {
@@ -66,9 +70,11 @@ impl Speaker {
         // Chosen here so that it can be reported, and counted on from for another attempt.
         let seed = sampling.seed.take().unwrap_or_else(engine::sampler::random_seed);
         let context = engine.context_length();
-        let scheduler = Scheduler::new(Arc::new(engine), engine_arg.scheduling())?;
+        let mut scheduler = Scheduler::new(Arc::new(engine), engine_arg.scheduling())?;
+        keep.bring_back(&mut scheduler)?;
         let runtime = Runtime::start(scheduler).context("cannot start the engine's thread")?;
         Ok(Self {
+            kept: Some((runtime.clone(), keep.clone())),
             completer: Box::new(Local::new(runtime, &*model.name, 1).with_defaults(sampling)),
             context: Some(context),
             sampling: reason::Sampling::default(),
@@ -81,12 +87,21 @@ impl Speaker {
     pub fn elsewhere(pool: Pool, flags: &SamplingArgs, settings: Settings) -> Result<Self> {
         flags.over(Sampling::default(), None)?;
         Ok(Self {
+            kept: None,
             completer: Box::new(pool),
             context: None,
             sampling: endpoint_arg::sent(flags)?,
             seed: flags.seed.unwrap_or_else(engine::sampler::random_seed),
             settings,
         })
+    }
+
+    /// Keeps what was read, if that was asked for.
+    pub fn keep(&self) -> Result<()> {
+        match &self.kept {
+            Some((runtime, keep)) => keep.keep(runtime),
+            None => Ok(()),
+        }
     }
 
     /// The seed of the first attempt at an answer.
