@@ -59,6 +59,9 @@ pub enum Error {
         /// Tokens of a piece.
         context: usize,
     },
+    /// There is something wrong with the tools, or with the choice among them.
+    #[error(transparent)]
+    Tool(#[from] text::tools::ToolError),
     /// A grammar that can't be understood, or can't be followed any further.
     #[error("grammar: {0}")]
     Grammar(String),

@@ -25,6 +25,7 @@ mod score;
 mod speculate;
 mod speech;
 mod stop;
+mod toolset;
 mod turn;
 
 pub use adapters::Lora;
@@ -36,3 +37,4 @@ pub use request::{Completion, Delta, FinishReason, Flow, Request, Timings, Token
 pub use runtime::{Pending, Runtime};
 pub use scheduler::{Event, Kept, Load, RequestId, Scheduler, SchedulerOptions, Update};
 pub use score::Perplexity;
+pub use toolset::Toolset;

@@ -11,6 +11,7 @@ mod engine_arg;
 mod files_arg;
 mod judge_arg;
 mod keep_arg;
+mod mcp;
 mod model_arg;
 mod progress;
 mod reason_arg;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use text::splitter::{Start, Tags};
 use text::template::Message;
+use text::tools::Tool;
 
 /// What is to be gone on from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,6 +134,8 @@ pub struct Ask {
     pub logprobs: Option<usize>,
     /// Variables for the chat template.
     pub template: Map<String, Value>,
+    /// What the model may call, in a conversation.
+    pub tools: Vec<Tool>,
 }
 
 impl Ask {
@@ -149,6 +152,7 @@ impl Ask {
             stop: Vec::new(),
             logprobs: None,
             template: Map::new(),
+            tools: Vec::new(),
         }
     }
 }

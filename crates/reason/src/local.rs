@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use engine::{Completion, Delta, Event, FinishReason, Flow, Request, Runtime};
+use engine::{Completion, Delta, Event, FinishReason, Flow, Request, Runtime, Toolset};
 use text::splitter::{Start, Tags};
 use text::tokenizer::{Special, StreamDecoder};
+use text::tools::ToolChoice;
 
 use crate::thought::TIME_IS_UP;
 use crate::{Ask, Completer, Error, Opening, Prompt};
@@ -85,7 +86,14 @@ impl Local {
                     // Understood by the templates of models that can do without thinking.
                     extra.entry("enable_thinking").or_insert(false.into());
                 }
-                engine.chat(messages, None, extra)?
+                let toolset = Toolset::new(engine, ask.tools.clone(), ToolChoice::Auto);
+                let mut messages = messages.clone();
+                let described = toolset.describe(&mut messages);
+                let mut request = engine.chat(&messages, described.as_ref(), extra)?;
+                if !ask.tools.is_empty() {
+                    toolset.apply(engine, true, &mut request)?;
+                }
+                request
             }
         })
     }

@@ -2,12 +2,12 @@
 //! translate theirs into it.
 
 use engine::sampler::Sampling;
-use engine::{Ending, Grammar, Request, Scope};
+use engine::{Ending, Request, Toolset};
 use reason::thought::TIME_IS_UP;
 use serde::Deserialize;
 use serde_json::Value;
 use text::template::Message;
-use text::tools::{self, Format, Tool, ToolChoice, ToolError};
+use text::tools::{Tool, ToolChoice, ToolError};
 
 use crate::App;
 use crate::body::Fields;
@@ -45,57 +45,15 @@ pub(crate) struct Chat {
     pub(crate) format: ReasoningFormat,
 }
 
-/// The tools of a conversation, and how the model is told of them.
-struct Tooling {
-    tools: Vec<Tool>,
-    choice: ToolChoice,
-    format: Format,
-    /// For the chat template.
-    described: Option<Value>,
-}
-
-impl Tooling {
-    /// Reads the tools; a template that knows nothing of them gets their description as text.
-    fn new(app: &App, chat: &mut ChatFields) -> Result<Tooling, ApiError> {
-        let tools = Tool::from_json(&chat.tools.take().unwrap_or_default()).map_err(refuse)?;
-        let choice = chat.tool_choice.take().unwrap_or_default();
-        let choice = ToolChoice::from_json(&choice).map_err(refuse)?;
-        let format = Format::of_template(app.engine().template().source());
-        let offered: &[Tool] = if choice == ToolChoice::None { &[] } else { &tools };
-        format.describe(offered, &mut chat.messages);
-        let described = format.in_template() && !offered.is_empty();
-        let described = described.then(|| offered.iter().map(Tool::to_json).collect());
-        Ok(Tooling { tools, choice, format, described })
-    }
-
-    /// Has the request's calls follow their schemas.
-    fn apply(&self, app: &App, parallel: bool, request: &mut Request) -> Result<(), ApiError> {
-        let must = matches!(self.choice, ToolChoice::Required | ToolChoice::Named(_));
-        if !must && (self.tools.is_empty() || self.choice == ToolChoice::None) {
-            // Without tools, what looks like a call is an answer.
-            request.tags.tool_call = Default::default();
-            return Ok(());
-        }
-        request.tags = self.format.tags(std::mem::take(&mut request.tags.thinking));
-        request.one_call = !parallel;
-        let tokenizer = app.engine().tokenizer();
-        let is_special =
-            |tag: &str| tokenizer.token_id(tag).is_some_and(|id| tokenizer.is_special(id));
-        let compile = |lark: String| {
-            let compiled = app.engine().constrain(&Grammar::Lark(lark), Scope::Answer);
-            compiled.map_err(|error| ApiError::param("tools", error.to_string()))
-        };
-        // Where the model need not call, it is free until it does; without tags that can't be told.
-        match tools::call_grammar(&self.tools, self.format, is_special) {
-            Some(lark) if !must => request.call_constraint = Some(compile(lark)?),
-            _ => {
-                let (tools, choice) = (&self.tools, &self.choice);
-                let lark = tools::grammar(tools, choice, parallel, self.format, is_special);
-                request.constraint = Some(compile(lark.map_err(refuse)?)?);
-            }
-        }
-        Ok(())
-    }
+/// Reads the tools of a conversation, for which it is prepared: a template that knows nothing of them gets
+/// their description as text. With them comes what the template is to be given.
+fn toolset(app: &App, chat: &mut ChatFields) -> Result<(Toolset, Option<Value>), ApiError> {
+    let tools = Tool::from_json(&chat.tools.take().unwrap_or_default()).map_err(refuse)?;
+    let choice = chat.tool_choice.take().unwrap_or_default();
+    let choice = ToolChoice::from_json(&choice).map_err(refuse)?;
+    let toolset = Toolset::new(app.engine(), tools, choice);
+    let described = toolset.describe(&mut chat.messages);
+    Ok((toolset, described))
 }
 
 fn refuse(error: ToolError) -> ApiError {
@@ -129,10 +87,10 @@ impl ChatFields {
 pub(crate) fn render(app: &App, fields: &Fields) -> Result<String, ApiError> {
     let mut chat: ChatFields = fields.read()?;
     let thinking = fields.read::<ThinkingFields>()?.resolve(app.options.max_thinking)?;
-    let tooling = Tooling::new(app, &mut chat)?;
+    let (_, described) = toolset(app, &mut chat)?;
     let engine = app.engine();
     let ending = chat.ending()?;
-    Ok(engine.render(&chat.messages, tooling.described.as_ref(), thinking.template, ending)?)
+    Ok(engine.render(&chat.messages, described.as_ref(), thinking.template, ending)?)
 }
 
 /// Reads a conversation's request.
@@ -142,10 +100,10 @@ pub(crate) fn prepare(app: &App, fields: &Fields) -> Result<Chat, ApiError> {
     if chat.messages.is_empty() {
         return Err(ApiError::param("messages", "messages is empty"));
     }
-    let tooling = Tooling::new(app, &mut chat)?;
+    let (toolset, described) = toolset(app, &mut chat)?;
     let engine = app.engine();
-    let described = tooling.described.as_ref();
     let ending = chat.ending()?;
+    let described = described.as_ref();
     let mut request = engine.chat_ending(&chat.messages, described, thinking.template, ending)?;
     request.sampling = Sampling { seed: None, ..app.options.sampling.clone() };
     request.max_tokens = app.options.max_tokens;
@@ -156,7 +114,11 @@ pub(crate) fn prepare(app: &App, fields: &Fields) -> Result<Chat, ApiError> {
     }
     request.adapter = fields.read::<LoraFields>()?.find(app)?;
     request.constraint = fields.read::<FormatFields>()?.constraint(engine)?;
-    tooling.apply(app, chat.parallel_tool_calls.unwrap_or(true), &mut request)?;
+    let parallel = chat.parallel_tool_calls.unwrap_or(true);
+    toolset.apply(engine, parallel, &mut request).map_err(|error| match error {
+        engine::Error::Tool(error) => refuse(error),
+        error => ApiError::param("tools", error.to_string()),
+    })?;
     if chat.top_logprobs.is_some() && chat.logprobs != Some(true) {
         let message = "top_logprobs needs logprobs to be true";
         return Err(ApiError::param("top_logprobs", message));

@@ -16,10 +16,11 @@ use self::speaker::{Settings, Speaker};
 use crate::endpoint_arg::EndpointArg;
 use crate::engine_arg::EngineArg;
 use crate::keep_arg::KeepArg;
+use crate::mcp::{self, McpArg, Person, Toolbox};
 use crate::model_arg::ModelArg;
 use crate::sampling_arg::SamplingArgs;
 use crate::terminal::chat::{Answer, Chat};
-use crate::terminal::conversation::{Budget, Conversation};
+use crate::terminal::conversation::{Budget, Conversation, Turn};
 use crate::terminal::keyboard::{INTERRUPTED, Interrupt};
 use crate::terminal::prompt::Prompt;
 use crate::terminal::stream::stream;
@@ -83,6 +84,9 @@ pub struct Args {
     #[command(flatten)]
     keep: KeepArg,
 
+    #[command(flatten)]
+    mcp: McpArg,
+
     /// Tokens of context; what the model was made for if not given.
     #[arg(long, value_name = "N")]
     ctx: Option<usize>,
@@ -96,6 +100,9 @@ struct Report<'a> {
     content: &'a str,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     tool_calls: &'a [String],
+    /// Calls that were made before the answer, and what came of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<&'a Turn>,
     finish_reason: FinishReason,
     usage: Usage,
     timings: Timings,
@@ -131,7 +138,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Some(0) => Budget::Off,
         Some(n) => Budget::Tokens(n),
     };
-    let settings = Settings { max_tokens: args.max_tokens, stop: args.stop };
+    let toolbox = args.mcp.start()?;
+    let tools = toolbox.as_ref().map(Toolbox::tools).unwrap_or_default();
+    let settings = Settings { max_tokens: args.max_tokens, stop: args.stop, tools };
     let speaker = match args.endpoint.connect(args.model.model.as_deref())? {
         Some(pool) => Speaker::elsewhere(pool, &args.sampling, settings)?,
         None => {
@@ -144,21 +153,27 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Some(question) => {
             conversation.ask(question);
             if args.json {
-                report(speaker, &conversation)
+                report(speaker, conversation, toolbox)
             } else {
-                answer(speaker, &conversation, look)
+                answer(speaker, conversation, toolbox, look)
             }
         }
-        None => chat(speaker, conversation, look),
+        None => chat(speaker, conversation, toolbox, look),
     }
 }
 
 /// One answer, as it comes.
-fn answer(mut speaker: Speaker, conversation: &Conversation, look: Look) -> Result<ExitCode> {
+fn answer(
+    mut speaker: Speaker,
+    mut conversation: Conversation,
+    mut toolbox: Option<Toolbox>,
+    look: Look,
+) -> Result<ExitCode> {
     let interrupt = Interrupt::install(2)?;
     let mut out = std::io::stdout().lock();
-    let completion = stream(&mut out, look, &interrupt, &mut |receive| {
-        speaker.answer(conversation, 0, receive)
+    let (talk, tools) = (&mut conversation, toolbox.as_mut());
+    let completion = mcp::answer(talk, tools, &mut Person, &interrupt, &mut |conversation| {
+        stream(&mut out, look, &interrupt, &mut |receive| speaker.answer(conversation, 0, receive))
     })?;
     drop(out);
     speaker.keep()?;
@@ -172,16 +187,24 @@ fn answer(mut speaker: Speaker, conversation: &Conversation, look: Look) -> Resu
 }
 
 /// One answer as a JSON object.
-fn report(mut speaker: Speaker, conversation: &Conversation) -> Result<ExitCode> {
+fn report(
+    mut speaker: Speaker,
+    mut conversation: Conversation,
+    mut toolbox: Option<Toolbox>,
+) -> Result<ExitCode> {
     let interrupt = Interrupt::install(2)?;
-    let completion = speaker.answer(conversation, 0, &mut |_| {
-        if interrupt.pressed() { Flow::Stop } else { Flow::Continue }
+    let (talk, tools) = (&mut conversation, toolbox.as_mut());
+    let completion = mcp::answer(talk, tools, &mut Person, &interrupt, &mut |conversation| {
+        speaker.answer(conversation, 0, &mut |_| {
+            if interrupt.pressed() { Flow::Stop } else { Flow::Continue }
+        })
     })?;
     let report = Report {
         model: speaker.name(),
         reasoning: &completion.reasoning,
         content: &completion.content,
         tool_calls: &completion.tool_calls,
+        tools: conversation.turns().iter().filter(|turn| turn.is_of_tools()).collect(),
         finish_reason: completion.finish_reason,
         usage: completion.usage,
         timings: completion.timings,
@@ -192,13 +215,19 @@ fn report(mut speaker: Speaker, conversation: &Conversation) -> Result<ExitCode>
     Ok(code(&completion))
 }
 
-fn chat(speaker: Speaker, conversation: Conversation, look: Look) -> Result<ExitCode> {
+fn chat(
+    speaker: Speaker,
+    conversation: Conversation,
+    toolbox: Option<Toolbox>,
+    look: Look,
+) -> Result<ExitCode> {
     let interrupt = Interrupt::install(3)?;
     let store = weights::store::Store::from_env()?;
     // A chat without history is better than none: the prompt copes.
     let _ = std::fs::create_dir_all(store.root());
     let mut prompt = Prompt::new(Some(store.root().join("chat-history")))?;
-    let mut chat = Chat::new(std::io::stdout(), look, &interrupt, speaker, conversation);
+    let chat = Chat::new(std::io::stdout(), look, &interrupt, speaker, conversation);
+    let mut chat = chat.with_tools(toolbox);
     chat.run(&mut prompt)?;
     chat.into_answer().keep()?;
     Ok(ExitCode::SUCCESS)

@@ -12,6 +12,7 @@ use super::prompt::{COMMANDS, Input, Lines};
 use super::render::tokens;
 use super::stream::stream;
 use super::{Look, stats};
+use crate::mcp::{self, Person, Toolbox};
 
 /// What answers the questions.
 pub trait Answer {
@@ -43,6 +44,7 @@ pub struct Chat<'a, W, A> {
     conversation: Conversation,
     last: Option<Completion>,
     attempt: u64,
+    toolbox: Option<Toolbox>,
 }
 
 /// Whether the chat goes on.
@@ -60,7 +62,12 @@ impl<'a, W: Write, A: Answer> Chat<'a, W, A> {
         model: A,
         conversation: Conversation,
     ) -> Self {
-        Self { out, look, interrupt, model, conversation, last: None, attempt: 0 }
+        Self { out, look, interrupt, model, conversation, last: None, attempt: 0, toolbox: None }
+    }
+
+    /// The same, with tools that the model may use.
+    pub fn with_tools(self, toolbox: Option<Toolbox>) -> Self {
+        Self { toolbox, ..self }
     }
 
     /// The model, when there is nothing more to say.
@@ -109,11 +116,23 @@ impl<'a, W: Write, A: Answer> Chat<'a, W, A> {
 
     fn answer(&mut self) -> Result<()> {
         self.interrupt.reset();
-        let (model, conversation, attempt) = (&mut self.model, &self.conversation, self.attempt);
-        let completion = stream(&mut self.out, self.look, self.interrupt, &mut |receive| {
-            model.answer(conversation, attempt, receive)
-        })?;
+        let Self { out, look, interrupt, model, conversation, attempt, toolbox, .. } = self;
+        let result = mcp::answer(
+            conversation,
+            toolbox.as_mut(),
+            &mut Person,
+            interrupt,
+            &mut |conversation| {
+                stream(out, *look, interrupt, &mut |receive| {
+                    model.answer(conversation, *attempt, receive)
+                })
+            },
+        );
+        let completion = result.inspect_err(|_| conversation.take_back_calls())?;
         self.interrupt.reset();
+        if completion.content.is_empty() {
+            self.conversation.take_back_calls();
+        }
         self.conversation.answered(completion.content.clone(), completion.reasoning.clone());
         match completion.finish_reason {
             engine::FinishReason::Stop => {}

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use text::tools::Call;
 
 /// Who said something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// A tool that the model has called.
+    Tool,
 }
 
 /// One message.
@@ -29,6 +32,32 @@ pub struct Turn {
     /// The thinking before it: kept in saved chats, not shown to the model again.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reasoning: String,
+    /// What the model called instead of answering.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<ToolCall>,
+    /// Which tool's result it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+impl Turn {
+    /// Whether it is about tools: calls, or what came of one.
+    pub fn is_of_tools(&self) -> bool {
+        self.role == Role::Tool || !self.calls.is_empty()
+    }
+
+    fn new(role: Role, content: String) -> Turn {
+        Turn { role, content, reasoning: String::new(), calls: Vec::new(), name: String::new() }
+    }
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The tool.
+    pub name: String,
+    /// The JSON text of its arguments.
+    pub arguments: String,
 }
 
 /// How much the model may think.
@@ -43,7 +72,8 @@ pub enum Budget {
     Tokens(usize),
 }
 
-/// A chat so far: an optional system turn, then user and assistant in turn.
+/// A chat so far: an optional system turn, then user and assistant in turn; between them may stand
+/// calls of the assistant and what came of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conversation {
     turns: Vec<Turn>,
@@ -83,8 +113,7 @@ impl Conversation {
             self.turns.remove(0);
         }
         if let Some(content) = text {
-            let turn = Turn { role: Role::System, content, reasoning: String::new() };
-            self.turns.insert(0, turn);
+            self.turns.insert(0, Turn::new(Role::System, content));
         }
     }
 
@@ -99,24 +128,43 @@ impl Conversation {
         if self.is_unanswered() {
             self.turns.pop();
         }
-        self.turns.push(Turn { role: Role::User, content, reasoning: String::new() });
+        self.turns.push(Turn::new(Role::User, content));
+    }
+
+    /// Adds what the model calls before it answers.
+    pub fn called(&mut self, content: String, reasoning: String, calls: Vec<Call>) {
+        let calls = calls.into_iter().map(|Call { name, arguments }| ToolCall { name, arguments });
+        let turn = Turn::new(Role::Assistant, content);
+        self.turns.push(Turn { reasoning, calls: calls.collect(), ..turn });
+    }
+
+    /// Adds what came of a call.
+    pub fn told(&mut self, name: String, result: String) {
+        self.turns.push(Turn { name, ..Turn::new(Role::Tool, result) });
     }
 
     /// Adds the model's answer; an empty one leaves the question unanswered.
     pub fn answered(&mut self, content: String, reasoning: String) {
         if !content.is_empty() {
-            self.turns.push(Turn { role: Role::Assistant, content, reasoning });
+            self.turns.push(Turn { reasoning, ..Turn::new(Role::Assistant, content) });
         }
     }
 
     /// Whether the last turn is a question.
-    pub fn is_unanswered(&self) -> bool {
+    fn is_unanswered(&self) -> bool {
         self.turns.last().is_some_and(|turn| turn.role == Role::User)
     }
 
-    /// Takes the last answer back. False if there was no question.
+    /// Takes back the calls after a question whose answer never came.
+    pub fn take_back_calls(&mut self) {
+        if self.turns.last().is_some_and(Turn::is_of_tools) {
+            self.take_back();
+        }
+    }
+
+    /// Takes the last answer back, with all calls that led to it. False if there was no question.
     pub fn take_back(&mut self) -> bool {
-        if self.turns.last().is_some_and(|turn| turn.role == Role::Assistant) {
+        while self.turns.last().is_some_and(|t| matches!(t.role, Role::Assistant | Role::Tool)) {
             self.turns.pop();
         }
         self.is_unanswered()
@@ -164,6 +212,7 @@ fn read(path: &Path) -> Result<Saved> {
     let saved: Saved = serde_json::from_str(&text)
         .with_context(|| format!("{shown} is not a chat saved by /save"))?;
     let spoken = saved.messages.iter().skip_while(|turn| turn.role == Role::System);
+    let spoken = spoken.filter(|turn| !turn.is_of_tools());
     let expected = [Role::User, Role::Assistant].into_iter().cycle();
     let systems = saved.messages.iter().filter(|turn| turn.role == Role::System).count();
     if systems > 1 || spoken.zip(expected).any(|(turn, role)| turn.role != role) {
@@ -202,6 +251,29 @@ mod tests {
         assert_eq!(chat.system(), None);
         chat.clear();
         assert!(!chat.take_back());
+    }
+
+    #[test]
+    fn calls_stand_between_a_question_and_its_answer() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("chat.json");
+        let call = Call { name: "add".to_owned(), arguments: "{\"a\":1}".to_owned() };
+        let mut chat = chat();
+        chat.ask("1 + 2?".to_owned());
+        chat.called(String::new(), "a sum".to_owned(), vec![call]);
+        chat.told("add".to_owned(), "3".to_owned());
+        let mut unanswered = chat.clone();
+        unanswered.take_back_calls();
+        assert_eq!(said(&unanswered), ["Be brief.", "1 + 1?", "2", "1 + 2?"]);
+        chat.answered("It is 3.".to_owned(), String::new());
+        chat.save(&path, "tiny").expect("saved");
+        let mut loaded = Conversation::default();
+        loaded.load(&path).expect("loaded");
+        assert_eq!(loaded, chat);
+        chat.take_back_calls();
+        assert_eq!(loaded, chat, "an answered question stays");
+        assert!(chat.take_back());
+        assert_eq!(chat, unanswered);
     }
 
     #[test]

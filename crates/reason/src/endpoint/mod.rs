@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use engine::{Completion, Delta, Flow};
 use serde_json::{Value, json};
 use text::splitter::{Start, Tags};
+use text::tools::Tool;
 use ureq::http::HeaderMap;
 
 pub use pool::Pool;
@@ -140,7 +141,10 @@ impl Endpoint {
             (path, start, tags.thinking) = ("completions", Start::Undecided, Default::default());
             if let Some(body) = body.as_object_mut() {
                 body.retain(|field, _| {
-                    !matches!(&**field, "messages" | "chat_template_kwargs" | "thinking_budget")
+                    !matches!(
+                        &**field,
+                        "messages" | "tools" | "chat_template_kwargs" | "thinking_budget"
+                    )
                 });
                 body.insert("prompt".to_owned(), prompt.into());
             }
@@ -185,6 +189,7 @@ impl Endpoint {
         };
         let root = self.base.strip_suffix("/v1").unwrap_or(&self.base);
         let mut body = json!({"model": self.model, "messages": messages});
+        offer(&ask.tools, &mut body);
         let mut template = ask.template.clone();
         if ask.max_thinking == Some(0) {
             template.entry("enable_thinking").or_insert(false.into());
@@ -232,6 +237,13 @@ impl Endpoint {
     }
 }
 
+/// Puts tools into a body: none is not the same as an empty list everywhere.
+fn offer(tools: &[Tool], body: &mut Value) {
+    if !tools.is_empty() {
+        body["tools"] = tools.iter().map(Tool::to_json).collect();
+    }
+}
+
 /// The request's body. Only what was set is sent: not every engine knows every field.
 fn body(model: &str, ask: &Ask) -> Value {
     let mut body = json!({
@@ -241,7 +253,10 @@ fn body(model: &str, ask: &Ask) -> Value {
         "seed": ask.seed & (u64::MAX >> 1),
     });
     match &ask.prompt {
-        Prompt::Chat(messages) => body["messages"] = json!(messages),
+        Prompt::Chat(messages) => {
+            body["messages"] = json!(messages);
+            offer(&ask.tools, &mut body);
+        }
         Prompt::Text(text) => body["prompt"] = json!(text),
     }
     if let (Some(body), Ok(Value::Object(mut sampling))) =

@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use engine::sampler::Sampling;
 use engine::{Completion, Delta, Flow, Runtime, Scheduler};
 use reason::{Ask, Completer, Local, Pool};
+use serde_json::{Value, json};
 use text::template::Message;
+use text::tools::Tool;
 
 use crate::endpoint_arg;
 use crate::engine_arg::EngineArg;
@@ -23,6 +25,8 @@ pub struct Settings {
     pub max_tokens: Option<usize>,
     /// Texts that end an answer.
     pub stop: Vec<String>,
+    /// What the model may call.
+    pub tools: Vec<Tool>,
 }
 
 /// A model that answers conversations.
@@ -110,14 +114,35 @@ impl Speaker {
     }
 }
 
-fn message(turn: &Turn) -> Message {
-    let role = match turn.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
-    let reasoning = (!turn.reasoning.is_empty()).then(|| turn.reasoning.clone());
-    Message { reasoning_content: reasoning, ..Message::new(role, turn.content.clone()) }
+/// Turns as chat templates have them.
+fn messages(turns: &[Turn]) -> Vec<Message> {
+    // Calls that no result was told of yet.
+    let mut open = std::collections::VecDeque::new();
+    let messages = turns.iter().enumerate().map(|(at, turn)| {
+        let role = match turn.role {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+        };
+        let id = |call: usize| format!("call_{at}_{call}");
+        let calls = turn.calls.iter().enumerate().map(|(i, call)| {
+            let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_default();
+            json!({"id": id(i), "type": "function",
+                   "function": {"name": call.name, "arguments": arguments}})
+        });
+        let calls: Vec<Value> = calls.collect();
+        open.extend((0..calls.len()).map(id));
+        let is_result = turn.role == Role::Tool;
+        Message {
+            reasoning_content: (!turn.reasoning.is_empty()).then(|| turn.reasoning.clone()),
+            tool_call_id: is_result.then(|| open.pop_front()).flatten(),
+            name: is_result.then(|| turn.name.clone()),
+            tool_calls: (!calls.is_empty()).then_some(Value::Array(calls)),
+            ..Message::new(role, turn.content.clone())
+        }
+    });
+    messages.collect()
 }
 
 impl Answer for Speaker {
@@ -145,7 +170,8 @@ impl Answer for Speaker {
                 Budget::Tokens(n) => Some(n),
             },
             stop: self.settings.stop.clone(),
-            ..Ask::chat(conversation.turns().iter().map(message).collect())
+            tools: self.settings.tools.clone(),
+            ..Ask::chat(messages(conversation.turns()))
         };
         Ok(self.completer.complete(&ask, receive)?)
     }
