@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use engine::{Error, Runtime, Scheduler};
 
 /// The argument, to be flattened into a command's own.
@@ -21,7 +21,14 @@ impl KeepArg {
         let Some(path) = &self.kv_cache_file else { return Ok(()) };
         match scheduler.bring_back(path) {
             Ok(kept) => tracing::info!(tokens = kept.tokens, "taken up from {}", path.display()),
-            Err(Error::KeptIo { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            Err(Error::KeptIo { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                // Better said now than when there is something to lose.
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                    let (path, folder) = (path.display(), folder.display());
+                    bail!("cannot keep anything in {path}: {folder} is no directory");
+                }
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(())

@@ -133,6 +133,30 @@ fn a_system_prompt_is_part_of_the_prompt() {
 }
 
 #[test]
+fn what_was_read_is_kept_from_one_run_to_the_next() {
+    let world = World::new(false);
+    let ask = |more: &[&str]| {
+        let args = ["--kv-cache-file", "kept.kv", "--max-tokens", "5", "--seed", "1"];
+        world.json(&[&args[..], more].concat())
+    };
+    let question = "A question of more than a page of tokens, so that there is one to be kept.";
+    let first = ask(&[question]);
+    let again = ask(&[question]);
+    assert_eq!(first["usage"]["cached_tokens"], 0);
+    let prompt = again["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert_eq!(again["usage"]["cached_tokens"], prompt - 1, "all but the last is there");
+    assert_eq!(again["content"], first["content"]);
+
+    let kept = std::fs::read(world.folder.path().join("kept.kv")).unwrap();
+    let other = ["--kv-cache-file", "kept.kv", "--kv-cache-type", "f32", question];
+    let stderr = world.failure(&other);
+    assert!(stderr.contains("kept.kv: holds keys and values as f16, not f32"), "{stderr}");
+    let stderr = world.failure(&["--kv-cache-file", "no/such/kept.kv", "--max-tokens", "1", "hi"]);
+    assert!(stderr.contains("no/such/kept.kv: no/such is no directory"), "{stderr}");
+    assert_eq!(std::fs::read(world.folder.path().join("kept.kv")).unwrap(), kept);
+}
+
+#[test]
 fn mistakes_are_named_with_a_remedy() {
     let world = World::new(false);
     let long = "x".repeat(300);

@@ -25,9 +25,14 @@ impl Drop for Server {
 }
 
 fn start(model: &Path, folder: &Path, port: &str) -> Server {
+    start_with(model, folder, &["--port", port])
+}
+
+fn start_with(model: &Path, folder: &Path, args: &[&str]) -> Server {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ponder"))
-        .args(["serve", "--port", port, "--ctx", "2048", "-m"])
+        .args(["serve", "--ctx", "2048", "-m"])
         .arg(model)
+        .args(args)
         .env("PONDER_HOME", folder.join("home"))
         .env("TMPDIR", folder.join("tmp"))
         .current_dir(folder)
@@ -109,4 +114,51 @@ fn killed_under_load_it_starts_clean_again() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     drop(again);
     assert_eq!(files(folder.path()), before, "nothing is left behind");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_was_read_is_kept_when_it_is_told_to_stop_and_not_when_it_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["home", "tmp"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let model = support::tiny_model(folder.path(), false);
+    let file = folder.path().join("kept.kv");
+    let begin = || {
+        let args = ["--port", "0", "--kv-cache-file", "kept.kv"];
+        start_with(&model, folder.path(), &args)
+    };
+    let cached = |server: &Server, text: &str| {
+        let body = format!(
+            r#"{{"messages": [{{"role": "user", "content": "{}"}}], "max_tokens": 3}}"#,
+            text.repeat(100)
+        );
+        let mut answer = String::new();
+        send(server, &body).read_to_string(&mut answer).unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        body["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
+    };
+    let stop = |mut server: Server, signal: &str| {
+        let pid = server.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        server.child.wait().unwrap()
+    };
+
+    let server = begin();
+    assert_eq!(cached(&server, "once "), 0);
+    assert!(stop(server, "-TERM").success());
+    assert!(file.exists());
+    let server = begin();
+    assert!(cached(&server, "once ") > 490);
+    cached(&server, "twice ");
+    stop(server, "-KILL");
+    let server = begin();
+    assert!(cached(&server, "once ") > 490);
+    assert!(cached(&server, "twice ") < 64, "what was read since the last stop is lost");
+    drop(server);
+    assert!(files(&folder.path().join("tmp")).is_empty());
+    let unfinished = |path: &PathBuf| path.extension().is_some_and(|end| end == "tmp");
+    assert!(!files(folder.path()).iter().any(unfinished));
 }

@@ -1,5 +1,6 @@
 //! `ponder serve`: the model over HTTP, and the chat page.
 
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -250,7 +251,11 @@ pub fn run(args: Args) -> Result<()> {
 /// Done when somebody asks the server to stop. Asked again, it stops at once.
 async fn stop() {
     told_to_stop().await;
-    eprintln!("stopping: requests under way may end (once more to stop at once)");
+    // Whoever started the server may have left, and its standard error with them.
+    let _ = writeln!(
+        std::io::stderr(),
+        "stopping: requests under way may end (once more to stop at once)"
+    );
     tokio::spawn(async {
         told_to_stop().await;
         std::process::exit(130);
