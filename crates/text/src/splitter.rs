@@ -58,7 +58,7 @@ pub struct Tags {
     /// Opening and closing tag of a tool call.
     pub tool_call: (String, String),
     /// An answer, or what follows a tool call, that begins with a JSON object that has a name and
-    /// arguments (or parameters) is a tool call without tags. If the closing tag of a tool call
+    /// arguments (or parameters), perhaps in a block of code, is a tool call without tags. If the closing tag of a tool call
     /// is empty, the opening one only announces such an object.
     pub bare_json_calls: bool,
 }
@@ -156,6 +156,8 @@ pub struct Splitter {
     may_call: bool,
     /// A call without tags has just ended.
     after_bare: bool,
+    /// Backticks that may follow it, the end of the block it stood in.
+    closing_fence: usize,
     /// Line ends are being dropped: a tag has just gone by.
     after_tag: bool,
     /// A word has been said in this place since it was entered.
@@ -178,6 +180,7 @@ impl Splitter {
             announces: bare_calls && tags.tool_call.1.is_empty(),
             may_call: bare_calls,
             after_bare: false,
+            closing_fence: 0,
             tags: [
                 (Tag::OpenThinking, tags.thinking.0),
                 (Tag::CloseThinking, tags.thinking.1),
@@ -246,7 +249,13 @@ impl Splitter {
             self.say(&text[said..at], &mut events);
             said = at;
             if self.may_call && !self.spoken && self.place == Place::Content {
-                if text[at..].starts_with('{') {
+                if self.closing_fence > 0 && text[at..].starts_with('`') {
+                    self.closing_fence -= 1;
+                    at += 1;
+                    said = at;
+                    continue;
+                }
+                if text[at..].starts_with(['{', '`']) {
                     self.bare = Some(Bare::default());
                     continue;
                 }
@@ -280,7 +289,7 @@ impl Splitter {
     /// The offset of the next character that some tag begins with.
     fn next_candidate(&self, text: &str) -> Option<usize> {
         text.find(|letter| {
-            (self.may_call && matches!(letter, '{' | ';'))
+            (self.may_call && matches!(letter, '{' | ';' | '`'))
                 || self.tags.iter().any(|(_, tag)| tag.starts_with(letter))
         })
     }
@@ -358,6 +367,7 @@ impl Splitter {
         self.after_tag = true;
         self.may_call = self.bare_calls;
         self.after_bare = false;
+        self.closing_fence = 0;
     }
 
     fn end_call(&mut self, events: &mut Vec<Event>) {

@@ -185,6 +185,36 @@ fn calls_without_tags() {
 }
 
 #[test]
+fn calls_in_blocks_of_code() {
+    let hermes = Tags { bare_json_calls: true, ..Tags::default() };
+    for tags in [llama(), hermes] {
+        let split = |pieces: &[&str]| whole_calls(all_events(tags.clone(), Start::After, pieces));
+        for fence in ["```json\n", "```\n", "```tool_call\n"] {
+            assert_eq!(split(&[fence, F, "\n```"]), [call(F)], "{fence}");
+            let text = format!("\n{fence}{F}\n```\n{fence}{F}\n```\nDone: `x`.");
+            let all = [call(F), call(F), content("Done: `x`.")];
+            assert_eq!(split(&[&text]), all, "{fence}");
+            let letters: Vec<String> = text.chars().map(String::from).collect();
+            let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
+            assert_eq!(split(&letters), all, "{fence}");
+        }
+        for text in [
+            "```json\n{\"name\": \"Bob\", \"age\": 3}\n```",
+            "```python\nf({})\n```",
+            "``{x}`` is code",
+            "```json",
+            "```json\n{\"name\": \"f\"",
+            "Such as ```json\n{\"name\": \"f\", \"arguments\": {}}\n```",
+        ] {
+            assert_eq!(split(&[text]), [content(text)], "{text}");
+            let (a, b) = text.split_at(6);
+            let said = split(&[a, b]);
+            assert_eq!(said, [content(text)], "{text}");
+        }
+    }
+}
+
+#[test]
 fn calls_without_tags_stream() {
     let mut splitter = Splitter::new(llama(), Start::Undecided);
     let piece = |text: &str| Event::ToolCallText(text.to_string());
@@ -250,6 +280,8 @@ fn said() -> impl Strategy<Value = String> {
         Just("<|python_tag|>".to_string()),
         Just(F.to_string()),
         Just("{\"name\":\"f\",".to_string()),
+        Just("```json\n".to_string()),
+        "`{1,3}",
         Just("\"arguments\":{\"a\":\"é\"}".to_string()),
         "[{}\";1 ]{0,2}",
     ];
@@ -296,7 +328,7 @@ proptest! {
             }
         }
         let bare = |text: &str| {
-            let mut text = text.replace(';', "");
+            let mut text = text.replace([';', '`'], "").replace("json", "");
             for tag in ["<think>", "</think>", "<|python_tag|>"] {
                 text = text.replace(tag, "");
             }

@@ -15,7 +15,8 @@ pub(super) const PYTHON_TAG: &str = "<|python_tag|>";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// `{"name": …, "arguments": {…}}` between `<tool_call>` and `</tool_call>`, as Qwen2.5, QwQ,
-    /// Qwen3 and the Hermes models do. Their templates describe the tools.
+    /// Qwen3 and the Hermes models do, or at the beginning of the answer without any tags, as
+    /// Qwen2.5-Coder does. Their templates describe the tools.
     Hermes,
     /// `{"name": …, "parameters": {…}}` and nothing else, perhaps after `<|python_tag|>`, as
     /// Llama 3.1 and 3.2 do. Their templates describe the tools.
@@ -59,7 +60,8 @@ impl Format {
                 Format::Llama3 => (PYTHON_TAG, ""),
                 Format::Hermes | Format::Generic => HERMES_TAGS,
             }),
-            bare_json_calls: self == Format::Llama3,
+            // Qwen2.5-Coder's template asks for tags, and the model writes none.
+            bare_json_calls: true,
         }
     }
 
