@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use kernels::attention::{AttentionSpan, KvShape, KvType, PAGE, attend, store_kv};
+use kernels::attention::{AttentionSpan, Heads, KvShape, KvType, PAGE, attend, store_kv};
 use kernels::{Aligned, Arena, Isa, Pool};
 
 /// Heads, key-value heads and elements of a head of some models.
@@ -89,7 +89,14 @@ fn decode(isa: Isa, pool: &Pool) {
                     let pages: Vec<&[u8]> =
                         pages.iter().map(|p| &p[layer * bytes..][..bytes]).collect();
                     let span = AttentionSpan { pages: &pages, position: CONTEXT - 1, tokens: 1 };
-                    attend(isa, pool, &shape, 0.125, &[span], &q, &mut out);
+                    attend(
+                        isa,
+                        pool,
+                        Heads { shape: &shape, scale: 0.125, apart: None },
+                        &[span],
+                        &q,
+                        &mut out,
+                    );
                 }
                 start.elapsed().as_secs_f64() / layers as f64
             };
@@ -121,7 +128,14 @@ fn prefill(isa: Isa, pool: &Pool) {
                     for position in (0..context).step_by(256) {
                         let span = AttentionSpan { pages: &pages, position, tokens: 256 };
                         let mine = position * heads * head_dim..(position + 256) * heads * head_dim;
-                        attend(isa, pool, &shape, 0.125, &[span], &q[mine.clone()], &mut out[mine]);
+                        attend(
+                            isa,
+                            pool,
+                            Heads { shape: &shape, scale: 0.125, apart: None },
+                            &[span],
+                            &q[mine.clone()],
+                            &mut out[mine],
+                        );
                     }
                     start.elapsed().as_secs_f64()
                 };

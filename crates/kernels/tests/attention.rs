@@ -1,11 +1,18 @@
 //! Attention over pages, on every instruction set, against a plain softmax in f64.
 
 use kernels::attention::{
-    AttentionSpan, KvShape, KvShapeError, KvType, PAGE, attend, read_kv, store_kv,
+    Angles, Apart, AttentionSpan, Heads, KeyBias, KvShape, KvShapeError, KvType, PAGE, attend,
+    read_kv, store_kv,
 };
+use kernels::ops::{RopeLayout, rope};
 use kernels::{Isa, Pool};
 
 const TYPES: [KvType; 4] = [KvType::F16, KvType::F32, KvType::Q8_0, KvType::Q4_0];
+
+/// Heads with nothing kept apart.
+fn plain(shape: &KvShape, scale: f32) -> Heads<'_> {
+    Heads { shape, scale, apart: None }
+}
 
 fn number(seed: usize) -> f32 {
     let x = (seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -71,7 +78,7 @@ fn check(isa: Isa, threads: usize, shape: KvShape, spans: &[(usize, usize)]) {
         .collect();
     let mut out = vec![f32::NAN; queries.len()];
     let scale = 1.0 / (head_dim as f32).sqrt();
-    attend(isa, &pool, &shape, scale, &attention_spans, &queries, &mut out);
+    attend(isa, &pool, plain(&shape, scale), &attention_spans, &queries, &mut out);
 
     let mut at = 0;
     for (s, &(len, tokens)) in spans.iter().enumerate() {
@@ -188,12 +195,12 @@ fn one_token_at_a_time_or_all_at_once_is_the_same() {
         let q: Vec<f32> = (0..len * row).map(|i| number(i + 99)).collect();
         let mut together = vec![0.0; q.len()];
         let span = AttentionSpan { pages: &pages, position: 0, tokens: len };
-        attend(isa, &pool, &shape, 0.2, &[span], &q, &mut together);
+        attend(isa, &pool, plain(&shape, 0.2), &[span], &q, &mut together);
         for pos in 0..len {
             let mut alone = vec![0.0; row];
             let span = AttentionSpan { pages: &pages, position: pos, tokens: 1 };
             let mine = pos * row..(pos + 1) * row;
-            attend(isa, &pool, &shape, 0.2, &[span], &q[mine.clone()], &mut alone);
+            attend(isa, &pool, plain(&shape, 0.2), &[span], &q[mine.clone()], &mut alone);
             assert_eq!(alone, together[mine], "{isa}, position {pos}");
         }
     }
@@ -219,7 +226,7 @@ fn the_number_of_threads_leaves_no_trace() {
                     .collect();
                 let mut out = vec![0.0; tokens * row];
                 let span = AttentionSpan { pages: &pages, position: len - tokens, tokens };
-                attend(isa, &Pool::new(threads), &shape, 0.2, &[span], &q, &mut out);
+                attend(isa, &Pool::new(threads), plain(&shape, 0.2), &[span], &q, &mut out);
                 out
             };
             for tokens in [1, 3, 40] {
@@ -244,4 +251,67 @@ fn shapes_that_cannot_be_cached_say_so() {
     );
     let shape = KvShape { heads: 5, ..shape };
     assert!(matches!(shape.check(), Err(KvShapeError::Heads { heads: 5, kv_heads: 2 })));
+}
+
+/// Biased keys in single precision, and the same with the bias kept apart: the same attention.
+#[test]
+fn biases_kept_apart_are_the_same_as_biases_stored() {
+    let (heads, kv_heads, head_dim, len) = (6, 2, 32, 150);
+    let (rotated, kv) = (24, kv_heads * head_dim);
+    let pool = Pool::new(2);
+    let angles_of = |position: usize, cos: &mut Vec<f32>, sin: &mut Vec<f32>| {
+        for i in 0..rotated / 2 {
+            let angle = position as f64 * 100f64.powf(-(i as f64) / 12.0);
+            cos.push(angle.cos() as f32);
+            sin.push(angle.sin() as f32);
+        }
+    };
+    let (mut cos, mut sin) = (Vec::new(), Vec::new());
+    (0..len).for_each(|position| angles_of(position, &mut cos, &mut sin));
+    let mut angles = Angles::default();
+    angles.extend(len, rotated, angles_of);
+    for isa in Isa::available() {
+        for layout in [RopeLayout::Halves, RopeLayout::Interleaved] {
+            // Some large, some small, none in the part that isn't turned.
+            let bias = |i: usize| match (i % head_dim, i % 5) {
+                (d, 0 | 3) if d < rotated => 9.0 * number(i + 5),
+                (d, _) if d < rotated => 0.3 * number(i + 7),
+                _ => 0.0,
+            };
+            let bias: Vec<f32> = (0..kv).map(bias).collect();
+            let mut rest = bias.clone();
+            let apart = KeyBias::take(&mut rest, head_dim, rotated, layout).unwrap();
+            assert!(rest.iter().any(|x| *x != 0.0), "small ones stay");
+            assert_ne!(rest, bias, "large ones go");
+            let ty = KvType::F32;
+            let shape = KvShape { heads, kv_heads, head_dim, ty };
+            let pages_with = |bias: &[f32]| {
+                let mut k: Vec<f32> = (0..len * kv).map(|i| number(i) + bias[i % kv]).collect();
+                let v: Vec<f32> = (0..len * kv).map(|i| number(i + 1_000_000)).collect();
+                rope(isa, &pool, &mut k, kv, head_dim, layout, (&cos, &sin));
+                let mut pages = vec![vec![0; shape.page_bytes()]; len.div_ceil(PAGE)];
+                for (i, (k, v)) in k.chunks(PAGE * kv).zip(v.chunks(PAGE * kv)).enumerate() {
+                    store_kv(isa, &shape, &mut pages[i], 0, k, v);
+                }
+                pages
+            };
+            let run = |pages: &[Vec<u8>], apart, tokens: usize| {
+                let pages: Vec<&[u8]> = pages.iter().map(Vec::as_slice).collect();
+                let span = AttentionSpan { pages: &pages, position: len - tokens, tokens };
+                let q: Vec<f32> = (0..tokens * heads * head_dim).map(|i| number(i + 99)).collect();
+                let mut out = vec![0.0; q.len()];
+                let heads = Heads { shape: &shape, scale: 0.1, apart };
+                attend(isa, &pool, heads, &[span], &q, &mut out);
+                out
+            };
+            for tokens in [1, 2, 40] {
+                let stored = run(&pages_with(&bias), None, tokens);
+                let apart = Apart { bias: &apart, angles: &angles };
+                let kept = run(&pages_with(&rest), Some(apart), tokens);
+                for (i, (a, b)) in kept.iter().zip(&stored).enumerate() {
+                    assert!((a - b).abs() < 5e-5, "{isa}, {layout:?}, {tokens}, {i}: {a}, not {b}");
+                }
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The forward pass: one function for chat, server, rollouts and scoring.
 
 use kernels::Isa;
-use kernels::attention::{AttentionSpan, PAGE, attend, store_kv};
+use kernels::attention::{Apart, AttentionSpan, Heads, PAGE, attend, store_kv};
 use kernels::matmul::{Product, Quantized, matmul};
 use kernels::ops;
 
@@ -124,6 +124,10 @@ impl Model {
         for span in spans.iter_mut() {
             cache.reserve(span.sequence, span.tokens.len())?;
         }
+        if cache.shape().ty.is_rounded() && self.layers.iter().any(|layer| layer.apart.is_some()) {
+            let end = spans.iter().map(|span| span.sequence.len() + span.tokens.len()).max();
+            cache.know_angles(end.unwrap_or(0), &self.rope, c.rope.dim);
+        }
         if tokens > 0 {
             let batch = Batch { spans, tokens, runs: &runs };
             for (i, layer) in self.layers.iter().enumerate() {
@@ -210,9 +214,14 @@ impl Model {
         }
         let outs = &mut [(Target::Q, &mut *q), (Target::K, &mut *k), (Target::V, &mut *v)];
         self.adapt(runs, index, normed, outs, &mut work.lora);
-        for (x, bias) in
-            [(&mut *q, &layer.q_bias), (&mut *k, &layer.k_bias), (&mut *v, &layer.v_bias)]
-        {
+        let shape = *cache.shape();
+        // What need not be rounded is not stored.
+        let apart = layer.apart.as_ref().filter(|_| shape.ty.is_rounded());
+        let (k_bias, v_bias) = match apart {
+            Some(apart) => (Some(&apart.rest), None),
+            None => (layer.k_bias.as_ref(), layer.v_bias.as_ref()),
+        };
+        for (x, bias) in [(&mut *q, layer.q_bias.as_ref()), (&mut *k, k_bias), (&mut *v, v_bias)] {
             if let Some(bias) = bias {
                 ops::add_bias(pool, x, bias);
             }
@@ -225,7 +234,6 @@ impl Model {
             ops::rope(isa, pool, x, row, c.head_dim, c.rope.layout, angles);
         }
 
-        let shape = *cache.shape();
         let mut row = 0;
         for span in spans {
             let mut position = span.sequence.len();
@@ -251,7 +259,16 @@ impl Model {
             .collect();
         let out = first(&mut work.attention, tokens * q_row);
         let scale = 1.0 / (c.head_dim as f32).sqrt();
-        attend(isa, pool, &shape, scale, &seen, q, out);
+        let keys = apart.and_then(|apart| apart.keys.as_ref());
+        let heads = Heads {
+            shape: &shape,
+            scale,
+            apart: keys.map(|bias| Apart { bias, angles: cache.angles() }),
+        };
+        attend(isa, pool, heads, &seen, q, out);
+        if let Some(apart) = apart {
+            ops::add_bias(pool, out, &apart.values);
+        }
         if let Some(inputs) = &mut work.inputs {
             inputs.add(index, Input::Gathered, out);
         }

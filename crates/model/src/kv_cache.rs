@@ -5,8 +5,9 @@
 //! needed and kept for the next sequence afterwards.
 
 use kernels::Aligned;
-use kernels::attention::{KvShape, KvType, PAGE};
+use kernels::attention::{Angles, KvShape, KvType, PAGE};
 
+use crate::rope::Rope;
 use crate::{Config, Error};
 
 struct Page {
@@ -23,6 +24,8 @@ pub struct KvCache {
     pages: Vec<Page>,
     free: Vec<usize>,
     limit: usize,
+    /// Of the positions seen so far, where keys are stored without all of their bias.
+    angles: Angles,
 }
 
 /// One text's place in the cache. It must be given back with [`KvCache::release`].
@@ -58,7 +61,19 @@ impl KvCache {
             pages: Vec::new(),
             free: Vec::new(),
             limit: tokens.div_ceil(PAGE),
+            angles: Angles::default(),
         }
+    }
+
+    /// Works out the angles of so many positions, if they aren't known yet.
+    pub(crate) fn know_angles(&mut self, positions: usize, rope: &Rope, rotated: usize) {
+        self.angles
+            .extend(positions, rotated, |position, cos, sin| rope.angles(position, cos, sin));
+    }
+
+    /// What [`KvCache::know_angles`] has worked out.
+    pub(crate) fn angles(&self) -> &Angles {
+        &self.angles
     }
 
     /// Heads and storage type.

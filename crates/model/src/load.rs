@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
+use kernels::attention::KeyBias;
 use kernels::matmul::Matrix;
 use kernels::{Arena, Isa, Pool};
 use weights::{Checkpoint, Tensor};
@@ -21,6 +22,7 @@ pub struct Layer {
     pub(crate) q_bias: Option<Vec<f32>>,
     pub(crate) k_bias: Option<Vec<f32>>,
     pub(crate) v_bias: Option<Vec<f32>>,
+    pub(crate) apart: Option<BiasApart>,
     pub(crate) q_norm: Option<Vec<f32>>,
     pub(crate) k_norm: Option<Vec<f32>>,
     pub(crate) o: Matrix,
@@ -28,6 +30,28 @@ pub struct Layer {
     pub(crate) gate: Matrix,
     pub(crate) up: Matrix,
     pub(crate) down: Matrix,
+}
+
+/// The biases of k and v, for caches whose numbers are rounded: none of what can be added later is
+/// stored there.
+pub(crate) struct BiasApart {
+    /// Of the keys, what is large.
+    pub(crate) keys: Option<KeyBias>,
+    /// Of the keys, what is not.
+    pub(crate) rest: Vec<f32>,
+    /// Of the values, for each query head, `[heads, head_dim]`: weights add up to one, so what
+    /// they weigh has it, too.
+    pub(crate) values: Vec<f32>,
+}
+
+impl BiasApart {
+    fn new(c: &Config, keys: &[f32], values: &[f32]) -> BiasApart {
+        let mut rest = keys.to_vec();
+        let keys = KeyBias::take(&mut rest, c.head_dim, c.rope.dim, c.rope.layout);
+        let group = c.heads / c.kv_heads;
+        let of_heads = values.chunks(c.head_dim).flat_map(|head| head.repeat(group));
+        BiasApart { keys, rest, values: of_heads.collect() }
+    }
 }
 
 /// A transformer with its weights, ready to run.
@@ -231,16 +255,25 @@ impl Loader<'_> {
         let matrix = |part: &str, rows, cols| self.matrix(&name(part), rows, cols);
         let vector = |part: &str, n| self.vector(&name(part), n);
         let optional = |when, part: &str, n| self.optional(when, &name(part), n);
+        let k_bias = optional(c.qkv_bias, "attn_k.bias", kv)?;
+        let v_bias = optional(c.qkv_bias, "attn_v.bias", kv)?;
+        let k_norm = optional(c.qk_norm, "attn_k_norm.weight", c.head_dim)?;
+        // A norm after the bias makes something else of it at every position.
+        let apart = match (&k_bias, &v_bias, &k_norm) {
+            (Some(keys), Some(values), None) => Some(BiasApart::new(c, keys, values)),
+            _ => None,
+        };
         Ok(Layer {
             attn_norm: vector("attn_norm.weight", c.hidden)?,
             q: matrix("attn_q.weight", q, c.hidden)?,
             k: matrix("attn_k.weight", kv, c.hidden)?,
             v: matrix("attn_v.weight", kv, c.hidden)?,
             q_bias: optional(c.qkv_bias, "attn_q.bias", q)?,
-            k_bias: optional(c.qkv_bias, "attn_k.bias", kv)?,
-            v_bias: optional(c.qkv_bias, "attn_v.bias", kv)?,
+            k_bias,
+            v_bias,
+            apart,
             q_norm: optional(c.qk_norm, "attn_q_norm.weight", c.head_dim)?,
-            k_norm: optional(c.qk_norm, "attn_k_norm.weight", c.head_dim)?,
+            k_norm,
             o: matrix("attn_output.weight", c.hidden, q)?,
             ffn_norm: vector("ffn_norm.weight", c.hidden)?,
             gate: matrix("ffn_gate.weight", c.ffn, c.hidden)?,

@@ -14,6 +14,7 @@
 //! A token's result depends on the pages it sees and on nothing else, neither its neighbours in
 //! the batch nor the number of threads, to the bit.
 
+mod apart;
 mod page;
 mod part;
 mod rotate;
@@ -27,10 +28,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::pool::Pool;
 use crate::{Isa, SendPtr};
 
+pub use apart::{Angles, Apart, KeyBias};
 pub use page::{
     KvShape, KvShapeError, KvType, PAGE, SCALE_BLOCK, UnknownKvType, read_kv, store_kv,
 };
 
+use apart::ApartHead;
 use part::{Attend, Goal, Join, Line, Scratch, padded, room};
 use rotate::rotate;
 use softmax::row_len;
@@ -80,21 +83,32 @@ thread_local! {
     static KEPT: RefCell<Vec<Line>> = RefCell::default();
 }
 
+/// The heads of a layer.
+#[derive(Clone, Copy)]
+pub struct Heads<'a> {
+    /// How many there are, and how they are stored.
+    pub shape: &'a KvShape,
+    /// Multiplies scores.
+    pub scale: f32,
+    /// What is not stored with the keys.
+    pub apart: Option<Apart<'a>>,
+}
+
 /// Causal attention of all spans: each token sees its sequence up to and with itself.
 ///
-/// `q` and `out` are `[tokens of all spans, heads, head_dim]`; scores are multiplied by `scale`.
+/// `q` and `out` are `[tokens of all spans, heads, head_dim]`.
 ///
 /// # Panics
 /// If shapes don't agree or a span sees positions its pages don't hold.
 pub fn attend(
     isa: Isa,
     pool: &Pool,
-    shape: &KvShape,
-    scale: f32,
+    heads: Heads<'_>,
     spans: &[AttentionSpan<'_>],
     q: &[f32],
     out: &mut [f32],
 ) {
+    let Heads { shape, scale, apart } = heads;
     assert_eq!(shape.check(), Ok(()));
     let row = shape.heads * shape.head_dim;
     let tokens: usize = spans.iter().map(|s| s.tokens).sum();
@@ -104,48 +118,110 @@ pub fn attend(
         assert!(span.pages.len() * PAGE >= span.position + span.tokens);
         assert!(span.pages.iter().all(|p| p.len() == shape.page_bytes()));
     }
-
+    if let Some(Apart { bias, .. }) = apart {
+        assert_eq!(bias.pairs.len(), shape.kv_heads);
+    }
+    // Scores are logarithms to base 2.
+    let scale = scale * std::f32::consts::LOG2_E;
+    let of_bias =
+        apart.map(|Apart { bias, .. }| bias.of_queries(q, shape.heads, shape.head_dim, scale));
+    let layer = Layer { shape, scale, spans, apart: apart.zip(of_bias.as_deref()) };
     if shape.ty.is_rotated() {
         let mut q = q.to_vec();
         rotate(isa, &mut q, shape.head_dim);
-        attend_stored(isa, pool, shape, scale, spans, &q, out);
+        layer.attend(isa, pool, &q, out);
         rotate(isa, out, shape.head_dim);
     } else {
-        attend_stored(isa, pool, shape, scale, spans, q, out);
+        layer.attend(isa, pool, q, out);
     }
 }
 
-/// [`attend`] with queries, and results, turned as what is in the pages is.
-fn attend_stored(
-    isa: Isa,
-    pool: &Pool,
-    shape: &KvShape,
+/// Attention of one layer, as it is stored.
+struct Layer<'a> {
+    shape: &'a KvShape,
     scale: f32,
-    spans: &[AttentionSpan<'_>],
-    q: &[f32],
-    out: &mut [f32],
-) {
-    let mut jobs = jobs(shape, spans, pool.threads());
-    let (pieces, kept) = pieces(shape, spans, &mut jobs, pool.threads());
-    KEPT.with_borrow_mut(|lines| {
-        let kept = SendPtr(room(lines, kept));
-        let out = SendPtr(out.as_mut_ptr());
-        pool.for_each_chunk(pieces.len(), 1, |range| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                for (job, parts) in &pieces[range] {
-                    let job = &jobs[*job];
-                    // SAFETY: each job writes the columns of its own heads in the rows of its own
-                    // tokens, which lie within `out`, once; and its pieces keep their parts in
-                    // places of their own, for which `kept` has room.
-                    unsafe {
-                        let out = out.get().add(job.offset);
-                        let keep = job.kept.map(|at| kept.get().add(at));
-                        work(isa, shape, scale, spans, q, job, parts.clone(), keep, out, scratch);
+    spans: &'a [AttentionSpan<'a>],
+    /// What is not stored with the keys, and what of it depends on the queries.
+    apart: Option<(Apart<'a>, &'a [f32])>,
+}
+
+impl Layer<'_> {
+    /// [`attend`] with queries, and results, turned as what is in the pages is.
+    fn attend(&self, isa: Isa, pool: &Pool, q: &[f32], out: &mut [f32]) {
+        let Layer { shape, spans, .. } = *self;
+        let mut jobs = jobs(shape, spans, pool.threads());
+        let (pieces, kept) = pieces(shape, spans, &mut jobs, pool.threads());
+        KEPT.with_borrow_mut(|lines| {
+            let kept = SendPtr(room(lines, kept));
+            let out = SendPtr(out.as_mut_ptr());
+            pool.for_each_chunk(pieces.len(), 1, |range| {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    for (job, parts) in &pieces[range] {
+                        let job = &jobs[*job];
+                        // SAFETY: each job writes the columns of its own heads in the rows of its
+                        // own tokens, which lie within `out`, once; and its pieces keep their parts
+                        // in places of their own, for which `kept` has room.
+                        unsafe {
+                            let out = out.get().add(job.offset);
+                            let keep = job.kept.map(|at| kept.get().add(at));
+                            self.work(isa, q, job, parts.clone(), keep, out, scratch);
+                        }
                     }
-                }
+                });
             });
         });
-    });
+    }
+
+    /// Does some of a job's parts, and joins them all if these were the last.
+    ///
+    /// # Safety
+    /// `isa` is available, `out` is where the job's results start, `keep` is where its parts do if
+    /// they are kept, and no other thread has these parts.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn work(
+        &self,
+        isa: Isa,
+        q: &[f32],
+        job: &Job,
+        parts: Range<usize>,
+        keep: Option<*mut f32>,
+        out: *mut f32,
+        scratch: &mut Scratch,
+    ) {
+        let Layer { shape, scale, spans, apart } = *self;
+        let stride = part_len(shape, job);
+        let apart = apart.map(|(apart, queries)| {
+            let first = job.offset / shape.head_dim * apart.bias.width();
+            ApartHead { apart, kv_head: job.kv_head, queries: &queries[first..] }
+        });
+        let attend = Attend {
+            shape,
+            scale,
+            apart,
+            span: &spans[job.span],
+            tokens: job.tokens.clone(),
+            kv_head: job.kv_head,
+            q: &q[job.offset..],
+            goal: match keep {
+                None => Goal::Finish(out),
+                // SAFETY: within what the caller vouches for.
+                Some(keep) => Goal::Keep(unsafe { keep.add(parts.start * stride) }),
+            },
+            parts,
+            scratch,
+        };
+        // SAFETY: as the caller vouches.
+        unsafe { isa.run_without_tiles(attend) };
+        let Some(known) = keep else { return };
+        // Whoever finishes last sees what all the others wrote.
+        if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let (tokens, parts) = (job.tokens.len(), job.parts);
+            // SAFETY: as the caller vouches; all parts are there.
+            unsafe {
+                isa.run_without_tiles(Join { shape, tokens, known, stride, parts, out, scratch })
+            };
+        }
+    }
 }
 
 /// Cuts the batch into jobs.
@@ -208,51 +284,4 @@ fn pieces(
 fn part_len(shape: &KvShape, job: &Job) -> usize {
     let rows = job.tokens.len() * (shape.heads / shape.kv_heads);
     padded(rows) * row_len(shape.head_dim)
-}
-
-/// Does some of a job's parts, and joins them all if these were the last.
-///
-/// # Safety
-/// `isa` is available, `out` is where the job's results start, `keep` is where its parts do if they
-/// are kept, and no other thread has these parts.
-#[allow(clippy::too_many_arguments)]
-unsafe fn work(
-    isa: Isa,
-    shape: &KvShape,
-    scale: f32,
-    spans: &[AttentionSpan<'_>],
-    q: &[f32],
-    job: &Job,
-    parts: Range<usize>,
-    keep: Option<*mut f32>,
-    out: *mut f32,
-    scratch: &mut Scratch,
-) {
-    let stride = part_len(shape, job);
-    let attend = Attend {
-        shape,
-        scale,
-        span: &spans[job.span],
-        tokens: job.tokens.clone(),
-        kv_head: job.kv_head,
-        q: &q[job.offset..],
-        goal: match keep {
-            None => Goal::Finish(out),
-            // SAFETY: within what the caller vouches for.
-            Some(keep) => Goal::Keep(unsafe { keep.add(parts.start * stride) }),
-        },
-        parts,
-        scratch,
-    };
-    // SAFETY: as the caller vouches.
-    unsafe { isa.run_without_tiles(attend) };
-    let Some(known) = keep else { return };
-    // Whoever finishes last sees what all the others wrote.
-    if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-        let (tokens, parts) = (job.tokens.len(), job.parts);
-        // SAFETY: as the caller vouches; all parts are there.
-        unsafe {
-            isa.run_without_tiles(Join { shape, tokens, known, stride, parts, out, scratch })
-        };
-    }
 }

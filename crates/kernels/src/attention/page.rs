@@ -38,6 +38,11 @@ pub enum KvType {
 }
 
 impl KvType {
+    /// Whether numbers are rounded to integers.
+    pub const fn is_rounded(self) -> bool {
+        matches!(self, KvType::Q8_0 | KvType::Q4_0)
+    }
+
     /// Whether heads are turned before they are stored.
     pub(super) const fn is_rotated(self) -> bool {
         matches!(self, KvType::Q4_0)

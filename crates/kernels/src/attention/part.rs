@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::simd::{Kernel, LANES, Simd};
 
+use super::apart::ApartHead;
 use super::page::{Cell, F16, F32, KvShape, KvType, PAGE, Q4, Q8, SCALE_BLOCK};
 use super::softmax::{begin, finish, merge, row_len, soften};
 use super::tile::{Numbers, score, unpack, weigh};
@@ -62,6 +63,8 @@ pub(super) struct Scratch {
 #[derive(Clone, Copy)]
 struct Row {
     query: *const f32,
+    /// What of the bias kept apart depends on it, if any is.
+    of_bias: *const f32,
     /// Positions it sees.
     seen: usize,
 }
@@ -69,7 +72,9 @@ struct Row {
 /// A few tokens' heads of one group against parts of what they see.
 pub(super) struct Attend<'a> {
     pub(super) shape: &'a KvShape,
+    /// Of scores, which are logarithms to base 2.
     pub(super) scale: f32,
+    pub(super) apart: Option<ApartHead<'a>>,
     pub(super) span: &'a AttentionSpan<'a>,
     /// Tokens of the span.
     pub(super) tokens: Range<usize>,
@@ -104,6 +109,10 @@ impl Kernel for Attend<'_> {
         rows.clear();
         rows.extend((0..n).map(|r| Row {
             query: self.q[in_row(r)..][..head_dim].as_ptr(),
+            of_bias: self.apart.map_or(std::ptr::null(), |apart| {
+                let width = apart.apart.bias.width();
+                apart.queries[in_row(r) / head_dim * width..][..width].as_ptr()
+            }),
             seen: self.span.position + self.tokens.start + r / group + 1,
         }));
         // The last tile is filled up with copies of the last row, which nobody reads. There are
@@ -193,7 +202,7 @@ impl Attend<'_> {
     /// As for [`Self::few_rows`].
     #[inline(always)]
     unsafe fn one_tile<S: Simd, C: Cell, const R: usize>(&mut self, part: usize, known: *mut f32) {
-        let Attend { shape, span, kv_head, scale, .. } = *self;
+        let Attend { shape, span, kv_head, scale, apart, .. } = *self;
         let dim = shape.head_dim;
         let Scratch { rows, scores, scales, .. } = &mut *self.scratch;
         let scores: *mut f32 = scores.as_mut_ptr().cast();
@@ -212,7 +221,7 @@ impl Attend<'_> {
             // scratch was sized for the rows and a page.
             unsafe {
                 v.unpack_scales::<S>(dim, scales);
-                scored::<S, C, R>(&rows[..R], p, k, dim, scale, scores, known);
+                scored::<S, C, R>(&rows[..R], p, k, dim, scale, apart, scores, known);
                 let seen = rows[R - 1].seen_in(p);
                 weigh::<S, C, R>(scores, v, scales, dim, seen, known, row_len(dim));
             }
@@ -225,7 +234,7 @@ impl Attend<'_> {
     /// As for [`Self::few_rows`]; the rows are a whole number of tiles.
     #[inline(always)]
     unsafe fn many_rows<S: Simd>(&mut self, part: usize, known: *mut f32) {
-        let Attend { shape, span, kv_head, scale, .. } = *self;
+        let Attend { shape, span, kv_head, scale, apart, .. } = *self;
         let dim = shape.head_dim;
         let Scratch { rows, scores, keys, values, scales, .. } = &mut *self.scratch;
         let scores: *mut f32 = scores.as_mut_ptr().cast();
@@ -245,7 +254,7 @@ impl Attend<'_> {
                     KvType::Q4_0 => unpack::<S, Q4>(k, v, scales, dim, seen, kk, vv),
                     KvType::F32 => unpack::<S, F32>(k, v, scales, dim, seen, kk, vv),
                 }
-                tiles::<S, TILE>(rows, p, kk, vv, dim, scale, scores, known);
+                tiles::<S, TILE>(rows, p, kk, vv, dim, scale, apart, scores, known);
             }
         }
     }
@@ -265,6 +274,7 @@ unsafe fn tiles<S: Simd, const R: usize>(
     values: *const f32,
     dim: usize,
     scale: f32,
+    apart: Option<ApartHead<'_>>,
     scores: *mut f32,
     known: *mut f32,
 ) {
@@ -275,7 +285,7 @@ unsafe fn tiles<S: Simd, const R: usize>(
     unsafe {
         for (t, tile) in rows.chunks_exact(R).enumerate() {
             let (scores, known) = (scores.add(t * R * PAGE), known.add(t * R * len));
-            scored::<S, F32, R>(tile, p, k, dim, scale, scores, known);
+            scored::<S, F32, R>(tile, p, k, dim, scale, apart, scores, known);
         }
         for (t, tile) in rows.chunks_exact(R).enumerate() {
             let (scores, known) = (scores.add(t * R * PAGE), known.add(t * R * len));
@@ -289,6 +299,7 @@ unsafe fn tiles<S: Simd, const R: usize>(
 ///
 /// # Safety
 /// As for [`Attend::few_rows`].
+#[allow(clippy::too_many_arguments)]
 #[inline(always)]
 unsafe fn scored<S: Simd, C: Cell, const R: usize>(
     tile: &[Row],
@@ -296,6 +307,7 @@ unsafe fn scored<S: Simd, C: Cell, const R: usize>(
     keys: Numbers<C>,
     dim: usize,
     scale: f32,
+    apart: Option<ApartHead<'_>>,
     scores: *mut f32,
     known: *mut f32,
 ) {
@@ -303,9 +315,11 @@ unsafe fn scored<S: Simd, C: Cell, const R: usize>(
     let queries: [_; R] = std::array::from_fn(|r| tile[r].query);
     // SAFETY: as the caller vouches.
     unsafe {
-        // Scores are logarithms to base 2.
-        let scale = scale * std::f32::consts::LOG2_E;
         score::<S, C, R>(&queries, keys, dim, groups, scale, scores);
+        if let Some(apart) = apart {
+            let queries: [_; R] = std::array::from_fn(|r| tile[r].of_bias);
+            apart.add::<S, R>(&queries, p, groups, scores);
+        }
         for (r, row) in tile.iter().enumerate() {
             let known = known.add(r * row_len(dim));
             soften::<S>(scores.add(r * PAGE), row.seen_in(p), groups, known, dim);
