@@ -104,6 +104,10 @@ impl Engine {
         let context = context.max(1);
         let pieces = self.whole_pieces(tokens, context)?;
         let model = self.model();
+        if model.config().experts.is_some() {
+            // What each expert sees would have to be added up apart.
+            return Err(model::Error::Experts("observed").into());
+        }
         let mut cache = KvCache::new(model.config(), KvType::F16, context);
         cache.shape().check()?;
         let mut work = Workspace::observing(model);

@@ -3,17 +3,28 @@
 
 use kernels::matmul::Matrix;
 
+use crate::load::FeedForward;
 use crate::{Layer, Model};
 
 impl Layer {
-    fn matrices(&self) -> [&Matrix; 7] {
-        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]
+    /// The matrices a token meets: as many experts as it is given to, whichever these are.
+    fn matrices(&self) -> Vec<&Matrix> {
+        let mut all = vec![&self.q, &self.k, &self.v, &self.o];
+        match &self.feed_forward {
+            FeedForward::Dense(dense) => all.extend(dense.matrices()),
+            FeedForward::Experts(experts) => {
+                all.push(&experts.router);
+                let asked = experts.all.iter().take(experts.config.used);
+                all.extend(asked.flat_map(|expert| expert.matrices()));
+            }
+        }
+        all
     }
 }
 
 impl Model {
-    /// Bytes of weights that one step reads, however many tokens it takes: the matrices of all
-    /// layers and of the output, as they lie in memory.
+    /// Bytes of weights that a step of one token reads: the matrices of all layers, or those of
+    /// them that it meets, and of the output, as they lie in memory.
     pub fn weight_bytes(&self) -> usize {
         let layers = self.layers.iter().flat_map(Layer::matrices);
         layers.chain([&self.output]).map(Matrix::bytes).sum()

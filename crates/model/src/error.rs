@@ -36,6 +36,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// What can be done with other models can't be with one of experts.
+    #[error("a model of experts can't be {0} yet; run, serve, eval and reason work with it")]
+    Experts(&'static str),
     /// A tensor that the architecture needs.
     #[error(
         "{}: tensor `{name}` is missing; the file is incomplete or was made for another \

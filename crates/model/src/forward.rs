@@ -5,7 +5,9 @@ use kernels::attention::{Apart, AttentionSpan, Heads, PAGE, attend, store_kv};
 use kernels::matmul::{Product, Quantized, matmul};
 use kernels::ops;
 
+use crate::experts;
 use crate::inputs::{Input, InputSquares};
+use crate::load::FeedForward;
 use crate::lora::{self, Run, Target};
 use crate::{AdapterUse, Error, KvCache, Layer, Model, Sequence};
 
@@ -68,6 +70,7 @@ pub struct Workspace {
     /// `[wanted, hidden]`: normalised final states.
     wanted: Vec<f32>,
     quantized: Quantized,
+    experts: experts::Scratch,
     lora: lora::Scratch,
     inputs: Option<InputSquares>,
 }
@@ -291,11 +294,20 @@ impl Model {
         let hidden = &mut work.hidden[..tokens * c.hidden];
         let normed = first(&mut work.normed, tokens * c.hidden);
         ops::rms_norm(*isa, pool, hidden, &layer.ffn_norm, c.rms_norm_eps, normed);
+        let dense = match &layer.feed_forward {
+            FeedForward::Dense(dense) => dense,
+            FeedForward::Experts(experts) => {
+                let Workspace { experts: scratch, quantized, .. } = work;
+                let sum = experts.forward(*isa, pool, normed, scratch, quantized);
+                ops::add(pool, hidden, sum);
+                return;
+            }
+        };
         let gate = first(&mut work.gate, tokens * c.ffn);
         let up = first(&mut work.up, tokens * c.ffn);
         let products = &mut [
-            Product { weight: &layer.gate, out: gate },
-            Product { weight: &layer.up, out: up },
+            Product { weight: &dense.gate, out: gate },
+            Product { weight: &dense.up, out: up },
         ];
         matmul(*isa, pool, normed, products, &mut work.quantized);
         if let Some(inputs) = &mut work.inputs {
@@ -307,7 +319,7 @@ impl Model {
         if let Some(inputs) = &mut work.inputs {
             inputs.add(index, Input::Gated, gate);
         }
-        let products = &mut [Product { weight: &layer.down, out: normed }];
+        let products = &mut [Product { weight: &dense.down, out: normed }];
         matmul(*isa, pool, gate, products, &mut work.quantized);
         self.adapt(runs, index, gate, &mut [(Target::Down, &mut *normed)], &mut work.lora);
         ops::add(pool, hidden, normed);

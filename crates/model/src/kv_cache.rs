@@ -309,6 +309,7 @@ mod tests {
             kv_heads: 1,
             head_dim: 16,
             ffn: 32,
+            experts: None,
             rms_norm_eps: 1e-5,
             context_length: 1024,
             rope: RopeConfig {

@@ -10,6 +10,7 @@
 pub mod config;
 mod cost;
 mod error;
+mod experts;
 mod forward;
 mod inputs;
 mod kv_cache;
@@ -18,7 +19,7 @@ mod lora;
 mod parts;
 mod rope;
 
-pub use config::Config;
+pub use config::{Config, ExpertConfig};
 pub use error::Error;
 pub use forward::{Span, Want, Workspace};
 pub use inputs::InputSquares;

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kernels::attention::KeyBias;
+use kernels::blocks::BlockType;
 use kernels::matmul::Matrix;
 use kernels::{Arena, Isa, Pool};
 use weights::{Checkpoint, Tensor};
 
-use crate::config::Presence;
+use crate::config::{ExpertConfig, Presence};
+use crate::experts::{Dense, Experts};
 use crate::rope::Rope;
 use crate::{Config, Error, RopeScalingRequest};
 
@@ -27,9 +29,15 @@ pub struct Layer {
     pub(crate) k_norm: Option<Vec<f32>>,
     pub(crate) o: Matrix,
     pub(crate) ffn_norm: Vec<f32>,
-    pub(crate) gate: Matrix,
-    pub(crate) up: Matrix,
-    pub(crate) down: Matrix,
+    pub(crate) feed_forward: FeedForward,
+}
+
+/// What a layer does with each token by itself.
+pub(crate) enum FeedForward {
+    /// The same for all tokens.
+    Dense(Dense),
+    /// What the experts do that a token is given to.
+    Experts(Experts),
 }
 
 /// The biases of k and v, for caches whose numbers are rounded: none of what can be added later is
@@ -219,15 +227,24 @@ impl Loader<'_> {
     /// A matrix, repacked; the file's copy need not stay in memory.
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, Error> {
         let tensor = self.shaped(name, &[rows, cols])?;
-        let arena = &mut self.arena.borrow_mut();
-        let matrix = Matrix::pack(self.pool, tensor.info.ty, rows, cols, tensor.data, arena)
-            .map_err(|source| Error::Matrix {
-                path: self.path.to_owned(),
-                name: name.to_owned(),
-                source,
-            });
+        let matrix = self.pack(name, tensor.info.ty, (rows, cols), tensor.data);
         self.checkpoint.release(name);
         matrix
+    }
+
+    fn pack(
+        &self,
+        name: &str,
+        ty: BlockType,
+        (rows, cols): (usize, usize),
+        data: &[u8],
+    ) -> Result<Matrix, Error> {
+        let arena = &mut self.arena.borrow_mut();
+        Matrix::pack(self.pool, ty, rows, cols, data, arena).map_err(|source| Error::Matrix {
+            path: self.path.to_owned(),
+            name: name.to_owned(),
+            source,
+        })
     }
 
     /// A vector of f32, whatever it is stored as.
@@ -276,9 +293,53 @@ impl Loader<'_> {
             k_norm,
             o: matrix("attn_output.weight", c.hidden, q)?,
             ffn_norm: vector("ffn_norm.weight", c.hidden)?,
-            gate: matrix("ffn_gate.weight", c.ffn, c.hidden)?,
-            up: matrix("ffn_up.weight", c.ffn, c.hidden)?,
-            down: matrix("ffn_down.weight", c.hidden, c.ffn)?,
+            feed_forward: match c.experts {
+                Some(experts) => FeedForward::Experts(self.experts(c, experts, i)?),
+                None => FeedForward::Dense(Dense {
+                    gate: matrix("ffn_gate.weight", c.ffn, c.hidden)?,
+                    up: matrix("ffn_up.weight", c.ffn, c.hidden)?,
+                    down: matrix("ffn_down.weight", c.hidden, c.ffn)?,
+                }),
+            },
         })
+    }
+
+    fn experts(&self, c: &Config, config: ExpertConfig, i: usize) -> Result<Experts, Error> {
+        let router =
+            self.matrix(&format!("blk.{i}.ffn_gate_inp.weight"), config.count, c.hidden)?;
+        // GGUF has the matrices of all experts in one tensor, safetensors has them one by one.
+        let part = |part: &str, rows, cols| -> Result<Vec<Matrix>, Error> {
+            let stacked = format!("blk.{i}.ffn_{part}_exps.weight");
+            match self.checkpoint.tensor(&stacked) {
+                Some(_) => self.stacked(&stacked, config.count, rows, cols),
+                None => (0..config.count)
+                    .map(|e| self.matrix(&format!("blk.{i}.ffn_{part}.{e}.weight"), rows, cols))
+                    .collect(),
+            }
+        };
+        let gates = part("gate", c.ffn, c.hidden)?;
+        let ups = part("up", c.ffn, c.hidden)?;
+        let downs = part("down", c.hidden, c.ffn)?;
+        let all = gates.into_iter().zip(ups).zip(downs);
+        let all = all.map(|((gate, up), down)| Dense { gate, up, down }).collect();
+        Ok(Experts { router, all, config })
+    }
+
+    /// The matrices of a tensor `[count, rows, cols]`.
+    fn stacked(
+        &self,
+        name: &str,
+        count: usize,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Vec<Matrix>, Error> {
+        let tensor = self.shaped(name, &[count, rows, cols])?;
+        let bytes = tensor.data.len() / count;
+        let matrices = tensor.data.chunks_exact(bytes).enumerate().map(|(i, data)| {
+            let matrix = self.pack(name, tensor.info.ty, (rows, cols), data);
+            self.checkpoint.release_part(name, i * bytes..(i + 1) * bytes);
+            matrix
+        });
+        matrices.collect()
     }
 }

@@ -3,6 +3,7 @@
 use kernels::Pool;
 use kernels::matmul::Matrix;
 
+use crate::load::FeedForward;
 use crate::{Error, Layer, Model, Rope, Target};
 
 impl Model {
@@ -41,16 +42,20 @@ impl Model {
 }
 
 impl Layer {
-    /// One of its matrices.
-    pub fn matrix(&self, target: Target) -> &Matrix {
+    /// One of its matrices. None of those of the feed-forward part, if that is experts.
+    pub fn matrix(&self, target: Target) -> Option<&Matrix> {
+        let dense = match &self.feed_forward {
+            FeedForward::Dense(dense) => Some(dense),
+            FeedForward::Experts(_) => None,
+        };
         match target {
-            Target::Q => &self.q,
-            Target::K => &self.k,
-            Target::V => &self.v,
-            Target::O => &self.o,
-            Target::Gate => &self.gate,
-            Target::Up => &self.up,
-            Target::Down => &self.down,
+            Target::Q => Some(&self.q),
+            Target::K => Some(&self.k),
+            Target::V => Some(&self.v),
+            Target::O => Some(&self.o),
+            Target::Gate => dense.map(|dense| &dense.gate),
+            Target::Up => dense.map(|dense| &dense.up),
+            Target::Down => dense.map(|dense| &dense.down),
         }
     }
 

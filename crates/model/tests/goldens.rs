@@ -99,6 +99,7 @@ goldens! {
     llama_in_shards: "llama-sharded";
     llama3_frequencies: "llama3-rope";
     qwen3: "qwen3";
+    qwen3_with_experts: "qwen3-moe";
 }
 
 #[test]

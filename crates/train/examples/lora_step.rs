@@ -93,7 +93,7 @@ fn parts(
     let (isa, pool, t) = (model.isa(), model.pool(), all.len());
     let layer = &model.layers()[0];
     for target in Target::ALL {
-        let w = layer.matrix(target);
+        let Some(w) = layer.matrix(target) else { continue };
         let (x, mut y) = (vec![0.5; t * w.cols()], vec![0.5; t * w.rows()]);
         ahead += seconds(|| {
             let x = View::new(Numbers::F32(&x), t, w.cols());

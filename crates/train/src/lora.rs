@@ -238,10 +238,11 @@ impl<'m> Build<'m> {
         let layer = &self.model.layers()[i];
         let (outputs, inputs) = target.shape(self.model.config());
         let name = target.module(i) + ".weight";
+        let packed = layer.matrix(target).ok_or(model::Error::Experts("trained"))?;
         Ok(Linear {
             inputs,
             outputs,
-            weight: self.weight(&name, (outputs, inputs), layer.matrix(target))?,
+            weight: self.weight(&name, (outputs, inputs), packed)?,
             bias: layer.bias(target).map(|values| Vector::Frozen(values.to_vec())),
             pair: self.pair(i, target),
         })

@@ -3,7 +3,7 @@
 use kernels::ops::RopeLayout;
 use weights::gguf::Gguf;
 
-use super::{Config, traits};
+use super::{Config, ExpertConfig, traits};
 use crate::{Error, RopeConfig, RopeScaling};
 
 pub(super) fn read(file: &Gguf) -> Result<Config, Error> {
@@ -58,6 +58,16 @@ pub(super) fn read(file: &Gguf) -> Result<Config, Error> {
             return Err(bad("rope.scaling.type", problem));
         }
     };
+    let has_experts = architecture == "qwen3moe";
+    let experts = match has_experts {
+        // Files don't say whether weights are normalised: all models of this kind do it.
+        true => Some(ExpertConfig {
+            count: size("expert_count")?,
+            used: size("expert_used_count")?,
+            normalised: true,
+        }),
+        false => None,
+    };
     Ok(Config {
         architecture: architecture.to_owned(),
         layers: size("block_count")?,
@@ -65,7 +75,8 @@ pub(super) fn read(file: &Gguf) -> Result<Config, Error> {
         heads,
         kv_heads: maybe_size("attention.head_count_kv")?.unwrap_or(heads),
         head_dim,
-        ffn: size("feed_forward_length")?,
+        ffn: size(if has_experts { "expert_feed_forward_length" } else { "feed_forward_length" })?,
+        experts,
         rms_norm_eps: metadata.require_f32(&key("attention.layer_norm_rms_epsilon"))?,
         context_length,
         rope: RopeConfig {

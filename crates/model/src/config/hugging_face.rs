@@ -5,7 +5,7 @@ use std::path::Path;
 use kernels::ops::RopeLayout;
 use serde_json::Value;
 
-use super::{Config, traits};
+use super::{Config, ExpertConfig, traits};
 use crate::{Error, RopeConfig, RopeScaling};
 
 /// An object of `config.json` and where it is.
@@ -56,7 +56,13 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
     let config = Object { path, prefix: "", value };
     let architecture =
         config.need("model_type", value.get("model_type").and_then(Value::as_str))?;
+    // One name for both kinds of file.
+    let architecture = if architecture == "qwen3_moe" { "qwen3moe" } else { architecture };
     let (qkv_bias, qk_norm) = traits(path, architecture)?;
+    let experts = match architecture {
+        "qwen3moe" => Some(experts(&config)?),
+        _ => None,
+    };
     for (key, wanted) in [("hidden_act", Value::from("silu")), ("mlp_bias", Value::from(false))] {
         if let Some(found) = config.get(key)
             && *found != wanted
@@ -103,7 +109,11 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         heads,
         kv_heads: config.size("num_key_value_heads")?.unwrap_or(heads),
         head_dim,
-        ffn: size("intermediate_size")?,
+        ffn: size(match experts {
+            Some(_) => "moe_intermediate_size",
+            None => "intermediate_size",
+        })?,
+        experts,
         rms_norm_eps: config.need("rms_norm_eps", config.number("rms_norm_eps")?)?,
         context_length,
         rope: RopeConfig {
@@ -114,6 +124,25 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         },
         qkv_bias,
         qk_norm,
+    })
+}
+
+/// The experts, which every layer has to have.
+fn experts(config: &Object<'_>) -> Result<ExpertConfig, Error> {
+    if let Some(step) = config.size("decoder_sparse_step")?.filter(|step| *step != 1) {
+        let problem = format!("{step} is not supported: every layer has to have experts");
+        return Err(config.bad("decoder_sparse_step", problem));
+    }
+    if config.get("mlp_only_layers").is_some_and(|layers| layers.as_array() != Some(&vec![])) {
+        let problem = "layers without experts beside such with them are not supported";
+        return Err(config.bad("mlp_only_layers", problem));
+    }
+    let size = |key: &str| config.need(key, config.size(key)?);
+    let normalised = config.get("norm_topk_prob").and_then(Value::as_bool);
+    Ok(ExpertConfig {
+        count: size("num_experts")?,
+        used: size("num_experts_per_tok")?,
+        normalised: normalised.unwrap_or(false),
     })
 }
 

@@ -1,7 +1,8 @@
 //! What a model is, in numbers: read from GGUF metadata or `config.json`.
 //!
-//! `qwen2`, `llama` and `qwen3` are one transformer with different answers to a few questions
-//! ([`Config::qkv_bias`], [`Config::qk_norm`], the RoPE layout): there is no code per architecture.
+//! `qwen2`, `llama`, `qwen3` and `qwen3moe` are one transformer with different answers to a few
+//! questions ([`Config::qkv_bias`], [`Config::qk_norm`], [`Config::experts`], the RoPE layout): there
+//! is no code per architecture.
 
 mod gguf;
 mod hugging_face;
@@ -14,7 +15,7 @@ use weights::Checkpoint;
 use crate::{Error, RopeConfig};
 
 /// The architectures there are answers for.
-pub const ARCHITECTURES: [&str; 3] = ["llama", "qwen2", "qwen3"];
+pub const ARCHITECTURES: [&str; 4] = ["llama", "qwen2", "qwen3", "qwen3moe"];
 
 /// Whether a kind of tensor is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +26,17 @@ pub enum Presence {
     Maybe,
     /// It isn't.
     Never,
+}
+
+/// The experts of a feed-forward layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExpertConfig {
+    /// How many there are.
+    pub count: usize,
+    /// How many of them a token is given to.
+    pub used: usize,
+    /// Whether what these count adds up to one.
+    pub normalised: bool,
 }
 
 /// Shape and constants of a transformer.
@@ -42,8 +54,10 @@ pub struct Config {
     pub kv_heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
-    /// Width of the feed-forward layer.
+    /// Width of the feed-forward layer, or of one of its experts.
     pub ffn: usize,
+    /// Its experts, if it has any.
+    pub experts: Option<ExpertConfig>,
     /// Added to the mean square in RMSNorm.
     pub rms_norm_eps: f32,
     /// Positions the model was made for, scaling included.
@@ -61,7 +75,7 @@ fn traits(path: &Path, architecture: &str) -> Result<(Presence, Presence), Error
     match architecture {
         "llama" => Ok((Presence::Maybe, Presence::Never)),
         "qwen2" => Ok((Presence::Always, Presence::Never)),
-        "qwen3" => Ok((Presence::Maybe, Presence::Always)),
+        "qwen3" | "qwen3moe" => Ok((Presence::Maybe, Presence::Always)),
         _ => Err(Error::Architecture { path: path.to_owned(), found: architecture.to_owned() }),
     }
 }
@@ -98,6 +112,14 @@ impl Config {
         for (key, value, limit) in sizes {
             if value == 0 || value > limit {
                 return bad(key, format!("{value} is not within 1 to {limit}"));
+            }
+        }
+        if let Some(ExpertConfig { count, used, .. }) = self.experts {
+            if count == 0 || count > 1 << 12 {
+                return bad("expert_count", format!("{count} is not within 1 to 4096"));
+            }
+            if used == 0 || used > count {
+                return bad("expert_used_count", format!("{used} is not within 1 to {count}"));
             }
         }
         if !self.heads.is_multiple_of(self.kv_heads) || self.heads / self.kv_heads > 256 {

@@ -65,6 +65,11 @@ impl Target {
         }
     }
 
+    /// Whether it is one of the feed-forward part.
+    pub fn is_feed_forward(self) -> bool {
+        matches!(self, Target::Gate | Target::Up | Target::Down)
+    }
+
     /// What GGUF calls the module of a layer: `blk.3.attn_q`.
     pub fn module(self, layer: usize) -> String {
         format!("blk.{layer}.{}", self.gguf())

@@ -64,6 +64,15 @@ QWEN3 = COMMON | {
     "dtype": "float32",
 }
 
+QWEN3_MOE = QWEN3 | {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+    "output_router_logits": False,
+    "router_aux_loss_coef": 0.001,
+}
+
 # Epsilons are large enough that forgetting or swapping one moves the logits by more than the tolerance.
 MODELS = {
     "qwen2": QWEN2
@@ -143,6 +152,21 @@ MODELS = {
         "rope_theta": 500000.0,
         "tie_word_embeddings": True,
     },
+    # Two of six experts; the width of a layer that has none is in the file, and of no use.
+    "qwen3-moe": QWEN3_MOE
+    | {
+        "head_dim": 16,
+        "intermediate_size": 96,
+        "max_position_embeddings": 256,
+        "moe_intermediate_size": 32,
+        "norm_topk_prob": True,
+        "num_experts": 6,
+        "num_experts_per_tok": 2,
+        "rms_norm_eps": 1e-3,
+        "rope_theta": 1000000.0,
+        "rope_scaling": None,
+        "tie_word_embeddings": False,
+    },
 }
 
 GENERATION = {
@@ -179,14 +203,20 @@ def random_weights(config: dict, rng: torch.Generator) -> dict[str, torch.Tensor
             "self_attn.v_proj.weight": matrix(kv, hidden),
             "self_attn.o_proj.weight": matrix(hidden, q),
             "post_attention_layernorm.weight": gain(hidden),
-            "mlp.gate_proj.weight": matrix(ffn, hidden),
-            "mlp.up_proj.weight": matrix(ffn, hidden),
-            "mlp.down_proj.weight": matrix(hidden, ffn),
         }
+        feed_forward = {"mlp": ffn}
+        if config["model_type"] == "qwen3_moe":
+            block["mlp.gate.weight"] = matrix(config["num_experts"], hidden)
+            width = config["moe_intermediate_size"]
+            feed_forward = {f"mlp.experts.{e}": width for e in range(config["num_experts"])}
+        for module, width in feed_forward.items():
+            block[f"{module}.gate_proj.weight"] = matrix(width, hidden)
+            block[f"{module}.up_proj.weight"] = matrix(width, hidden)
+            block[f"{module}.down_proj.weight"] = matrix(hidden, width)
         if config["model_type"] == "qwen2":
             for name, n in (("q", q), ("k", kv), ("v", kv)):
                 block[f"self_attn.{name}_proj.bias"] = torch.randn(n, generator=rng) * 0.5
-        if config["model_type"] == "qwen3":
+        if config["model_type"].startswith("qwen3"):
             block["self_attn.q_norm.weight"] = gain(head_dim)
             block["self_attn.k_norm.weight"] = gain(head_dim)
         weights |= {f"model.layers.{layer}.{name}": tensor for name, tensor in block.items()}
@@ -230,7 +260,7 @@ def prompts(config: dict, rng: torch.Generator) -> list[dict]:
     chosen.append({"tokens": tokens(23), "positions": list(range(23))})
     # A repeated token: only the positions tell its occurrences apart.
     chosen.append({"tokens": tokens(2) + [42] * 6 + [290], "positions": list(range(9))})
-    if "rope_scaling" in config:  # three times beyond the original context
+    if config.get("rope_scaling"):  # three times beyond the original context
         chosen.append({"tokens": tokens(200), "positions": list(range(7, 200, 16)) + [63, 64, 65, 198]})
     else:
         chosen.append({"tokens": tokens(97), "positions": [31, 32, 63, 64, 65, 95, 96]})
@@ -240,12 +270,12 @@ def prompts(config: dict, rng: torch.Generator) -> list[dict]:
 @torch.no_grad()
 def write_expected(folder: Path, config: dict, rng: torch.Generator):
     checked = AutoConfig.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, config=checked, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
-    double = AutoModelForCausalLM.from_pretrained(
-        folder, config=checked, dtype=torch.float64, attn_implementation="eager"
-    ).eval()
+    plainly = {"attn_implementation": "eager"}
+    if "num_experts" in config:
+        plainly["experts_implementation"] = "eager"
+    load = AutoModelForCausalLM.from_pretrained
+    model = load(folder, config=checked, dtype=torch.float32, **plainly).eval()
+    double = load(folder, config=checked, dtype=torch.float64, **plainly).eval()
     chosen = prompts(config, rng)
     rows, noise, spread = [], 0.0, 0.0
     for prompt in chosen:

@@ -28,7 +28,8 @@ fn every_promised_name_is_built_in() {
     let mut names = vec!["qwq-32b".to_owned(), "qwq-32b-preview".into(), "smollm2-135m".into()];
     names.extend(["0.5b", "1.5b"].map(|s| format!("qwen2.5-coder-{s}")));
     names.extend(["0.5b", "1.5b", "3b", "7b", "14b", "32b", "72b"].map(|s| format!("qwen2.5-{s}")));
-    names.extend(["0.6b", "1.7b", "4b", "8b", "14b", "32b"].map(|s| format!("qwen3-{s}")));
+    let qwen3 = ["0.6b", "1.7b", "4b", "8b", "14b", "32b", "30b-a3b"];
+    names.extend(qwen3.map(|s| format!("qwen3-{s}")));
     names.extend(["1.5b", "7b", "14b", "32b"].map(|s| format!("r1-distill-qwen-{s}")));
     names.extend(["8b", "70b"].map(|s| format!("r1-distill-llama-{s}")));
     for name in &names {

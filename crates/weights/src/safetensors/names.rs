@@ -1,4 +1,4 @@
-//! What Hugging Face and GGUF call the same tensor, for `llama`, `qwen2` and `qwen3`.
+//! What Hugging Face and GGUF call the same tensor, for `llama`, `qwen2`, `qwen3` and `qwen3moe`.
 //!
 //! Only names are mapped. For `llama` the *rows* of `attn_q` and `attn_k` differ as well: GGUF
 //! has each head's rotary pairs side by side, safetensors has them half a head apart.
@@ -6,7 +6,11 @@
 const GLOBAL: [(&str, &str); 3] =
     [("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")];
 
-const LAYER: [(&str, &str); 11] = [
+/// Of one expert; GGUF's present files have those of all experts in one tensor.
+const EXPERT: [(&str, &str); 3] =
+    [("gate_proj", "ffn_gate"), ("up_proj", "ffn_up"), ("down_proj", "ffn_down")];
+
+const LAYER: [(&str, &str); 12] = [
     ("input_layernorm", "attn_norm"),
     ("self_attn.q_proj", "attn_q"),
     ("self_attn.k_proj", "attn_k"),
@@ -18,6 +22,7 @@ const LAYER: [(&str, &str); 11] = [
     ("mlp.gate_proj", "ffn_gate"),
     ("mlp.up_proj", "ffn_up"),
     ("mlp.down_proj", "ffn_down"),
+    ("mlp.gate", "ffn_gate_inp"),
 ];
 
 /// GGUF's name for a Hugging Face tensor, where it has one. The `model.` in front may be
@@ -31,6 +36,10 @@ pub fn to_gguf(name: &str) -> Option<String> {
     }
     let rest = module.strip_prefix("model.").unwrap_or(module).strip_prefix("layers.")?;
     let (layer, module) = number(rest)?;
+    if let Some((expert, module)) = module.strip_prefix("mlp.experts.").and_then(number) {
+        let (_, gguf) = EXPERT.into_iter().find(|(hf, _)| *hf == module)?;
+        return Some(format!("blk.{layer}.{gguf}.{expert}.{kind}"));
+    }
     let (_, gguf) = LAYER.into_iter().find(|(hf, _)| *hf == module)?;
     Some(format!("blk.{layer}.{gguf}.{kind}"))
 }
@@ -42,6 +51,11 @@ pub fn to_hf(name: &str) -> Option<String> {
         return Some(format!("{hf}.{kind}"));
     }
     let (layer, module) = number(module.strip_prefix("blk.")?)?;
+    if let Some((module, expert)) = module.split_once('.') {
+        let (hf, _) = EXPERT.into_iter().find(|(_, gguf)| *gguf == module)?;
+        let expert = plain(expert)?;
+        return Some(format!("model.layers.{layer}.mlp.experts.{expert}.{hf}.{kind}"));
+    }
     let (hf, _) = LAYER.into_iter().find(|(_, gguf)| *gguf == module)?;
     Some(format!("model.layers.{layer}.{hf}.{kind}"))
 }
@@ -50,11 +64,16 @@ fn module_and_kind(name: &str) -> Option<(&str, &str)> {
     name.rsplit_once('.').filter(|(_, kind)| matches!(*kind, "weight" | "bias"))
 }
 
-/// Splits `12.rest` into 12 and `rest`; only the plain spelling of a number is one.
+/// Splits `12.rest` into 12 and `rest`.
 fn number(text: &str) -> Option<(u32, &str)> {
     let (digits, rest) = text.split_once('.')?;
+    Some((plain(digits)?, rest))
+}
+
+/// A number; only the plain spelling of one is.
+fn plain(digits: &str) -> Option<u32> {
     let number: u32 = digits.parse().ok()?;
-    (number.to_string() == digits).then_some((number, rest))
+    (number.to_string() == digits).then_some(number)
 }
 
 #[cfg(test)]
@@ -72,6 +91,8 @@ mod tests {
             ("model.layers.3.self_attn.k_norm.weight", "blk.3.attn_k_norm.weight"),
             ("model.layers.3.post_attention_layernorm.weight", "blk.3.ffn_norm.weight"),
             ("model.layers.10.mlp.down_proj.weight", "blk.10.ffn_down.weight"),
+            ("model.layers.4.mlp.gate.weight", "blk.4.ffn_gate_inp.weight"),
+            ("model.layers.4.mlp.experts.12.up_proj.weight", "blk.4.ffn_up.12.weight"),
         ] {
             assert_eq!(to_gguf(hf).as_deref(), Some(gguf));
             assert_eq!(to_hf(gguf).as_deref(), Some(hf));
@@ -88,6 +109,8 @@ mod tests {
             "model.layers.x.mlp.up_proj.weight",
             "model.norm",
             "vision.norm.weight",
+            "model.layers.0.mlp.experts.01.up_proj.weight",
+            "model.layers.0.mlp.experts.gate_up_proj",
         ] {
             assert_eq!(to_gguf(name), None, "{name}");
         }

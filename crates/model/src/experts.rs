@@ -1,0 +1,174 @@
+//! Feed-forward layers of many experts, of which each token is given to a few (Shazeer et al. 2017,
+//! arXiv:1701.06538), as Qwen3's mixtures have them (arXiv:2505.09388).
+//!
+//! Only the weights of experts that are asked are read. For one token that is what counts: all its
+//! experts' first products are one step over the threads, as they have the same input. More tokens are
+//! gathered expert by expert. Either way a token's experts are added in the order of their numbers, so that
+//! its result doesn't depend on its neighbours.
+
+use kernels::matmul::{Matrix, Product, Quantized, matmul};
+use kernels::{Isa, Pool, ops};
+
+use crate::config::ExpertConfig;
+use crate::forward::first;
+
+/// `down(silu(gate(x)) · up(x))`.
+pub(crate) struct Dense {
+    pub(crate) gate: Matrix,
+    pub(crate) up: Matrix,
+    pub(crate) down: Matrix,
+}
+
+impl Dense {
+    pub(crate) fn matrices(&self) -> [&Matrix; 3] {
+        [&self.gate, &self.up, &self.down]
+    }
+}
+
+/// The experts of a layer.
+pub(crate) struct Experts {
+    /// `[experts, hidden]`: how much each expert has to do with a token.
+    pub(crate) router: Matrix,
+    pub(crate) all: Vec<Dense>,
+    pub(crate) config: ExpertConfig,
+}
+
+/// Memory the experts work in.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// `[tokens, experts]`.
+    logits: Vec<f32>,
+    /// For each expert, the tokens that are given to it, and how much it counts for them.
+    given: Vec<Vec<(usize, f32)>>,
+    /// `[rows, hidden]`: an expert's tokens, and what it makes of them.
+    x: Vec<f32>,
+    y: Vec<f32>,
+    /// `[rows, ffn]`.
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    /// `[tokens, hidden]`: the sum over experts.
+    sum: Vec<f32>,
+}
+
+impl Experts {
+    /// What the experts make of `x`, `[tokens, hidden]`.
+    pub(crate) fn forward<'s>(
+        &self,
+        isa: Isa,
+        pool: &Pool,
+        x: &[f32],
+        scratch: &'s mut Scratch,
+        quantized: &mut Quantized,
+    ) -> &'s [f32] {
+        let hidden = self.router.cols();
+        let ffn = self.all[0].gate.rows();
+        let tokens = x.len() / hidden;
+        let Scratch { logits, given, x: gathered, y, gate, up, sum } = scratch;
+        let logits = first(logits, tokens * self.all.len());
+        matmul(isa, pool, x, &mut [Product { weight: &self.router, out: logits }], quantized);
+        given.resize(self.all.len(), Vec::new());
+        given.iter_mut().for_each(Vec::clear);
+        for (token, logits) in logits.chunks_exact(self.all.len()).enumerate() {
+            for (expert, weight) in route(logits, &self.config) {
+                given[expert].push((token, weight));
+            }
+        }
+        let sum = first(sum, tokens * hidden);
+        sum.fill(0.0);
+        let asked: Vec<usize> = (0..given.len()).filter(|e| !given[*e].is_empty()).collect();
+        if tokens == 1 {
+            let gate = first(gate, asked.len() * ffn);
+            let up = first(up, asked.len() * ffn);
+            let outs = gate.chunks_exact_mut(ffn).zip(up.chunks_exact_mut(ffn));
+            let mut products: Vec<Product<'_>> = asked
+                .iter()
+                .zip(outs)
+                .flat_map(|(expert, (gate, up))| {
+                    let Dense { gate: g, up: u, .. } = &self.all[*expert];
+                    [Product { weight: g, out: gate }, Product { weight: u, out: up }]
+                })
+                .collect();
+            matmul(isa, pool, x, &mut products, quantized);
+            ops::swiglu(isa, pool, gate, up);
+            let y = first(y, hidden);
+            for (expert, gate) in asked.iter().zip(gate.chunks_exact(ffn)) {
+                let weight = &self.all[*expert].down;
+                matmul(isa, pool, gate, &mut [Product { weight, out: y }], quantized);
+                add(sum, given[*expert][0].1, y);
+            }
+            return sum;
+        }
+        for expert in asked {
+            let Dense { gate: g, up: u, down } = &self.all[expert];
+            let given = &given[expert];
+            let rows = given.len();
+            let x_of = |token: usize| &x[token * hidden..(token + 1) * hidden];
+            let gathered = first(gathered, rows * hidden);
+            for (row, (token, _)) in gathered.chunks_exact_mut(hidden).zip(given) {
+                row.copy_from_slice(x_of(*token));
+            }
+            let (gate, up) = (first(gate, rows * ffn), first(up, rows * ffn));
+            let products = &mut [Product { weight: g, out: gate }, Product { weight: u, out: up }];
+            matmul(isa, pool, gathered, products, quantized);
+            ops::swiglu(isa, pool, gate, up);
+            let y = first(y, rows * hidden);
+            matmul(isa, pool, gate, &mut [Product { weight: down, out: y }], quantized);
+            for (y, (token, weight)) in y.chunks_exact(hidden).zip(given) {
+                add(&mut sum[token * hidden..(token + 1) * hidden], *weight, y);
+            }
+        }
+        sum
+    }
+}
+
+/// `sum += weight · y`.
+fn add(sum: &mut [f32], weight: f32, y: &[f32]) {
+    for (sum, y) in sum.iter_mut().zip(y) {
+        *sum += weight * y;
+    }
+}
+
+/// The experts a token is given to, in order, and how much each counts: the most likely by a softmax
+/// over all of them.
+fn route(logits: &[f32], config: &ExpertConfig) -> Vec<(usize, f32)> {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut weights: Vec<(usize, f32)> =
+        logits.iter().map(|x| (x - most).exp()).enumerate().collect();
+    let all: f32 = weights.iter().map(|(_, w)| w).sum();
+    weights.sort_by(|(i, a), (j, b)| b.total_cmp(a).then(i.cmp(j)));
+    weights.truncate(config.used);
+    let total = match config.normalised {
+        true => weights.iter().map(|(_, w)| w).sum(),
+        false => all,
+    };
+    weights.iter_mut().for_each(|(_, w)| *w /= total);
+    weights.sort_by_key(|(expert, _)| *expert);
+    weights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_experts_are_asked() {
+        let logits = [0.0, 2.0, -1.0, 2.0, 1.0];
+        let e = |x: f32| x.exp();
+        let mut config = ExpertConfig { count: 5, used: 3, normalised: true };
+        let total = 2.0 * e(2.0) + e(1.0);
+        let close = |got: Vec<(usize, f32)>, want: &[(usize, f32)]| {
+            assert_eq!(got.len(), want.len());
+            for ((i, a), (j, b)) in got.iter().zip(want) {
+                assert!(i == j && (a - b).abs() < 1e-6, "{got:?}, not {want:?}");
+            }
+        };
+        close(
+            route(&logits, &config),
+            &[(1, e(2.0) / total), (3, e(2.0) / total), (4, e(1.0) / total)],
+        );
+        config.normalised = false;
+        config.used = 1;
+        let all: f32 = logits.iter().map(|x| e(*x)).sum();
+        close(route(&logits, &config), &[(1, e(2.0) / all)]);
+    }
+}
