@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use kernels::Pool;
-use model::{AdapterUse, Model, RopeConfig, RopeScalingRequest};
+use model::{AdapterUse, Model, RopeScalingRequest};
 use text::splitter::{Start, Tags};
 use text::template::{ChatTemplate, Message, Render, drop_thinking};
 use text::tokenizer::{Special, Tokenizer};
@@ -49,6 +49,8 @@ pub struct Engine {
     defaults: Sampling,
     name: String,
     path: PathBuf,
+    /// Worked out when it is first asked for.
+    fingerprint: OnceLock<String>,
     context: usize,
     pub(crate) adapters: Adapters,
     /// What is added to the matrices where a request says nothing of it.
@@ -89,6 +91,7 @@ impl Engine {
             defaults: speech.defaults,
             name: speech.name,
             path: path.to_owned(),
+            fingerprint: OnceLock::new(),
             context,
             adapters: Adapters::default(),
             adapter: None,
@@ -137,14 +140,16 @@ impl Engine {
     }
 
     /// What tells this model's keys and values from any other's: its weights (see
-    /// [`Checkpoint::fingerprint`]) and how it turns positions.
+    /// [`Checkpoint::fingerprint`]) and its settings, how it turns positions among them.
     ///
     /// # Errors
     /// The file it was loaded from can't be read any more.
-    pub fn fingerprint(&self) -> Result<String, Error> {
+    pub fn fingerprint(&self) -> Result<&str, Error> {
+        if let Some(known) = self.fingerprint.get() {
+            return Ok(known);
+        }
         let weights = Checkpoint::open(&self.path)?.fingerprint();
-        let RopeConfig { theta, dim, layout, scaling } = self.model.config().rope;
-        Ok(format!("{weights} theta {theta} dim {dim} {layout:?} {scaling:?}"))
+        Ok(self.fingerprint.get_or_init(|| format!("{weights} {:?}", self.model.config())))
     }
 
     /// Positions the context holds.

@@ -49,9 +49,10 @@ impl Turn {
         self.splitter.in_reasoning()
     }
 
-    /// Whether the model is within a tool call at the moment.
-    pub(crate) fn in_tool_call(&self) -> bool {
-        self.splitter.in_tool_call()
+    /// Whether the model is within a tool call that has begun with a tag. (One without tags is only
+    /// known for one when part of it has been said: no grammar can be begun there.)
+    pub(crate) fn in_tagged_call(&self) -> bool {
+        self.splitter.in_tagged_call()
     }
 
     /// Tells the caller how far the reading of the prompt is.

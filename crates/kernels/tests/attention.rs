@@ -32,6 +32,13 @@ fn check(isa: Isa, threads: usize, shape: KvShape, spans: &[(usize, usize)]) {
         // number up to sqrt(head_dim) times as large, once the head is turned.
         KvType::Q4_0 => (head_dim as f32).sqrt() / 7.9,
     };
+    // And of a whole head's length.
+    let share = match ty {
+        KvType::F16 => 0.001,
+        KvType::F32 => 0.0,
+        KvType::Q8_0 => 0.01,
+        KvType::Q4_0 => 0.15,
+    };
     let pool = Pool::new(threads);
     let kv = kv_heads * head_dim;
     let row = heads * head_dim;
@@ -59,6 +66,15 @@ fn check(isa: Isa, threads: usize, shape: KvShape, spans: &[(usize, usize)]) {
             for i in 0..kv {
                 assert!((key[i] - k(s, pos, i)).abs() <= 2.0 * rounding, "{shape:?} {pos} {i}");
                 assert!((value[i] - v(s, pos, i)).abs() <= 2.0 * rounding, "{shape:?} {pos} {i}");
+            }
+            for head in (0..kv).step_by(head_dim) {
+                let mine = head..head + head_dim;
+                let stored: Vec<f32> = mine.clone().map(|i| k(s, pos, i)).collect();
+                let (away, whole) = lost(&key[mine.clone()], &stored);
+                assert!(away <= share * whole, "{shape:?}, key {pos}: {away} of {whole}");
+                let stored: Vec<f32> = mine.clone().map(|i| v(s, pos, i)).collect();
+                let (away, whole) = lost(&value[mine], &stored);
+                assert!(away <= share * whole, "{shape:?}, value {pos}: {away} of {whole}");
             }
         }
     }
@@ -253,25 +269,31 @@ fn shapes_that_cannot_be_cached_say_so() {
     assert!(matches!(shape.check(), Err(KvShapeError::Heads { heads: 5, kv_heads: 2 })));
 }
 
-/// Biased keys in single precision, and the same with the bias kept apart: the same attention.
+/// With a bias kept apart, attention is what it is over keys in single precision that have it; long
+/// enough for several parts.
 #[test]
 fn biases_kept_apart_are_the_same_as_biases_stored() {
-    let (heads, kv_heads, head_dim, len) = (6, 2, 32, 150);
+    let (heads, kv_heads, head_dim, len) = (6, 2, 32, 600);
     let (rotated, kv) = (24, kv_heads * head_dim);
     let pool = Pool::new(2);
     let angles_of = |position: usize, cos: &mut Vec<f32>, sin: &mut Vec<f32>| {
         for i in 0..rotated / 2 {
+            // Stretched a little, as YaRN does.
             let angle = position as f64 * 100f64.powf(-(i as f64) / 12.0);
-            cos.push(angle.cos() as f32);
-            sin.push(angle.sin() as f32);
+            cos.push(1.1 * angle.cos() as f32);
+            sin.push(1.1 * angle.sin() as f32);
         }
     };
     let (mut cos, mut sin) = (Vec::new(), Vec::new());
     (0..len).for_each(|position| angles_of(position, &mut cos, &mut sin));
     let mut angles = Angles::default();
     angles.extend(len, rotated, angles_of);
+    let in_full = KvShape { heads, kv_heads, head_dim, ty: KvType::F32 };
     for isa in Isa::available() {
-        for layout in [RopeLayout::Halves, RopeLayout::Interleaved] {
+        for (layout, ty) in [RopeLayout::Halves, RopeLayout::Interleaved]
+            .into_iter()
+            .flat_map(|layout| TYPES.map(|ty| (layout, ty)))
+        {
             // Some large, some small, none in the part that isn't turned.
             let bias = |i: usize| match (i % head_dim, i % 5) {
                 (d, 0 | 3) if d < rotated => 9.0 * number(i + 5),
@@ -282,35 +304,52 @@ fn biases_kept_apart_are_the_same_as_biases_stored() {
             let mut rest = bias.clone();
             let apart = KeyBias::take(&mut rest, head_dim, rotated, layout).unwrap();
             assert!(rest.iter().any(|x| *x != 0.0), "small ones stay");
-            assert_ne!(rest, bias, "large ones go");
-            let ty = KvType::F32;
-            let shape = KvShape { heads, kv_heads, head_dim, ty };
-            let pages_with = |bias: &[f32]| {
-                let mut k: Vec<f32> = (0..len * kv).map(|i| number(i) + bias[i % kv]).collect();
-                let v: Vec<f32> = (0..len * kv).map(|i| number(i + 1_000_000)).collect();
+            let taken: Vec<f32> = bias.iter().zip(&rest).map(|(a, b)| a - b).collect();
+            assert!(taken.iter().any(|x| x.abs() > 5.0), "large ones go");
+
+            let turned = |mut k: Vec<f32>| {
                 rope(isa, &pool, &mut k, kv, head_dim, layout, (&cos, &sin));
+                k
+            };
+            let pages_of = |shape: &KvShape, k: &[f32], v: &[f32]| {
                 let mut pages = vec![vec![0; shape.page_bytes()]; len.div_ceil(PAGE)];
                 for (i, (k, v)) in k.chunks(PAGE * kv).zip(v.chunks(PAGE * kv)).enumerate() {
-                    store_kv(isa, &shape, &mut pages[i], 0, k, v);
+                    store_kv(isa, shape, &mut pages[i], 0, k, v);
                 }
                 pages
             };
-            let run = |pages: &[Vec<u8>], apart, tokens: usize| {
+            let shape = KvShape { ty, ..in_full };
+            let k = turned((0..len * kv).map(|i| number(i) + rest[i % kv]).collect());
+            let v: Vec<f32> = (0..len * kv).map(|i| number(i + 1_000_000)).collect();
+            let kept = pages_of(&shape, &k, &v);
+            // What is stored, and what isn't, in one.
+            let read = (0..len).map(|at| read_kv(&shape, &kept[at / PAGE], at % PAGE));
+            let (k, v): (Vec<_>, Vec<_>) = read.unzip();
+            let biases = turned(taken.repeat(len));
+            let k: Vec<f32> = k.concat().iter().zip(biases).map(|(k, b)| k + b).collect();
+            let whole = pages_of(&in_full, &k, &v.concat());
+
+            let run = |pages: &[Vec<u8>], shape: &KvShape, apart, tokens: usize| {
                 let pages: Vec<&[u8]> = pages.iter().map(Vec::as_slice).collect();
                 let span = AttentionSpan { pages: &pages, position: len - tokens, tokens };
-                let q: Vec<f32> = (0..tokens * heads * head_dim).map(|i| number(i + 99)).collect();
+                let first = len - tokens;
+                let row = heads * head_dim;
+                let q: Vec<f32> = (first * row..len * row).map(|i| number(i + 99)).collect();
                 let mut out = vec![0.0; q.len()];
-                let heads = Heads { shape: &shape, scale: 0.1, apart };
+                let heads = Heads { shape, scale: 0.1, apart };
                 attend(isa, &pool, heads, &[span], &q, &mut out);
                 out
             };
+            let apart = Apart { bias: &apart, angles: &angles };
+            let alone = run(&kept, &shape, Some(apart), 1);
             for tokens in [1, 2, 40] {
-                let stored = run(&pages_with(&bias), None, tokens);
-                let apart = Apart { bias: &apart, angles: &angles };
-                let kept = run(&pages_with(&rest), Some(apart), tokens);
-                for (i, (a, b)) in kept.iter().zip(&stored).enumerate() {
-                    assert!((a - b).abs() < 5e-5, "{isa}, {layout:?}, {tokens}, {i}: {a}, not {b}");
+                let expected = run(&whole, &in_full, None, tokens);
+                let got = run(&kept, &shape, Some(apart), tokens);
+                for (i, (a, b)) in got.iter().zip(&expected).enumerate() {
+                    let where_ = format!("{isa}, {layout:?}, {ty}, {tokens} tokens, {i}");
+                    assert!((a - b).abs() < 1e-4, "{where_}: {a}, not {b}");
                 }
+                assert_eq!(got[got.len() - alone.len()..], alone, "{isa}, {ty}: the last alone");
             }
         }
     }

@@ -23,11 +23,20 @@ impl Layer {
 }
 
 impl Model {
-    /// Bytes of weights that a step of one token reads: the matrices of all layers, or those of
-    /// them that it meets, and of the output, as they lie in memory.
-    pub fn weight_bytes(&self) -> usize {
-        let layers = self.layers.iter().flat_map(Layer::matrices);
-        layers.chain([&self.output]).map(Matrix::bytes).sum()
+    /// Bytes of weights that a step of `tokens` tokens reads, as they lie in memory: all matrices of
+    /// layers without experts and of the output, and of experts as many as are met on average when each
+    /// token is given to any with the same chance.
+    pub fn weight_bytes(&self, tokens: usize) -> f64 {
+        let bytes = |m: &Matrix| m.bytes() as f64;
+        let layers = self.layers.iter().map(|layer| {
+            let all: f64 = layer.matrices().into_iter().map(bytes).sum();
+            let FeedForward::Experts(experts) = &layer.feed_forward else { return all };
+            let one: f64 = experts.all[0].matrices().into_iter().map(bytes).sum();
+            let (count, used) = (experts.config.count as f64, experts.config.used as f64);
+            let met = count * (1.0 - (1.0 - used / count).powf(tokens as f64));
+            all + (met - used) * one
+        });
+        layers.sum::<f64>() + bytes(&self.output)
     }
 
     /// Operations (a multiplication and an addition are two) for `tokens` tokens of one sequence,

@@ -4,7 +4,8 @@
 //! Only the weights of experts that are asked are read. For one token that is what counts: all its
 //! experts' first products are one step over the threads, as they have the same input. More tokens are
 //! gathered expert by expert. Either way a token's experts are added in the order of their numbers, so that
-//! its result doesn't depend on its neighbours.
+//! its result doesn't depend on its neighbours; except, as everywhere, where as many of them meet at a matrix as are
+//! multiplied in tiles ([`kernels::matmul::tile_tokens`]), which here is so expert by expert.
 
 use kernels::matmul::{Matrix, Product, Quantized, matmul};
 use kernels::{Isa, Pool, ops};
@@ -170,5 +171,7 @@ mod tests {
         config.used = 1;
         let all: f32 = logits.iter().map(|x| e(*x)).sum();
         close(route(&logits, &config), &[(1, e(2.0) / all)]);
+        config.used = 3;
+        close(route(&logits, &config), &[(1, e(2.0) / all), (3, e(2.0) / all), (4, e(1.0) / all)]);
     }
 }

@@ -127,7 +127,8 @@ impl Model {
         for span in spans.iter_mut() {
             cache.reserve(span.sequence, span.tokens.len())?;
         }
-        if cache.shape().ty.is_rounded() && self.layers.iter().any(|layer| layer.apart.is_some()) {
+        let keeps = |layer: &Layer| layer.apart.as_ref().is_some_and(|apart| apart.keys.is_some());
+        if cache.shape().ty.is_rounded() && self.layers.iter().any(keeps) {
             let end = spans.iter().map(|span| span.sequence.len() + span.tokens.len()).max();
             cache.know_angles(end.unwrap_or(0), &self.rope, c.rope.dim);
         }
@@ -297,6 +298,9 @@ impl Model {
         let dense = match &layer.feed_forward {
             FeedForward::Dense(dense) => dense,
             FeedForward::Experts(experts) => {
+                if let Some(inputs) = &mut work.inputs {
+                    inputs.add(index, Input::FeedForward, normed);
+                }
                 let Workspace { experts: scratch, quantized, .. } = work;
                 let sum = experts.forward(*isa, pool, normed, scratch, quantized);
                 ops::add(pool, hidden, sum);

@@ -305,8 +305,11 @@ impl Loader<'_> {
     }
 
     fn experts(&self, c: &Config, config: ExpertConfig, i: usize) -> Result<Experts, Error> {
-        let router =
-            self.matrix(&format!("blk.{i}.ffn_gate_inp.weight"), config.count, c.hidden)?;
+        // In full, as converters keep it: between two experts, rounding would decide.
+        let name = format!("blk.{i}.ffn_gate_inp.weight");
+        let router = read_f32(self.checkpoint, &name, &[config.count, c.hidden])?;
+        let router: Vec<u8> = router.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let router = self.pack(&name, BlockType::F32, (config.count, c.hidden), &router)?;
         // GGUF has the matrices of all experts in one tensor, safetensors has them one by one.
         let part = |part: &str, rows, cols| -> Result<Vec<Matrix>, Error> {
             let stacked = format!("blk.{i}.ffn_{part}_exps.weight");

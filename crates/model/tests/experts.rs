@@ -89,11 +89,19 @@ fn either_kind_of_file_is_the_same_model() {
     let same = open(&path);
     assert_eq!(same.config(), original.config());
     assert_eq!(of(&same), of(&original));
-    // Of six experts, two are asked: that is what a step reads.
-    let c = original.config();
-    let all = 4 * (6 - 2) * 3 * c.ffn * c.hidden * c.layers;
-    let file = std::fs::metadata(&path).unwrap().len() as usize;
-    assert!(original.weight_bytes() + all < file, "{} of {file}", original.weight_bytes());
+    // Of six experts, two are asked: that is what a step of one token reads. More tokens meet more.
+    let reading = |used: u32| {
+        write(&path, BlockType::F32, |metadata, _| {
+            metadata.insert("qwen3moe.expert_used_count", Value::U32(used));
+        });
+        open(&path).weight_bytes(1)
+    };
+    assert_eq!(reading(2), original.weight_bytes(1));
+    let one = reading(3) - reading(2);
+    assert!(one >= (4 * 3 * 32 * 64 * 2) as f64, "three matrices of each layer, not {one} bytes");
+    assert_eq!(reading(6) - reading(2), 4.0 * one);
+    let (few, many) = (original.weight_bytes(2), original.weight_bytes(1000));
+    assert!(reading(2) < few && few < reading(4) && (many - reading(6)).abs() < 1.0);
 
     // In eight bits, against the same numbers in full: a token near the border between two experts
     // may not be pushed over it.

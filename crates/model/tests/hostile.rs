@@ -114,7 +114,7 @@ fn an_unknown_architecture() {
     let error = sound().set("general.architecture", Value::Str("mamba".into())).error();
     assert_eq!(
         error,
-        "architecture `mamba` is not one of those this version runs: llama, qwen2, qwen3"
+        "architecture `mamba` is not one of those this version runs: llama, qwen2, qwen3, qwen3moe"
     );
 }
 

@@ -19,6 +19,8 @@ impl KeepArg {
     /// Takes up what was kept; nothing, if the file isn't there yet.
     pub fn bring_back(&self, scheduler: &mut Scheduler) -> Result<()> {
         let Some(path) = &self.kv_cache_file else { return Ok(()) };
+        // Of the file that was loaded, not of what may be there in its place at the end.
+        scheduler.engine().fingerprint()?;
         match scheduler.bring_back(path) {
             Ok(kept) => tracing::info!(tokens = kept.tokens, "taken up from {}", path.display()),
             Err(Error::KeptIo { source, .. }) if source.kind() == ErrorKind::NotFound => {
@@ -32,6 +34,11 @@ impl KeepArg {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// Whether anything is to be kept.
+    pub fn is_wanted(&self) -> bool {
+        self.kv_cache_file.is_some()
     }
 
     /// Keeps what is there now.

@@ -48,3 +48,31 @@ fn the_small_model_knows_a_capital_on_every_instruction_set() {
         assert_eq!(said, "The capital of France is Paris.", "{isa}");
     }
 }
+
+/// Keys of this model have biases of several hundred: a cache that rounded them would be three per
+/// cent off in 8 bits, and of no use in 4.
+#[test]
+fn caches_of_few_bits_predict_as_one_of_many() {
+    let file = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
+    let Some(model) = model("qwen2.5-coder-0.5b", file) else { return };
+    let text = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/constitution.txt");
+    let folder = tempfile::tempdir().unwrap();
+    let short = folder.path().join("text");
+    let words = std::fs::read_to_string(text).unwrap();
+    std::fs::write(&short, &words[..words.floor_char_boundary(5000)]).unwrap();
+    let perplexity = |ty: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ponder"))
+            .args(["perplexity", "--json", "--kv-cache-type", ty, "-m"])
+            .arg(&model)
+            .arg(&short)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["perplexity"].as_f64().unwrap()
+    };
+    let exact = perplexity("f16");
+    let (eight, four) = (perplexity("q8_0") / exact, perplexity("q4_0") / exact);
+    assert!((eight - 1.0).abs() < 0.01, "q8_0: {eight}");
+    assert!((four - 1.0).abs() < 0.2, "q4_0: {four}");
+}

@@ -96,6 +96,11 @@ impl World {
         command
     }
 
+    /// What was called, a name a line.
+    fn calls(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("end.calls")).unwrap_or_default()
+    }
+
     fn run(&self, url: &str, args: &[&str]) -> Output {
         self.command(url, args).output().unwrap()
     }
@@ -125,7 +130,8 @@ fn a_model_calls_tools_and_answers_with_what_came_of_it() {
     assert_eq!(first["tools"][0]["function"]["parameters"]["required"], json!(["a", "b"]));
     let second = asked.recv().unwrap();
     let said = second["messages"].as_array().unwrap();
-    assert_eq!(said[1]["tool_calls"][0]["function"]["arguments"], json!({"a": 2, "b": 40}));
+    let arguments = said[1]["tool_calls"][0]["function"]["arguments"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(arguments).unwrap(), json!({"a": 2, "b": 40}));
     assert_eq!((&said[2]["role"], &said[2]["content"]), (&json!("tool"), &json!("42")));
     for i in 0..2 {
         assert_eq!(said[2 + i]["tool_call_id"], said[1]["tool_calls"][i]["id"]);
@@ -145,6 +151,31 @@ fn name(tool: &Value) -> &str {
     tool["function"]["name"].as_str().unwrap()
 }
 
+/// The default model, which writes its calls into blocks of code.
+#[test]
+fn a_model_here_calls_tools_too() {
+    let Some(world) = World::new(json!({})) else { return };
+    let store = weights::store::Store::from_env().unwrap();
+    if store.installed("qwen2.5-coder-0.5b").unwrap().is_none() {
+        eprintln!("skipped: qwen2.5-coder-0.5b is not in the store; `ponder pull` fetches it");
+        return;
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_ponder"))
+        .args(["run", "-m", "qwen2.5-coder-0.5b", "--offline", "--temp", "0", "--json", "--mcp"])
+        .arg(&world.config)
+        .args(["--allow-tool", "add", "--max-tokens", "200"])
+        .arg("What is 1234 plus 5678? Use the tool.")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["tools"][0]["calls"][0]["name"], "add", "{report}");
+    assert_eq!(report["tools"][1]["content"], "6912");
+    assert!(report["content"].as_str().unwrap().contains("6912"), "{report}");
+    assert_eq!(world.calls(), "add\n");
+}
+
 #[test]
 fn without_leave_nothing_is_called() {
     let Some(world) = World::new(json!({"alwaysAllow": ["fail"]})) else { return };
@@ -153,11 +184,13 @@ fn without_leave_nothing_is_called() {
     let output = world.run(&url, &["1 + 1?"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("--allow-tool add lets it"), "{output:?}");
+    assert_eq!(world.calls(), "", "nobody allowed it");
 
     let (url, asked) = endpoint(ask());
     let output = world.run(&url, &["--allow-tool", "add", "1 + 1?"]);
     assert_eq!(text(&output.stdout).trim(), "2", "{output:?}");
     assert!(text(&output.stderr).contains("calls add {\"a\":1,\"b\":1}"), "{output:?}");
+    assert_eq!(world.calls(), "add\n");
     assert_eq!(asked.iter().count(), 2);
 
     let (url, asked) = endpoint(vec![calls(&[("fail", json!({}))]), says("Oh.")]);

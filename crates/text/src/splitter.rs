@@ -61,6 +61,8 @@ pub struct Tags {
     /// arguments (or parameters), perhaps in a block of code, is a tool call without tags. If the closing tag of a tool call
     /// is empty, the opening one only announces such an object.
     pub bare_json_calls: bool,
+    /// What may be called without tags: another name is no call. Any may if there are none here.
+    pub call_names: Vec<String>,
 }
 
 impl Default for Tags {
@@ -70,6 +72,7 @@ impl Default for Tags {
             thinking: pair("<think>", "</think>"),
             tool_call: pair("<tool_call>", "</tool_call>"),
             bare_json_calls: false,
+            call_names: Vec::new(),
         }
     }
 }
@@ -150,6 +153,8 @@ pub struct Splitter {
     bare: Option<Bare>,
     /// Calls without tags are looked for.
     bare_calls: bool,
+    /// What they may call, if not anything.
+    call_names: Vec<String>,
     /// The opening tag of a call only announces one without tags.
     announces: bool,
     /// What has been said since the last tag may begin with a call without tags.
@@ -177,6 +182,7 @@ impl Splitter {
         Splitter {
             bare: None,
             bare_calls,
+            call_names: tags.call_names,
             announces: bare_calls && tags.tool_call.1.is_empty(),
             may_call: bare_calls,
             after_bare: false,
@@ -204,9 +210,9 @@ impl Splitter {
         self.place == Place::Reasoning
     }
 
-    /// Whether the text is within a tool call at the moment.
-    pub fn in_tool_call(&self) -> bool {
-        self.place == Place::ToolCall
+    /// Whether the text is within a tool call that has begun with a tag.
+    pub fn in_tagged_call(&self) -> bool {
+        self.place == Place::ToolCall && self.bare.is_none()
     }
 
     /// What the next piece of text settles.

@@ -180,7 +180,7 @@ impl Choice {
         self.tokens.push(token);
         self.turn.token(token, !end);
         // A call's grammar ends with the call, and the text is free again.
-        let in_call = self.turn.in_tool_call();
+        let in_call = self.turn.in_tagged_call();
         if !in_call && self.call_guard.take().is_some() {
             complete = false;
         } else if in_call && self.call_guard.is_none() && self.guard.is_none() {

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::path::Path;
 
+use kernels::attention::PAGE_VERSION;
 use model::PAGE;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,8 +20,8 @@ use super::Scheduler;
 use crate::Error;
 
 const MAGIC: &[u8; 8] = b"PNDRKV01";
-/// A header names every token of the texts: a million of them take less than this.
-const MAX_HEADER: u64 = 16 << 20;
+/// A header names every token of the texts: thirty million of them take less than this.
+const MAX_HEADER: u64 = 256 << 20;
 
 /// What was kept, or brought back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,8 @@ struct Header {
     /// [`crate::Engine::fingerprint`].
     model: String,
     kv_cache_type: String,
+    /// [`PAGE_VERSION`].
+    version: u32,
     /// Positions of a page.
     page: usize,
     page_bytes: usize,
@@ -127,14 +130,15 @@ impl Scheduler {
         let pages =
             list.iter().map(|(after, tokens, _)| Page { after: *after, tokens: (*tokens).into() });
         let header = Header {
-            model: self.engine.fingerprint()?,
+            model: self.engine.fingerprint()?.to_owned(),
             kv_cache_type: self.cache.shape().ty.to_string(),
+            version: PAGE_VERSION,
             page: PAGE,
             page_bytes: self.cache.page_bytes(),
             pages: pages.collect(),
         };
         let json = serde_json::to_vec(&header).map_err(|e| Error::Broken(e.to_string()))?;
-        let mut out = Digested::new(AtomicFile::create(path)?);
+        let mut out = Digested::new(AtomicFile::private(path)?);
         let failed = io(path, "write");
         for part in [&MAGIC[..], &(json.len() as u64).to_le_bytes(), &json] {
             out.put(part).map_err(&failed)?;
@@ -220,6 +224,11 @@ impl Scheduler {
 
     /// Whether pages are those of this model and this cache.
     fn check_kept(&self, path: &Path, header: &Header) -> Result<(), Error> {
+        if header.version != PAGE_VERSION {
+            let problem =
+                "was made by another version of this program, which stored pages otherwise";
+            return Err(wrong(path, problem, "delete it, or give another file"));
+        }
         let ty = self.cache.shape().ty.to_string();
         if header.kv_cache_type != ty {
             let problem = format!("holds keys and values as {}, not {ty}", header.kv_cache_type);

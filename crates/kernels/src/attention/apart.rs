@@ -16,7 +16,8 @@ use super::page::PAGE;
 use crate::ops::RopeLayout;
 use crate::simd::{LANES, Simd};
 
-/// Biases up to this are stored with the keys: they are no larger than what the weights make.
+/// Biases up to this are stored with the keys: they are no larger than what the weights make. Another
+/// limit needs another [`PAGE_VERSION`](super::PAGE_VERSION).
 const SMALL: f32 = 2.0;
 
 /// A pair of elements that is turned together, and its bias.

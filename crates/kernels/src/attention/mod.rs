@@ -30,7 +30,8 @@ use crate::{Isa, SendPtr};
 
 pub use apart::{Angles, Apart, KeyBias};
 pub use page::{
-    KvShape, KvShapeError, KvType, PAGE, SCALE_BLOCK, UnknownKvType, read_kv, store_kv,
+    KvShape, KvShapeError, KvType, PAGE, PAGE_VERSION, SCALE_BLOCK, UnknownKvType, read_kv,
+    store_kv,
 };
 
 use apart::ApartHead;

@@ -18,6 +18,10 @@ use crate::simd::{Kernel, LANES, Simd};
 /// Positions in a page.
 pub const PAGE: usize = 64;
 
+/// Counts how often what is stored in a page has changed: its order, how it is rounded or turned, or
+/// what of keys and values is kept apart. Pages in files are good for one such version only.
+pub const PAGE_VERSION: u32 = 1;
+
 /// Elements of a head that share a scale in [`KvType::Q8_0`] and [`KvType::Q4_0`].
 pub const SCALE_BLOCK: usize = 32;
 
@@ -453,11 +457,13 @@ impl<C: Cell> Kernel for StoreKv<'_, C> {
         let row = shape.kv_heads * dim;
         let positions = k.len() / row;
         let step = shape.head_dim_step();
+        let base = page.as_mut_ptr();
         let mut tile = [[C::Number::default(); SCALE_BLOCK]; LANES];
         let mut row_of_values = [C::Number::default(); SCALE_BLOCK];
         for h in 0..shape.kv_heads {
-            let keys = page[shape.keys_at(h)..].as_mut_ptr();
-            let values = page[shape.values_at(h)..].as_mut_ptr();
+            // Both from one pointer: a second borrow of the page would end the first.
+            let keys = base.wrapping_add(shape.keys_at(h));
+            let values = base.wrapping_add(shape.values_at(h));
             let mut first = slot;
             while first < slot + positions {
                 let n = (LANES - first % LANES).min(slot + positions - first);

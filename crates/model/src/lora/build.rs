@@ -106,9 +106,7 @@ impl<'a> Builder<'a> {
                 rank_and_scale(layer, target, a.info.shape.first().copied().unwrap_or(0))?;
             let (outputs, inputs) = target.shape(c);
             if c.experts.is_some() && target.is_feed_forward() {
-                let problem = "the model has experts there, which can't be adapted; only adapters of \
-                               attention can be used with it";
-                return Err(bad(path, target.module(layer), problem));
+                return Err(bad(path, target.module(layer), super::EXPERTS));
             }
             let heads = match target {
                 Target::Q => Some(c.heads),

@@ -97,6 +97,10 @@ impl Target {
     }
 }
 
+/// Why a pair of the feed-forward part can't be used.
+const EXPERTS: &str = "the model has experts there, which can't be adapted; only adapters of attention \
+                       can be used with it";
+
 /// One matrix's adaptation.
 struct Pair {
     /// `[rank, inputs]`.

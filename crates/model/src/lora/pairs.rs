@@ -38,6 +38,9 @@ impl TrainedPair<'_> {
             let problem = format!("rank {} in a model of {} layers", self.rank, config.layers);
             return Err(bad(path, self.name(), problem));
         }
+        if config.experts.is_some() && self.target.is_feed_forward() {
+            return Err(bad(path, self.name(), super::EXPERTS));
+        }
         let (outputs, inputs) = self.target.shape(config);
         for (half, found, rows, cols) in [
             ("lora_a", self.a.len(), self.rank, inputs),

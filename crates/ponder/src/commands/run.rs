@@ -142,6 +142,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let tools = toolbox.as_ref().map(Toolbox::tools).unwrap_or_default();
     let settings = Settings { max_tokens: args.max_tokens, stop: args.stop, tools };
     let speaker = match args.endpoint.connect(args.model.model.as_deref())? {
+        Some(_) if args.keep.is_wanted() => {
+            bail!("--kv-cache-file is for a model in this process; an endpoint keeps its own cache")
+        }
         Some(pool) => Speaker::elsewhere(pool, &args.sampling, settings)?,
         None => {
             let model = args.model.resolve()?;
@@ -174,9 +177,11 @@ fn answer(
     let (talk, tools) = (&mut conversation, toolbox.as_mut());
     let completion = mcp::answer(talk, tools, &mut Person, &interrupt, &mut |conversation| {
         stream(&mut out, look, &interrupt, &mut |receive| speaker.answer(conversation, 0, receive))
-    })?;
+    });
     drop(out);
+    // What was read is worth keeping whatever became of the answer.
     speaker.keep()?;
+    let completion = completion?;
     if std::io::stderr().is_terminal() {
         let line = stats::line(&completion.usage, &completion.timings, completion.finish_reason);
         let (dim, reset) = if look.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
@@ -198,7 +203,9 @@ fn report(
         speaker.answer(conversation, 0, &mut |_| {
             if interrupt.pressed() { Flow::Stop } else { Flow::Continue }
         })
-    })?;
+    });
+    speaker.keep()?;
+    let completion = completion?;
     let report = Report {
         model: speaker.name(),
         reasoning: &completion.reasoning,
@@ -211,7 +218,6 @@ fn report(
         seed: speaker.seed(),
     };
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?;
-    speaker.keep()?;
     Ok(code(&completion))
 }
 

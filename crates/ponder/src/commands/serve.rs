@@ -243,9 +243,11 @@ pub fn run(args: Args) -> Result<()> {
                 args.parallel,
                 listener.local_addr()?,
             );
-            anyhow::Ok(server::serve(listener, runtime, name, options, stop()).await?)
-        })?;
-    args.keep.keep(&engine_thread)
+            let served = server::serve(listener, runtime, name, options, stop()).await;
+            // Within the runtime, where a second signal is still heard.
+            tokio::task::spawn_blocking(move || args.keep.keep(&engine_thread)).await??;
+            Ok(served?)
+        })
 }
 
 /// Done when somebody asks the server to stop. Asked again, it stops at once.

@@ -97,7 +97,12 @@ impl Toolbox {
         let config = server.config();
         let mut name = called(&tool.name);
         if self.tools.contains_key(&name) {
-            name = called(&format!("{}.{}", config.name, tool.name));
+            name = called(&format!("{}_{}", config.name, tool.name));
+        }
+        let mut number = 2;
+        while self.tools.contains_key(&name) {
+            name = called(&format!("{number}_{}_{}", config.name, tool.name));
+            number += 1;
         }
         let has = |list: &[String], name: &str| list.iter().any(|one| one == "*" || one == name);
         let offered = Offered {
@@ -122,6 +127,12 @@ impl Toolbox {
     /// Whether a call needs no leave. One of a tool that isn't there harms nobody.
     pub fn is_allowed(&self, call: &Call) -> bool {
         self.tools.get(&call.name).is_none_or(|offered| offered.allowed)
+    }
+
+    /// The server that has a tool.
+    pub fn server_of(&self, name: &str) -> Option<&str> {
+        let offered = self.tools.get(name)?;
+        Some(&self.servers[offered.server].config().name)
     }
 
     /// From now on a tool may be called without asking.
@@ -150,10 +161,12 @@ impl Toolbox {
         };
         self.runtime.block_on(async {
             tokio::select! {
+                // Nothing is called once Ctrl-C was pressed.
+                biased;
+                () = pressed => Ok(None),
                 result = server.call(&offered.name, arguments) => result
                     .map(Some)
                     .with_context(|| format!("MCP server {}", server.config().name)),
-                () = pressed => Ok(None),
             }
         })
     }
@@ -172,8 +185,8 @@ impl Drop for Toolbox {
     }
 }
 
-/// A name that models can call: letters, digits and `_.-`, at most 64.
+/// A name that every model and endpoint can call: letters, digits, `_` and `-`, at most 64.
 fn called(name: &str) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     name.chars().map(|c| if fits(c) { c } else { '_' }).take(64).collect()
 }

@@ -28,31 +28,35 @@ pub enum May {
 
 /// Who is asked about calls.
 pub trait Consent {
-    /// Whether a call may be made.
+    /// Whether a call of a tool of `server` may be made.
     ///
     /// # Errors
     /// Nobody can be asked.
-    fn ask(&mut self, call: &Call) -> Result<May>;
+    fn ask(&mut self, call: &Call, server: &str, interrupt: &Interrupt) -> Result<May>;
 }
 
 /// The person at the terminal.
 pub struct Person;
 
 impl Consent for Person {
-    fn ask(&mut self, call: &Call) -> Result<May> {
+    fn ask(&mut self, call: &Call, server: &str, interrupt: &Interrupt) -> Result<May> {
         let stdin = std::io::stdin();
-        if !stdin.is_terminal() {
+        if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
             bail!(
                 "the model wants to call {}, and nobody is here to be asked\n\
                  hint: --allow-tool {0} lets it",
                 call.name
             );
         }
+        // All of it, whatever its length: what is not seen can't be agreed to.
+        eprintln!("{} of {server}: {}", call.name, visible(&call.arguments));
         loop {
+            // What was typed before was no answer to this.
+            forget_typed();
             eprint!("call it? [y]es, [a]lways {}, [n]o: ", call.name);
             std::io::stderr().flush()?;
             let mut line = String::new();
-            if stdin.lock().read_line(&mut line)? == 0 {
+            if stdin.lock().read_line(&mut line)? == 0 || interrupt.pressed() {
                 return Ok(May::No);
             }
             match line.trim().to_lowercase().as_str() {
@@ -64,6 +68,16 @@ impl Consent for Person {
         }
     }
 }
+
+#[cfg(unix)]
+fn forget_typed() {
+    use rustix::termios::{QueueSelector, tcflush};
+    // A terminal that can't be flushed had nothing typed ahead, or asks all the same.
+    let _ = tcflush(std::io::stdin(), QueueSelector::IFlush);
+}
+
+#[cfg(not(unix))]
+fn forget_typed() {}
 
 /// Has the last turn answered by `once`. Calls among what it says are made, if they may be, and it goes
 /// on with their results until it calls nothing any more. All but the last answer becomes part
@@ -84,8 +98,14 @@ pub fn answer(
         let mut completion = once(conversation)?;
         generated += completion.usage.completion_tokens;
         thought += completion.usage.reasoning_tokens;
-        let calls = completion.tool_calls.iter().flat_map(|text| tools::parse(text));
-        let calls: Vec<Call> = calls.flatten().collect();
+        let mut calls: Vec<Call> = Vec::new();
+        for text in std::mem::take(&mut completion.tool_calls) {
+            match tools::parse(&text) {
+                Ok(some) => calls.extend(some),
+                // What looked like a call and is none is part of what was said.
+                Err(malformed) => completion.content.push_str(&malformed.text),
+            }
+        }
         if calls.is_empty() || completion.finish_reason != FinishReason::Stop {
             completion.usage.completion_tokens = generated;
             completion.usage.reasoning_tokens = thought;
@@ -97,15 +117,24 @@ pub fn answer(
             calls.clone(),
         );
         for call in calls {
-            note(&format!("calls {} {}", call.name, call.arguments));
             let may = match toolbox.is_allowed(&call) {
                 true => May::Yes,
-                false => consent.ask(&call)?,
+                false => {
+                    let server = toolbox.server_of(&call.name).unwrap_or_default();
+                    consent.ask(&call, server, interrupt)?
+                }
             };
+            if may != May::No {
+                note(&format!("calls {} {}", call.name, call.arguments));
+            }
             if may == May::Always {
                 toolbox.allow(&call.name);
             }
             let result = match may {
+                _ if interrupt.pressed() => {
+                    completion.finish_reason = FinishReason::Cancelled;
+                    return Ok(completion);
+                }
                 May::No => "Error: the user does not allow this call.".to_owned(),
                 May::Yes | May::Always => match toolbox.call(&call, interrupt)? {
                     Some(result) => result,
@@ -122,14 +151,41 @@ pub fn answer(
     bail!("the model has called tools {MOST_ROUNDS} times and still not answered")
 }
 
+/// The text with nothing in it that would steer the terminal, or be something else than it looks.
+fn visible(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+                | '\u{e0000}'..='\u{e007f}')
+    };
+    text.chars()
+        .map(|c| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() })
+        .collect()
+}
+
 /// Says what is being done, in one line.
 fn note(text: &str) {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut text = visible(&text.replace(['\n', '\t'], " "));
     let cut = text.floor_char_boundary(SHOWN);
-    let more = if cut < text.len() { "…" } else { "" };
+    if cut < text.len() {
+        text.truncate(cut);
+        text.push('…');
+    }
     let (dim, reset) = match std::io::stderr().is_terminal() {
         true => ("\x1b[2m", "\x1b[0m"),
         false => ("", ""),
     };
-    eprintln!("{dim}{}{more}{reset}", &text[..cut]);
+    eprintln!("{dim}{text}{reset}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hides_is_shown() {
+        assert_eq!(visible("a\u{202e}b\u{1b}[2Jé"), "a\\u{202e}b\\u{1b}[2Jé");
+        assert_eq!(visible("{\"a\":1}"), "{\"a\":1}");
+    }
 }

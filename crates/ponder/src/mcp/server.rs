@@ -17,6 +17,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStderr, Command};
 
 use super::config::ServerConfig;
+use crate::terminal::render::printable;
 
 /// How long a server may take to start, and to tell its tools.
 const START: Duration = Duration::from_secs(60);
@@ -67,7 +68,9 @@ impl Said {
     /// An error, and what was said before it.
     fn with(&self, error: impl std::fmt::Display) -> anyhow::Error {
         let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match said.trim() {
+        // What a server says must not steer the terminal.
+        let error = printable(&error.to_string());
+        match printable(&said).trim() {
             "" => anyhow!("{error}"),
             said => anyhow!("{error}\nit said: {said}"),
         }
@@ -108,12 +111,16 @@ impl Server {
         let me = Implementation::new("ponder", env!("CARGO_PKG_VERSION"));
         let me = ClientConfig::new(ClientCapabilities::default(), me);
         let begin = async {
-            let service = me.serve(process).await.map_err(|error| said.with(error))?;
-            let tools = service.list_all_tools().await.map_err(|error| said.with(error))?;
-            anyhow::Ok((service, tools))
+            let service = me.serve(process).await.map_err(|error| error.to_string())?;
+            let tools = service.list_all_tools().await.map_err(|error| error.to_string())?;
+            Ok::<_, String>((service, tools))
         };
         let (service, tools) = match tokio::time::timeout(START, begin).await {
-            Ok(begun) => begun?,
+            Ok(Ok(begun)) => begun,
+            Ok(Err(error)) => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                return Err(said.with(error));
+            }
             Err(_) => return Err(said.with(format!("no answer within {} s", START.as_secs()))),
         };
         Ok((Server { config, service, said }, tools))
@@ -136,7 +143,11 @@ impl Server {
             Ok(Ok(result)) => Ok(text(&result)),
             // Arguments that it doesn't like are something the model may mend.
             Ok(Err(rmcp::ServiceError::McpError(error))) => Ok(format!("Error: {}", error.message)),
-            Ok(Err(error)) => Err(self.said.with(error)),
+            Ok(Err(error)) => {
+                // What it says last may come after its end.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Err(self.said.with(error))
+            }
             Err(_) => Ok(format!("Error: no result within {} s", timeout.as_secs())),
         }
     }
@@ -163,6 +174,8 @@ fn text(result: &CallToolResult) -> String {
     if result.is_error == Some(true) {
         text.insert_str(0, "Error: ");
     }
+    // What a tool brings must not pass for the end of its turn, or for the beginning of another.
+    let mut text = text.replace("<|", "< |").replace("</tool_response", "< /tool_response");
     if text.len() > MOST {
         let all = text.len();
         text.truncate(text.floor_char_boundary(MOST));

@@ -277,7 +277,7 @@ pub fn seconds(time: Duration) -> String {
 }
 
 /// The text without characters that would steer the terminal: a model must not be able to.
-pub(super) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_control()).collect()
 }
 

@@ -23,6 +23,8 @@ TOOLS = [
 
 
 def call(name, arguments):
+    with open(sys.argv[1] + ".calls", "a") as calls:
+        print(name, file=calls)
     if name == "add":
         return [{"type": "text", "text": str(arguments["a"] + arguments["b"])}], False
     if name == "get env":
@@ -56,5 +58,5 @@ for line in sys.stdin:
     if "id" in message and "method" in message:
         result = answer(message["method"], message.get("params") or {})
         print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
-if len(sys.argv) > 1:
-    open(sys.argv[1], "w").write("ended")
+with open(sys.argv[1], "w") as end:
+    end.write("ended")

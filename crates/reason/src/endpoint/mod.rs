@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use engine::{Completion, Delta, Flow};
 use serde_json::{Value, json};
 use text::splitter::{Start, Tags};
+use text::template::Message;
 use text::tools::Tool;
 use ureq::http::HeaderMap;
 
@@ -188,7 +189,7 @@ impl Endpoint {
             Prompt::Chat(messages) => messages,
         };
         let root = self.base.strip_suffix("/v1").unwrap_or(&self.base);
-        let mut body = json!({"model": self.model, "messages": messages});
+        let mut body = json!({"model": self.model, "messages": spelled(messages)});
         offer(&ask.tools, &mut body);
         let mut template = ask.template.clone();
         if ask.max_thinking == Some(0) {
@@ -237,6 +238,21 @@ impl Endpoint {
     }
 }
 
+/// Messages as OpenAI's API has them: the arguments of calls are text there, and objects in chat
+/// templates.
+fn spelled(messages: &[Message]) -> Value {
+    let mut messages = json!(messages);
+    let all = messages.as_array_mut().into_iter().flatten();
+    let calls = all.filter_map(|message| message.get_mut("tool_calls")?.as_array_mut());
+    for call in calls.flatten() {
+        let arguments = &mut call["function"]["arguments"];
+        if !arguments.is_string() {
+            *arguments = arguments.to_string().into();
+        }
+    }
+    messages
+}
+
 /// Puts tools into a body: none is not the same as an empty list everywhere.
 fn offer(tools: &[Tool], body: &mut Value) {
     if !tools.is_empty() {
@@ -254,7 +270,7 @@ fn body(model: &str, ask: &Ask) -> Value {
     });
     match &ask.prompt {
         Prompt::Chat(messages) => {
-            body["messages"] = json!(messages);
+            body["messages"] = spelled(messages);
             offer(&ask.tools, &mut body);
         }
         Prompt::Text(text) => body["prompt"] = json!(text),

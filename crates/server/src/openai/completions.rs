@@ -45,6 +45,7 @@ fn plain(app: &App, fields: &Fields, prompt: Vec<u32>) -> Result<Request, ApiErr
             thinking: Default::default(),
             tool_call: Default::default(),
             bare_json_calls: false,
+            call_names: Vec::new(),
         },
         sampling: app.options.sampling.clone(),
         max_tokens: app.options.max_tokens,

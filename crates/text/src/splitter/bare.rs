@@ -7,6 +7,10 @@ use crate::tools::CallStream;
 /// How a block of code that holds a call may begin. Qwen2.5-Coder, for one, writes its calls so.
 const FENCES: [&str; 3] = ["```json\n", "```\n", "```tool_call\n"];
 
+/// What the first key of a call may be. Others are known to be none at once, so that JSON that is an
+/// answer isn't held back.
+const KEYS: [&str; 3] = ["\"name\"", "\"type\"", "\"id\""];
+
 /// What may be a call without tags.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bare {
@@ -14,6 +18,8 @@ pub(super) struct Bare {
     pub(super) held: String,
     /// The object has begun; how much of what is held comes before it.
     begun: Option<usize>,
+    /// The first letters after its brace, without white space.
+    first: String,
     pub(super) stream: CallStream,
 }
 
@@ -23,6 +29,17 @@ impl Bare {
         let mut text = self.held.clone();
         text.push(letter);
         FENCES.iter().any(|fence| fence.starts_with(&text))
+    }
+
+    /// Whether the object may still be a call, as far as its first key tells.
+    fn may_be_call(&mut self, letter: char) -> bool {
+        // One more than the longest key, for the brace.
+        let longest = 7;
+        if self.first.len() < longest && !letter.is_whitespace() {
+            self.first.push(letter);
+        }
+        let first = self.first.strip_prefix('{').unwrap_or(&self.first);
+        KEYS.iter().any(|key| key.starts_with(first) || first.starts_with(key))
     }
 
     /// Whether the object may begin here.
@@ -61,7 +78,13 @@ impl Splitter {
             }
             bare.stream.step(letter, &mut ignored);
             ignored.clear();
-            if bare.stream.is_malformed() || bare.stream.calls() > 0 {
+            let other = |name: &str| {
+                !self.call_names.is_empty() && self.call_names.iter().all(|known| known != name)
+            };
+            let is_none = !bare.may_be_call(letter)
+                || bare.stream.is_malformed()
+                || (self.place != Place::ToolCall && bare.stream.name().is_some_and(other));
+            if is_none || bare.stream.calls() > 0 {
                 if self.place != Place::ToolCall {
                     self.may_call = false;
                     bare.held.truncate(bare.held.len() - kept);

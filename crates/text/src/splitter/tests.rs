@@ -215,6 +215,29 @@ fn calls_in_blocks_of_code() {
 }
 
 #[test]
+fn only_what_was_offered_is_called() {
+    let tags = Tags { bare_json_calls: true, call_names: vec!["f".into()], ..Tags::default() };
+    let split = |text: &str| whole_calls(all_events(tags.clone(), Start::After, &[text]));
+    assert_eq!(split(F), [call(F)]);
+    let other = F.replace("\"f\"", "\"g\"");
+    assert_eq!(split(&other), [content(&other)]);
+    let fenced = format!("```json\n{other}\n```");
+    assert_eq!(split(&fenced), [content(&fenced)]);
+    // Between tags the model means it, whatever it is.
+    assert_eq!(split(&format!("<tool_call>{other}</tool_call>")), [call(&other)]);
+}
+
+#[test]
+fn json_that_is_an_answer_is_not_held_back() {
+    let tags = Tags { bare_json_calls: true, ..Tags::default() };
+    let mut splitter = Splitter::new(tags, Start::After);
+    assert_eq!(splitter.push("```json\n{\"nam"), []);
+    assert_eq!(splitter.push("ed\": 1"), [content("```json\n{\"named\": 1")]);
+    assert!(!splitter.in_tagged_call());
+    assert_eq!(splitter.push(", \"b"), [content(", \"b")]);
+}
+
+#[test]
 fn calls_without_tags_stream() {
     let mut splitter = Splitter::new(llama(), Start::Undecided);
     let piece = |text: &str| Event::ToolCallText(text.to_string());

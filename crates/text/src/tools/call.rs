@@ -162,6 +162,11 @@ impl CallStream {
         self.name.is_some() && self.has_arguments
     }
 
+    /// The present call's name, once it is known.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// How many calls are whole.
     pub(crate) fn calls(&self) -> usize {
         self.calls

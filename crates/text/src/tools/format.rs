@@ -62,6 +62,7 @@ impl Format {
             }),
             // Qwen2.5-Coder's template asks for tags, and the model writes none.
             bare_json_calls: true,
+            call_names: Vec::new(),
         }
     }
 

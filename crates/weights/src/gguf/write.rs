@@ -303,6 +303,16 @@ pub struct AtomicFile {
 impl AtomicFile {
     /// Starts the file `path` in its directory, which must exist.
     pub fn create(path: &Path) -> Result<AtomicFile, Error> {
+        AtomicFile::with_mode(path, 0o666)
+    }
+
+    /// The same for a file that nobody else is to read.
+    pub fn private(path: &Path) -> Result<AtomicFile, Error> {
+        AtomicFile::with_mode(path, 0o600)
+    }
+
+    #[cfg_attr(not(unix), expect(unused_variables, reason = "there are no modes"))]
+    fn with_mode(path: &Path, mode: u32) -> Result<AtomicFile, Error> {
         let dir = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
@@ -311,7 +321,7 @@ impl AtomicFile {
         builder.prefix(".ponder-").suffix(".tmp");
         // The temporary file becomes the file: it must not stay readable by its maker alone.
         #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
         let file = builder.tempfile_in(dir).map_err(Error::io(path, "create"))?;
         Ok(AtomicFile { out: BufWriter::with_capacity(1 << 20, file), path: path.to_owned() })
     }

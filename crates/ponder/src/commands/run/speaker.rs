@@ -173,6 +173,11 @@ impl Answer for Speaker {
             tools: self.settings.tools.clone(),
             ..Ask::chat(messages(conversation.turns()))
         };
-        Ok(self.completer.complete(&ask, receive)?)
+        // Calls that are going to be made are told of by whoever makes them.
+        let made = !ask.tools.is_empty();
+        Ok(self.completer.complete(&ask, &mut |delta| match delta {
+            Delta::ToolCall(_) | Delta::ToolCallText(_) if made => Flow::Continue,
+            delta => receive(delta),
+        })?)
     }
 }
