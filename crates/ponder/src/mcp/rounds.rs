@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use engine::{Completion, FinishReason};
 use text::tools::{self, Call};
 
-use super::Toolbox;
+use super::{Toolbox, boundary};
 use crate::terminal::conversation::Conversation;
 use crate::terminal::keyboard::Interrupt;
 
@@ -99,13 +99,17 @@ pub fn answer(
         generated += completion.usage.completion_tokens;
         thought += completion.usage.reasoning_tokens;
         let mut calls: Vec<Call> = Vec::new();
-        for text in std::mem::take(&mut completion.tool_calls) {
-            match tools::parse(&text) {
-                Ok(some) => calls.extend(some),
-                // What looked like a call and is none is part of what was said.
-                Err(malformed) => completion.content.push_str(&malformed.text),
+        completion.tool_calls.retain(|text| match tools::parse(text) {
+            Ok(some) => {
+                calls.extend(some);
+                true
             }
-        }
+            // What looked like a call and is none is part of what was said.
+            Err(malformed) => {
+                completion.content.push_str(&malformed.text);
+                false
+            }
+        });
         if calls.is_empty() || completion.finish_reason != FinishReason::Stop {
             completion.usage.completion_tokens = generated;
             completion.usage.reasoning_tokens = thought;
@@ -167,7 +171,7 @@ fn visible(text: &str) -> String {
 /// Says what is being done, in one line.
 fn note(text: &str) {
     let mut text = visible(&text.replace(['\n', '\t'], " "));
-    let cut = text.floor_char_boundary(SHOWN);
+    let cut = boundary(&text, SHOWN);
     if cut < text.len() {
         text.truncate(cut);
         text.push('…');

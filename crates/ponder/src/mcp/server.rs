@@ -16,6 +16,7 @@ use rmcp::{RoleClient, ServiceExt};
 use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStderr, Command};
 
+use super::boundary;
 use super::config::ServerConfig;
 use crate::terminal::render::printable;
 
@@ -60,7 +61,7 @@ impl Said {
             tracing::debug!(server = %text.trim_end(), "said");
             let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             said.push_str(&text);
-            let cut = said.ceil_char_boundary(said.len().saturating_sub(SAID));
+            let cut = boundary(&said, said.len().saturating_sub(SAID));
             said.drain(..cut);
         }
     }
@@ -178,7 +179,7 @@ fn text(result: &CallToolResult) -> String {
     let mut text = text.replace("<|", "< |").replace("</tool_response", "< /tool_response");
     if text.len() > MOST {
         let all = text.len();
-        text.truncate(text.floor_char_boundary(MOST));
+        text.truncate(boundary(&text, MOST));
         text.push_str(&format!("\n(cut off: {all} bytes in all)"));
     }
     text
