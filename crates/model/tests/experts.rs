@@ -36,7 +36,7 @@ fn metadata(c: &Config) -> Metadata {
         ("attention.key_length", c.head_dim),
         ("attention.value_length", c.head_dim),
     ] {
-        metadata.insert(&format!("qwen3moe.{key}"), Value::U32(value as u32));
+        metadata.insert(format!("qwen3moe.{key}"), Value::U32(value as u32));
     }
     metadata.insert("qwen3moe.attention.layer_norm_rms_epsilon", c.rms_norm_eps);
     metadata.insert("qwen3moe.rope.freq_base", c.rope.theta);
@@ -157,7 +157,7 @@ fn settings_and_tensors_that_do_not_fit_are_named() {
     };
     let set = |key: &'static str, value: u32| {
         move |metadata: &mut Metadata, _: &mut Vec<Weights>| {
-            metadata.insert(&format!("qwen3moe.{key}"), Value::U32(value));
+            metadata.insert(format!("qwen3moe.{key}"), Value::U32(value));
         }
     };
     let error = refused(&set("expert_used_count", 7));
