@@ -50,7 +50,8 @@ mod tests {
 
     /// Entry (i, j) is negative where `i & j` has an odd number of bits.
     fn plainly(x: &[f32], n: usize) -> Vec<f64> {
-        let entry = |i: usize, j: usize| if (i & j).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+        let entry =
+            |i: usize, j: usize| if (i & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
         x.chunks(n)
             .flat_map(|block| {
                 (0..n).map(move |i| {
