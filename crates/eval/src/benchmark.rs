@@ -23,6 +23,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("gpqa", include_str!("../benchmarks/gpqa.toml")),
     ("gsm8k", include_str!("../benchmarks/gsm8k.toml")),
     ("humaneval", include_str!("../benchmarks/humaneval.toml")),
+    ("humaneval-plus", include_str!("../benchmarks/humaneval-plus.toml")),
     ("ifeval", include_str!("../benchmarks/ifeval.toml")),
     ("livecodebench", include_str!("../benchmarks/livecodebench.toml")),
     ("math500", include_str!("../benchmarks/math500.toml")),
@@ -323,7 +324,7 @@ mod tests {
             "math500" => json!({"problem": "p", "answer": "\\frac12", "level": 3}),
             "amc" => json!({"problem": "p", "answer": 5}),
             "aime24" | "aime25" => json!({"prompt": "p", "answer": "204"}),
-            "humaneval" => json!({
+            "humaneval" | "humaneval-plus" => json!({
                 "task_id": "HumanEval/0", "prompt": "def f():\n", "test": "def check(c): pass",
                 "entry_point": "f", "canonical_solution": "    pass",
             }),
