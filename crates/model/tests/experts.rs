@@ -8,7 +8,7 @@ use std::path::Path;
 
 use kernels::attention::KvType;
 use kernels::blocks::BlockType;
-use model::{Adapter, Config, KvCache, Model, Sequence, Span, Want, Workspace};
+use model::{Adapter, Config, KvCache, Model, Workspace};
 use serde_json::json;
 use support::*;
 use weights::Checkpoint;
@@ -120,24 +120,11 @@ fn either_kind_of_file_is_the_same_model() {
 #[test]
 fn a_token_is_the_same_alone_and_in_company() {
     let model = base(NAME);
-    let vocab = model.vocab();
     let mut work = Workspace::default();
     let mut cache = KvCache::new(model.config(), KvType::F32, 1024);
     let texts: [Vec<u32>; 3] =
         [vec![5], (0..30).map(|i| i * 7 % 288).collect(), (0..9).map(|i| i * 31 % 288).collect()];
-    let mut run = |texts: &[&[u32]]| {
-        let mut sequences: Vec<Sequence> = texts.iter().map(|_| Sequence::default()).collect();
-        let mut spans: Vec<Span<'_>> = sequences
-            .iter_mut()
-            .zip(texts)
-            .map(|(sequence, tokens)| Span { sequence, tokens, want: Want::Last, adapter: None })
-            .collect();
-        let n = model.forward(&mut cache, &mut spans, &mut work).unwrap();
-        let mut out = vec![0.0; n * vocab];
-        model.logits(&mut work, 0..n, &mut out);
-        sequences.into_iter().for_each(|sequence| cache.release(sequence));
-        out
-    };
+    let mut run = |texts: &[&[u32]]| last(&model, &mut cache, &mut work, texts);
     let alone: Vec<f32> = texts.iter().flat_map(|text| run(&[&text[..]])).collect();
     let together = run(&texts.iter().map(Vec::as_slice).collect::<Vec<_>>());
     assert_eq!(alone, together);

@@ -75,23 +75,6 @@ fn model(dir: &Path, rope_scaling: serde_json::Value) -> Model {
     open(dir)
 }
 
-/// Logits of the last token of each text, all read in one batch.
-fn last(model: &Model, ty: KvType, texts: &[&[u32]]) -> Vec<f32> {
-    let mut cache = KvCache::new(model.config(), ty, 4096);
-    cache.shape().check().unwrap();
-    let mut work = Workspace::default();
-    let mut sequences: Vec<Sequence> = texts.iter().map(|_| Sequence::default()).collect();
-    let mut spans: Vec<Span<'_>> = sequences
-        .iter_mut()
-        .zip(texts)
-        .map(|(sequence, tokens)| Span { sequence, tokens, want: Want::Last, adapter: None })
-        .collect();
-    let n = model.forward(&mut cache, &mut spans, &mut work).unwrap();
-    let mut out = vec![0.0; n * VOCAB];
-    model.logits(&mut work, 0..n, &mut out);
-    out
-}
-
 /// Logits after every token, read in pieces.
 fn every(model: &Model, ty: KvType, text: &[u32], piece: usize) -> Vec<f32> {
     let mut cache = KvCache::new(model.config(), ty, 1024);
@@ -138,7 +121,11 @@ fn neighbours_change_nothing() {
     let texts = [text(1, 1), text(2, 90), text(3, 7), text(4, 130)];
     let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
     for ty in [KvType::Q8_0, KvType::Q4_0] {
-        let alone: Vec<f32> = texts.iter().flat_map(|text| last(&model, ty, &[text])).collect();
-        assert_eq!(last(&model, ty, &texts), alone, "{ty}");
+        let mut cache = KvCache::new(model.config(), ty, 4096);
+        cache.shape().check().unwrap();
+        let mut work = Workspace::default();
+        let mut run = |texts: &[&[u32]]| last(&model, &mut cache, &mut work, texts);
+        let alone: Vec<f32> = texts.iter().flat_map(|text| run(&[text])).collect();
+        assert_eq!(run(&texts), alone, "{ty}");
     }
 }

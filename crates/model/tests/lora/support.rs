@@ -61,6 +61,27 @@ pub fn logits(
     logits
 }
 
+/// Logits of the last token of each text, all read in one batch.
+#[allow(dead_code, reason = "the adapters' own tests have one for each span")]
+pub fn last(
+    model: &Model,
+    cache: &mut KvCache,
+    work: &mut Workspace,
+    texts: &[&[u32]],
+) -> Vec<f32> {
+    let mut sequences: Vec<Sequence> = texts.iter().map(|_| Sequence::default()).collect();
+    let mut spans: Vec<Span<'_>> = sequences
+        .iter_mut()
+        .zip(texts)
+        .map(|(sequence, tokens)| Span { sequence, tokens, want: Want::Last, adapter: None })
+        .collect();
+    let n = model.forward(cache, &mut spans, work).unwrap();
+    let mut out = vec![0.0; n * model.vocab()];
+    model.logits(work, 0..n, &mut out);
+    sequences.into_iter().for_each(|sequence| cache.release(sequence));
+    out
+}
+
 /// The tensors of a safetensors file or directory.
 pub fn tensors(path: &Path) -> Vec<Weights> {
     let file = SafetensorsDir::open(path).unwrap();

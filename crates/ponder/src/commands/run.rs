@@ -16,7 +16,7 @@ use self::speaker::{Settings, Speaker};
 use crate::endpoint_arg::EndpointArg;
 use crate::engine_arg::EngineArg;
 use crate::keep_arg::KeepArg;
-use crate::mcp::{self, McpArg, Person, Toolbox};
+use crate::mcp::{self, McpArg, Toolbox};
 use crate::model_arg::ModelArg;
 use crate::sampling_arg::SamplingArgs;
 use crate::terminal::chat::{Answer, Chat};
@@ -175,7 +175,7 @@ fn answer(
     let interrupt = Interrupt::install(2)?;
     let mut out = std::io::stdout().lock();
     let (talk, tools) = (&mut conversation, toolbox.as_mut());
-    let completion = mcp::answer(talk, tools, &mut Person, &interrupt, &mut |conversation| {
+    let completion = mcp::answer(talk, tools, &interrupt, &mut |conversation| {
         stream(&mut out, look, &interrupt, &mut |receive| speaker.answer(conversation, 0, receive))
     });
     drop(out);
@@ -199,7 +199,7 @@ fn report(
 ) -> Result<ExitCode> {
     let interrupt = Interrupt::install(2)?;
     let (talk, tools) = (&mut conversation, toolbox.as_mut());
-    let completion = mcp::answer(talk, tools, &mut Person, &interrupt, &mut |conversation| {
+    let completion = mcp::answer(talk, tools, &interrupt, &mut |conversation| {
         speaker.answer(conversation, 0, &mut |_| {
             if interrupt.pressed() { Flow::Stop } else { Flow::Continue }
         })

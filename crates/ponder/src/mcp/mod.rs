@@ -13,7 +13,7 @@ use rmcp::model::JsonObject;
 use text::tools::{Call, Tool};
 
 use crate::terminal::keyboard::Interrupt;
-pub use rounds::{Person, answer};
+pub use rounds::answer;
 use server::Server;
 
 /// The arguments, to be flattened into a command's own.

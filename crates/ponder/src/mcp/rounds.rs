@@ -17,7 +17,7 @@ const SHOWN: usize = 300;
 
 /// Whether a call may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum May {
+enum May {
     /// This one.
     Yes,
     /// This and all further ones of the tool.
@@ -26,45 +26,35 @@ pub enum May {
     No,
 }
 
-/// Who is asked about calls.
-pub trait Consent {
-    /// Whether a call of a tool of `server` may be made.
-    ///
-    /// # Errors
-    /// Nobody can be asked.
-    fn ask(&mut self, call: &Call, server: &str, interrupt: &Interrupt) -> Result<May>;
-}
-
-/// The person at the terminal.
-pub struct Person;
-
-impl Consent for Person {
-    fn ask(&mut self, call: &Call, server: &str, interrupt: &Interrupt) -> Result<May> {
-        let stdin = std::io::stdin();
-        if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
-            bail!(
-                "the model wants to call {}, and nobody is here to be asked\n\
-                 hint: --allow-tool {0} lets it",
-                call.name
-            );
+/// Asks the person at the terminal whether a call of a tool of `server` may be made.
+///
+/// # Errors
+/// Nobody can be asked.
+fn ask(call: &Call, server: &str, interrupt: &Interrupt) -> Result<May> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
+        bail!(
+            "the model wants to call {}, and nobody is here to be asked\n\
+             hint: --allow-tool {0} lets it",
+            call.name
+        );
+    }
+    // All of it, whatever its length: what is not seen can't be agreed to.
+    eprintln!("{} of {server}: {}", call.name, visible(&call.arguments));
+    loop {
+        // What was typed before was no answer to this.
+        forget_typed();
+        eprint!("call it? [y]es, [a]lways {}, [n]o: ", call.name);
+        std::io::stderr().flush()?;
+        let mut line = String::new();
+        if stdin.lock().read_line(&mut line)? == 0 || interrupt.pressed() {
+            return Ok(May::No);
         }
-        // All of it, whatever its length: what is not seen can't be agreed to.
-        eprintln!("{} of {server}: {}", call.name, visible(&call.arguments));
-        loop {
-            // What was typed before was no answer to this.
-            forget_typed();
-            eprint!("call it? [y]es, [a]lways {}, [n]o: ", call.name);
-            std::io::stderr().flush()?;
-            let mut line = String::new();
-            if stdin.lock().read_line(&mut line)? == 0 || interrupt.pressed() {
-                return Ok(May::No);
-            }
-            match line.trim().to_lowercase().as_str() {
-                "y" | "yes" => return Ok(May::Yes),
-                "a" | "always" => return Ok(May::Always),
-                "n" | "no" | "" => return Ok(May::No),
-                _ => {}
-            }
+        match line.trim().to_lowercase().as_str() {
+            "y" | "yes" => return Ok(May::Yes),
+            "a" | "always" => return Ok(May::Always),
+            "n" | "no" | "" => return Ok(May::No),
+            _ => {}
         }
     }
 }
@@ -88,7 +78,6 @@ fn forget_typed() {}
 pub fn answer(
     conversation: &mut Conversation,
     toolbox: Option<&mut Toolbox>,
-    consent: &mut dyn Consent,
     interrupt: &Interrupt,
     once: &mut dyn FnMut(&Conversation) -> Result<Completion>,
 ) -> Result<Completion> {
@@ -125,7 +114,7 @@ pub fn answer(
                 true => May::Yes,
                 false => {
                     let server = toolbox.server_of(&call.name).unwrap_or_default();
-                    consent.ask(&call, server, interrupt)?
+                    ask(&call, server, interrupt)?
                 }
             };
             if may != May::No {
@@ -135,18 +124,13 @@ pub fn answer(
                 toolbox.allow(&call.name);
             }
             let result = match may {
-                _ if interrupt.pressed() => {
-                    completion.finish_reason = FinishReason::Cancelled;
-                    return Ok(completion);
-                }
-                May::No => "Error: the user does not allow this call.".to_owned(),
-                May::Yes | May::Always => match toolbox.call(&call, interrupt)? {
-                    Some(result) => result,
-                    None => {
-                        completion.finish_reason = FinishReason::Cancelled;
-                        return Ok(completion);
-                    }
-                },
+                _ if interrupt.pressed() => None,
+                May::No => Some("Error: the user does not allow this call.".to_owned()),
+                May::Yes | May::Always => toolbox.call(&call, interrupt)?,
+            };
+            let Some(result) = result else {
+                completion.finish_reason = FinishReason::Cancelled;
+                return Ok(completion);
             };
             note(&format!("result: {result}"));
             conversation.told(call.name, result);

@@ -12,7 +12,7 @@ use super::prompt::{COMMANDS, Input, Lines};
 use super::render::tokens;
 use super::stream::stream;
 use super::{Look, stats};
-use crate::mcp::{self, Person, Toolbox};
+use crate::mcp::{self, Toolbox};
 
 /// What answers the questions.
 pub trait Answer {
@@ -117,17 +117,11 @@ impl<'a, W: Write, A: Answer> Chat<'a, W, A> {
     fn answer(&mut self) -> Result<()> {
         self.interrupt.reset();
         let Self { out, look, interrupt, model, conversation, attempt, toolbox, .. } = self;
-        let result = mcp::answer(
-            conversation,
-            toolbox.as_mut(),
-            &mut Person,
-            interrupt,
-            &mut |conversation| {
-                stream(out, *look, interrupt, &mut |receive| {
-                    model.answer(conversation, *attempt, receive)
-                })
-            },
-        );
+        let result = mcp::answer(conversation, toolbox.as_mut(), interrupt, &mut |conversation| {
+            stream(out, *look, interrupt, &mut |receive| {
+                model.answer(conversation, *attempt, receive)
+            })
+        });
         let completion = result.inspect_err(|_| conversation.take_back_calls())?;
         self.interrupt.reset();
         if completion.content.is_empty() {

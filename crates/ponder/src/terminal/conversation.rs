@@ -34,7 +34,7 @@ pub struct Turn {
     pub reasoning: String,
     /// What the model called instead of answering.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub calls: Vec<ToolCall>,
+    pub calls: Vec<Call>,
     /// Which tool's result it is.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
@@ -49,15 +49,6 @@ impl Turn {
     fn new(role: Role, content: String) -> Turn {
         Turn { role, content, reasoning: String::new(), calls: Vec::new(), name: String::new() }
     }
-}
-
-/// A call of a tool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolCall {
-    /// The tool.
-    pub name: String,
-    /// The JSON text of its arguments.
-    pub arguments: String,
 }
 
 /// How much the model may think.
@@ -133,9 +124,8 @@ impl Conversation {
 
     /// Adds what the model calls before it answers.
     pub fn called(&mut self, content: String, reasoning: String, calls: Vec<Call>) {
-        let calls = calls.into_iter().map(|Call { name, arguments }| ToolCall { name, arguments });
         let turn = Turn::new(Role::Assistant, content);
-        self.turns.push(Turn { reasoning, calls: calls.collect(), ..turn });
+        self.turns.push(Turn { reasoning, calls, ..turn });
     }
 
     /// Adds what came of a call.

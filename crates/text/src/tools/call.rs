@@ -27,7 +27,7 @@ pub enum CallEvent {
 }
 
 /// One finished call.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Call {
     /// The tool's name.
     pub name: String,
