@@ -77,8 +77,8 @@ impl<W: Float> Kernel for FloatPanelDot<'_, W> {
             while at < tokens {
                 at += match tokens - at {
                     8.. if S::TOKENS >= 8 => self.tokens_at::<S, 8>(at),
-                    4.. => self.tokens_at::<S, 4>(at),
-                    3 => self.tokens_at::<S, 3>(at),
+                    4.. if S::TOKENS >= 4 => self.tokens_at::<S, 4>(at),
+                    3.. => self.tokens_at::<S, 3>(at),
                     2 => self.tokens_at::<S, 2>(at),
                     _ => self.tokens_at::<S, 1>(at),
                 };

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::float::Float;
 use super::format::{BLOCK, Format, PANEL};
-use super::quantized::{group, nested_scale};
+use super::quantized::{group, scale_of};
 use crate::simd::Simd;
 
 /// A type of weights that can be read from a panel.
@@ -28,21 +28,15 @@ impl<F: Format> Numbers16 for Quants<F> {
         // SAFETY: the segment is whole: it has the block's codes and scales.
         unsafe {
             let codes = segment.as_ptr().add(b * F::CODES.bytes());
-            let chunk = segment.as_ptr().add(F::SEGMENT_CODES + b / F::CHUNK * F::SCALE_BYTES);
-            let nested = chunk.add(if F::MINIMUM { 64 } else { 32 });
-            let d = S::load_f16(chunk.cast());
-            let m = if F::MINIMUM { S::load_f16(chunk.add(32).cast()) } else { S::splat(0.0) };
+            let scales = segment.as_ptr().add(F::SEGMENT_CODES);
             let mut out = [S::splat(0.0); BLOCK];
-            let mut scale = d;
-            let mut offset = m;
+            let (mut scale, mut offset) = (out[0], out[0]);
             macro_rules! four {
                 ($g:literal) => {
                     if $g == 0 || ($g == 4 && F::HALVES) {
-                        if F::NESTED {
-                            let i = if F::HALVES { 2 * b + $g / 4 } else { b };
-                            let (s, minimum) = nested_scale::<S, F>(nested, i);
-                            scale = S::mul(d, s);
-                            offset = if F::MINIMUM { S::mul(m, minimum) } else { S::splat(0.0) };
+                        (scale, offset) = scale_of::<S, F>(scales, b, $g / 4);
+                        if !F::MINIMUM {
+                            offset = S::splat(0.0);
                         }
                         if let Some(shift) = F::ZERO {
                             offset = S::fma(scale, S::splat(-((1 << shift) as f32)), offset);

@@ -8,7 +8,7 @@
 //! For each token the order of the additions is the same whatever else is in the batch: a token's
 //! result doesn't depend on its neighbours, to the bit.
 
-use super::activations::{ActivationBlock, LOW_BITS};
+use super::activations::{ActivationBlock, ActivationScale, LOW_BITS};
 use super::format::{Codes, Format, PANEL};
 use crate::simd::{Kernel, Simd, store_first};
 
@@ -83,26 +83,18 @@ impl<F: Format> PanelDot<'_, F> {
                             S::prefetch(codes.wrapping_add(AHEAD + line));
                         }
                     }
-                    let chunk = scales.add(b / F::CHUNK * F::SCALE_BYTES);
-                    let d = S::load_f16(chunk.cast());
-                    let m = if F::MINIMUM { S::load_f16(chunk.add(32).cast()) } else { d };
-                    let nested = chunk.add(if F::MINIMUM { 64 } else { 32 });
+                    let by: [&ActivationScale; T] =
+                        std::array::from_fn(|t| &(*tokens[t].add(block)).scale);
                     if F::HALVES {
                         for h in 0..2 {
-                            let scale = nested_scale::<S, F>(nested, 2 * b + h);
-                            let scale = (S::mul(d, scale.0), S::mul(m, scale.1));
+                            let scale = scale_of::<S, F>(scales, b, h);
                             let sums = dots::<S, F, T>(codes, &tokens, block, h..h + 1);
-                            add_scaled::<S, F, T>(&mut acc, sums, &tokens, block, Some(h), scale);
+                            add_scaled::<S, F, T>(&mut acc, sums, &by, Some(h), scale);
                         }
                     } else {
-                        let scale = if F::NESTED {
-                            let scale = nested_scale::<S, F>(nested, b);
-                            (S::mul(d, scale.0), S::mul(m, scale.1))
-                        } else {
-                            (d, m)
-                        };
+                        let scale = scale_of::<S, F>(scales, b, 0);
                         let sums = dots::<S, F, T>(codes, &tokens, block, 0..2);
-                        add_scaled::<S, F, T>(&mut acc, sums, &tokens, block, None, scale);
+                        add_scaled::<S, F, T>(&mut acc, sums, &by, None, scale);
                     }
                 }
                 segment = segment.add(F::SEGMENT_BYTES);
@@ -116,19 +108,36 @@ impl<F: Format> PanelDot<'_, F> {
     }
 }
 
-/// The `i`-th 8-bit scale of a chunk, and the negated minimum where there is one.
+/// The rows' scales and minima (nonsense where there are none) of the `b`-th block of a segment: of
+/// its `half`-th sixteen weights, where a scale covers no more than that.
+///
+/// # Safety
+/// As for [`Simd`]; `scales` are the segment's.
 #[inline(always)]
-pub(super) unsafe fn nested_scale<S: Simd, F: Format>(nested: *const u8, i: usize) -> (S::F, S::F) {
-    // SAFETY: a chunk has at least i + 1 vectors of scales, and as many of minima behind them.
+pub(super) unsafe fn scale_of<S: Simd, F: Format>(
+    scales: *const u8,
+    b: usize,
+    half: usize,
+) -> (S::F, S::F) {
+    // SAFETY: a chunk has `d`, the minima where there are any, and behind them a vector of 8-bit
+    // scales for each block or half, and as many of minima.
     unsafe {
-        let scale = S::load_i8(nested.add(PANEL * i).cast());
+        let chunk = scales.add(b / F::CHUNK * F::SCALE_BYTES);
+        let d = S::load_f16(chunk.cast());
+        let m = if F::MINIMUM { S::load_f16(chunk.add(32).cast()) } else { d };
+        if !F::NESTED {
+            return (d, m);
+        }
+        let i = if F::HALVES { 2 * b + half } else { b };
+        let nested = chunk.add(if F::MINIMUM { 64 } else { 32 }).add(PANEL * i);
+        let scale = S::load_i8(nested.cast());
         let minimum = if F::MINIMUM {
-            let at = nested.add(8 * F::NESTED_BYTES + PANEL * i);
+            let at = nested.add(8 * F::NESTED_BYTES);
             S::sub(S::splat(0.0), S::load_i8(at.cast()))
         } else {
             scale
         };
-        (scale, minimum)
+        (S::mul(d, scale), S::mul(m, minimum))
     }
 }
 
@@ -245,18 +254,17 @@ pub(super) unsafe fn group<S: Simd, F: Format, const G: usize>(codes: *const u8)
 
 /// `acc += scale · d · sums + minimum · d · Σq`.
 #[inline(always)]
-unsafe fn add_scaled<S: Simd, F: Format, const T: usize>(
+pub(super) unsafe fn add_scaled<S: Simd, F: Format, const T: usize>(
     acc: &mut [S::F; T],
     sums: [S::I; T],
-    tokens: &[*const ActivationBlock; T],
-    block: usize,
+    activations: &[&ActivationScale; T],
     half: Option<usize>,
     (scale, minimum): (S::F, S::F),
 ) {
-    // SAFETY: the caller's tokens have the block.
+    // SAFETY: the caller has S's instruction set; no memory is touched but through references.
     unsafe {
         for t in 0..T {
-            let a = &*tokens[t].add(block);
+            let a = activations[t];
             acc[t] = S::fma(S::to_f32(sums[t]), S::mul(scale, S::splat(a.d)), acc[t]);
             if F::MINIMUM {
                 let sum = half.map_or(a.sum, |h| a.half_sums[h]);

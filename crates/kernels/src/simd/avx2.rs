@@ -42,8 +42,10 @@ impl Simd for Avx2 {
     type I = I;
     type B = I;
     type P = [F; 2];
+    type W = I;
 
     const TOKENS: usize = 2;
+    const WIDE_TOKENS: usize = 4;
     const VECTORS: usize = 8;
     const SIGNED_IS_BIASED: bool = false;
 
@@ -140,9 +142,11 @@ impl Simd for Avx2 {
     unsafe fn dot_pairs(acc: F, w: [F; 2], a: *const u16) -> F {
         // SAFETY: see above; a pair is read at `a`.
         unsafe {
-            let pair = a.cast::<u32>().read_unaligned();
-            let even = _mm256_set1_ps(f32::from_bits(pair << 16));
-            let odd = _mm256_set1_ps(f32::from_bits(pair & 0xffff_0000));
+            // Loaded into all lanes and taken apart there, it never passes by an integer register.
+            let pair = _mm256_set1_epi32(a.cast::<i32>().read_unaligned());
+            let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+            let even = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pair));
+            let odd = _mm256_castsi256_ps(_mm256_and_si256(pair, upper));
             Self::fma(w[1], [odd; 2], Self::fma(w[0], [even; 2], acc))
         }
     }
@@ -293,6 +297,15 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn store_i16(p: *mut i16, x: F) {
+        // SAFETY: see above. The pack works within 128-bit halves, as in `store_bf16`.
+        unsafe {
+            let words = _mm256_packs_epi32(_mm256_cvtps_epi32(x[0]), _mm256_cvtps_epi32(x[1]));
+            let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            _mm256_storeu_si256(p.cast(), ordered);
+        }
+    }
+    #[inline(always)]
     unsafe fn prefetch(p: *const u8) {
         // SAFETY: see above; a prefetch reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
@@ -334,6 +347,14 @@ impl Simd for Avx2 {
         unsafe { [_mm256_or_si256(a[0], b[0]), _mm256_or_si256(a[1], b[1])] }
     }
     #[inline(always)]
+    unsafe fn minus(b: I, x: u8) -> I {
+        // SAFETY: see above.
+        unsafe {
+            let x = _mm256_set1_epi8(x as i8);
+            [_mm256_sub_epi8(b[0], x), _mm256_sub_epi8(b[1], x)]
+        }
+    }
+    #[inline(always)]
     unsafe fn iq4(b: I) -> I {
         // SAFETY: see above; the table holds 32 bytes.
         unsafe {
@@ -365,6 +386,44 @@ impl Simd for Avx2 {
                 _mm256_add_epi32(acc, _mm256_madd_epi16(products, ones))
             };
             [half(acc[0], w[0]), half(acc[1], w[1])]
+        }
+    }
+    #[inline(always)]
+    unsafe fn words<const H: u32>(b: I) -> I {
+        // SAFETY: see above. Each byte goes to the top of its word and comes back with its sign.
+        unsafe {
+            let at = 2 * H as i32;
+            let lane = |r: i32| (4 * r + at) << 8 | 0x80 | (4 * r + at + 1) << 24 | 0x80 << 16;
+            let up = _mm_setr_epi32(lane(0), lane(1), lane(2), lane(3));
+            let up = _mm256_broadcastsi128_si256(up);
+            [
+                _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(b[0], up)),
+                _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(b[1], up)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_words(p: *const i16) -> I {
+        // SAFETY: see above.
+        unsafe { [_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(16).cast())] }
+    }
+    #[inline(always)]
+    unsafe fn store_words(p: *mut i16, w: I) {
+        // SAFETY: see above.
+        unsafe {
+            _mm256_storeu_si256(p.cast(), w[0]);
+            _mm256_storeu_si256(p.add(16).cast(), w[1]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_words(acc: I, w: I, a: *const i16) -> I {
+        // SAFETY: see above; a pair is read at `a`.
+        unsafe {
+            let a = _mm256_set1_epi32(a.cast::<i32>().read_unaligned());
+            [
+                _mm256_add_epi32(acc[0], _mm256_madd_epi16(w[0], a)),
+                _mm256_add_epi32(acc[1], _mm256_madd_epi16(w[1], a)),
+            ]
         }
     }
 }

@@ -62,8 +62,10 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     type I = __m512i;
     type B = __m512i;
     type P = __m512i;
+    type W = __m512i;
 
     const TOKENS: usize = 8;
+    const WIDE_TOKENS: usize = 12;
     const VECTORS: usize = 32;
     const SIGNED_IS_BIASED: bool = true;
 
@@ -258,6 +260,11 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x))) }
     }
     #[inline(always)]
+    unsafe fn store_i16(p: *mut i16, x: __m512) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x))) }
+    }
+    #[inline(always)]
     unsafe fn prefetch(p: *const u8) {
         // SAFETY: see above; a prefetch reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
@@ -284,6 +291,11 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_or_si512(a, b) }
     }
     #[inline(always)]
+    unsafe fn minus(b: __m512i, x: u8) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_sub_epi8(b, _mm512_set1_epi8(x as i8)) }
+    }
+    #[inline(always)]
     unsafe fn iq4(b: __m512i) -> __m512i {
         // SAFETY: see above; the table holds 32 bytes, of which 16 are read.
         unsafe {
@@ -300,5 +312,31 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     unsafe fn dot_signed(acc: __m512i, w: __m512i, a: *const i8) -> __m512i {
         // SAFETY: see above. Flipping the sign bit of a signed byte adds 128 to it.
         unsafe { Self::dot_unsigned(acc, _mm512_xor_si512(w, _mm512_set1_epi8(i8::MIN)), a) }
+    }
+    #[inline(always)]
+    unsafe fn words<const H: u32>(b: __m512i) -> __m512i {
+        // SAFETY: see above. Each byte goes to the top of its word and comes back with its sign.
+        unsafe {
+            let at = 2 * H as i32;
+            let lane = |r: i32| (4 * r + at) << 8 | 0x80 | (4 * r + at + 1) << 24 | 0x80 << 16;
+            let up = _mm_setr_epi32(lane(0), lane(1), lane(2), lane(3));
+            let up = _mm512_broadcast_i32x4(up);
+            _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(b, up))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_words(p: *const i16) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_words(p: *mut i16, w: __m512i) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_si512(p.cast(), w) }
+    }
+    #[inline(always)]
+    unsafe fn dot_words(acc: __m512i, w: __m512i, a: *const i16) -> __m512i {
+        // SAFETY: see above; a pair is read at `a`.
+        unsafe { _mm512_dpwssd_epi32(acc, w, _mm512_set1_epi32(a.cast::<i32>().read_unaligned())) }
     }
 }

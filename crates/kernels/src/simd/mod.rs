@@ -42,7 +42,8 @@ pub(crate) static IQ4_TABLE: [i8; 32] = {
     table
 };
 
-/// Vectors of sixteen lanes: `F` of f32, `I` of i32, `B` of four bytes a lane, `P` of two bf16.
+/// Vectors of sixteen lanes: `F` of f32, `I` of i32, `B` of four bytes a lane, `P` of two bf16,
+/// `W` of two i16.
 ///
 /// # Safety
 /// Every method needs the instruction set of the implementing type; pointers must be valid for
@@ -53,9 +54,13 @@ pub(crate) trait Simd: Copy {
     type B: Copy;
     /// Sixteen pairs of bf16.
     type P: Copy;
+    /// Sixteen pairs of i16.
+    type W: Copy;
 
     /// How many tokens the quantised matrix kernel handles at once: as many as the registers hold.
     const TOKENS: usize;
+    /// The same for the kernel that works on 16-bit weights.
+    const WIDE_TOKENS: usize;
     /// Vectors that the registers hold.
     const VECTORS: usize;
     /// [`Simd::dot_signed`] works on bytes with 128 added (see there).
@@ -105,6 +110,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn to_f32(x: Self::I) -> Self::F;
     /// Rounds to i32 (ties to even) and keeps the low byte of each lane.
     unsafe fn store_i8(p: *mut i8, x: Self::F);
+    /// Rounds to i32 (ties to even) and keeps the low half of each lane.
+    unsafe fn store_i16(p: *mut i16, x: Self::F);
 
     /// Asks for the cache line at `p`, which need not be readable.
     unsafe fn prefetch(_p: *const u8) {}
@@ -115,6 +122,8 @@ pub(crate) trait Simd: Copy {
     /// `((b << N) & mask)`, byte by byte.
     unsafe fn bits_up<const N: u32>(b: Self::B, mask: u8) -> Self::B;
     unsafe fn or(a: Self::B, b: Self::B) -> Self::B;
+    /// `b - x`, byte by byte, modulo 256.
+    unsafe fn minus(b: Self::B, x: u8) -> Self::B;
     /// The IQ4 codebook's value for each byte in 0..16.
     unsafe fn iq4(b: Self::B) -> Self::B;
 
@@ -124,6 +133,14 @@ pub(crate) trait Simd: Copy {
     /// The same for signed `w`. Where `SIGNED_IS_BIASED`, the sum is of `(w + 128)·a`, and the
     /// caller takes `128·Σa` off.
     unsafe fn dot_signed(acc: Self::I, w: Self::B, a: *const i8) -> Self::I;
+
+    /// Bytes `2H` and `2H + 1` of each lane, signed.
+    unsafe fn words<const H: u32>(b: Self::B) -> Self::W;
+    /// Sixteen pairs, 64 bytes.
+    unsafe fn load_words(p: *const i16) -> Self::W;
+    unsafe fn store_words(p: *mut i16, w: Self::W);
+    /// `acc + Σ w·a` over the two numbers of each lane; `a` is a pair, the same for each lane.
+    unsafe fn dot_words(acc: Self::I, w: Self::W, a: *const i16) -> Self::I;
 }
 
 /// `e^x` to within 2 units in the last place; below -87.3 it is the smallest normal number.

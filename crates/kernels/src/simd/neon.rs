@@ -150,9 +150,11 @@ impl Simd for Neon {
     type I = I;
     type B = B;
     type P = [F; 2];
+    type W = [int16x8_t; 4];
 
     // Two tokens' sums take 24 of the 32 registers, and the weights four.
     const TOKENS: usize = 2;
+    const WIDE_TOKENS: usize = 4;
     const VECTORS: usize = 8;
     const SIGNED_IS_BIASED: bool = false;
 
@@ -371,6 +373,15 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn store_i16(p: *mut i16, x: F) {
+        // SAFETY: see above.
+        unsafe {
+            let h = each!(vmovn_s32, each!(vcvtnq_s32_f32, x));
+            vst1q_s16(p, vcombine_s16(h[0], h[1]));
+            vst1q_s16(p.add(8), vcombine_s16(h[2], h[3]));
+        }
+    }
+    #[inline(always)]
     unsafe fn prefetch(p: *const u8) {
         // SAFETY: see above; a prefetch reads nothing.
         unsafe {
@@ -398,6 +409,11 @@ impl Simd for Neon {
         unsafe { each!(vorrq_u8, a, b) }
     }
     #[inline(always)]
+    unsafe fn minus(b: B, x: u8) -> B {
+        // SAFETY: see above.
+        unsafe { each!(vsubq_u8, b, [vdupq_n_u8(x); 4]) }
+    }
+    #[inline(always)]
     unsafe fn iq4(b: B) -> B {
         // SAFETY: see above; the table holds 32 bytes, of which 16 are read.
         unsafe { each!(vqtbl1q_u8, [vld1q_u8(super::IQ4_TABLE.as_ptr().cast()); 4], b) }
@@ -413,6 +429,48 @@ impl Simd for Neon {
         unsafe {
             let a = vset_lane_s32::<0>(a.cast::<i32>().read_unaligned(), vdup_n_s32(0));
             each!(sdot, acc, w, [a; 4])
+        }
+    }
+    #[inline(always)]
+    unsafe fn words<const H: u32>(b: B) -> Self::W {
+        // SAFETY: see above; the list has the sixteen bytes of the order. An index past the
+        // register gives zero, so each byte stands at the top of its word.
+        unsafe {
+            let order: [u8; 16] = std::array::from_fn(|i| match i % 4 {
+                1 => (i - 1) as u8 + 2 * H as u8,
+                3 => (i - 3) as u8 + 2 * H as u8 + 1,
+                _ => 0xff,
+            });
+            let order = vld1q_u8(order.as_ptr());
+            let word = |b| vshrq_n_s16::<8>(vreinterpretq_s16_u8(vqtbl1q_u8(b, order)));
+            [word(b[0]), word(b[1]), word(b[2]), word(b[3])]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_words(p: *const i16) -> Self::W {
+        // SAFETY: see above.
+        unsafe { [vld1q_s16(p), vld1q_s16(p.add(8)), vld1q_s16(p.add(16)), vld1q_s16(p.add(24))] }
+    }
+    #[inline(always)]
+    unsafe fn store_words(p: *mut i16, w: Self::W) {
+        // SAFETY: see above.
+        unsafe {
+            vst1q_s16(p, w[0]);
+            vst1q_s16(p.add(8), w[1]);
+            vst1q_s16(p.add(16), w[2]);
+            vst1q_s16(p.add(24), w[3]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_words(acc: I, w: Self::W, a: *const i16) -> I {
+        // SAFETY: see above; a pair is read at `a`.
+        unsafe {
+            let a = vreinterpretq_s16_s32(vdupq_n_s32(a.cast::<i32>().read_unaligned()));
+            let dot = |acc, w| {
+                let low = vmull_s16(vget_low_s16(w), vget_low_s16(a));
+                vaddq_s32(acc, vpaddq_s32(low, vmull_high_s16(w, a)))
+            };
+            [dot(acc[0], w[0]), dot(acc[1], w[1]), dot(acc[2], w[2]), dot(acc[3], w[3])]
         }
     }
 }

@@ -32,8 +32,10 @@ impl Simd for Scalar {
     type I = [i32; LANES];
     type B = [u8; 64];
     type P = [[f32; 2]; LANES];
+    type W = [[i16; 2]; LANES];
 
     const TOKENS: usize = 4;
+    const WIDE_TOKENS: usize = 4;
     const VECTORS: usize = 4;
     const SIGNED_IS_BIASED: bool = false;
 
@@ -185,6 +187,12 @@ impl Simd for Scalar {
         }
     }
     #[inline(always)]
+    unsafe fn store_i16(p: *mut i16, x: Self::F) {
+        let words = lanes(|i| x[i].round_ties_even() as i32 as i16);
+        // SAFETY: see above.
+        unsafe { p.cast::<[i16; LANES]>().write_unaligned(words) }
+    }
+    #[inline(always)]
     unsafe fn load_bytes(p: *const u8) -> Self::B {
         // SAFETY: see above.
         unsafe { p.cast::<Self::B>().read_unaligned() }
@@ -200,6 +208,10 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn or(a: Self::B, b: Self::B) -> Self::B {
         bytes(|i| a[i] | b[i])
+    }
+    #[inline(always)]
+    unsafe fn minus(b: Self::B, x: u8) -> Self::B {
+        bytes(|i| b[i].wrapping_sub(x))
     }
     #[inline(always)]
     unsafe fn iq4(b: Self::B) -> Self::B {
@@ -218,5 +230,26 @@ impl Simd for Scalar {
         lanes(|i| {
             acc[i] + (0..4).map(|j| i32::from(w[4 * i + j] as i8) * i32::from(a[j])).sum::<i32>()
         })
+    }
+    #[inline(always)]
+    unsafe fn words<const H: u32>(b: Self::B) -> Self::W {
+        let at = 2 * H as usize;
+        lanes(|i| [i16::from(b[4 * i + at] as i8), i16::from(b[4 * i + at + 1] as i8)])
+    }
+    #[inline(always)]
+    unsafe fn load_words(p: *const i16) -> Self::W {
+        // SAFETY: see above: `p` has sixteen pairs.
+        unsafe { p.cast::<Self::W>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store_words(p: *mut i16, w: Self::W) {
+        // SAFETY: see above: `p` takes sixteen pairs.
+        unsafe { p.cast::<Self::W>().write_unaligned(w) }
+    }
+    #[inline(always)]
+    unsafe fn dot_words(acc: Self::I, w: Self::W, a: *const i16) -> Self::I {
+        // SAFETY: a pair at `a`, as `Simd` asks.
+        let a = unsafe { a.cast::<[i16; 2]>().read_unaligned() }.map(i32::from);
+        lanes(|i| acc[i] + i32::from(w[i][0]) * a[0] + i32::from(w[i][1]) * a[1])
     }
 }

@@ -102,6 +102,7 @@ impl Kernel for All<'_> {
             see("bits 6", bytes(S::bits::<6>(w, 3)), 0.0);
             see("bits_up 1", bytes(S::bits_up::<1>(w, 16)), 0.0);
             see("bits_up 4", bytes(S::bits_up::<4>(w, 0x30)), 0.0);
+            see("minus", bytes(S::minus(w, 32)), 0.0);
             see("or", bytes(S::or(w, S::bits_up::<2>(w, 0xfc))), 0.0);
             see("iq4", bytes(S::iq4(S::bits::<4>(w, 15))), 0.0);
 
@@ -116,6 +117,21 @@ impl Kernel for All<'_> {
             let signed = S::dot_signed(S::splat_i32(bias), w, x);
             see("dot_signed", floats(S::to_f32(signed)), 0.0);
             see("add_shifted", floats(S::to_f32(S::add_shifted::<7>(unsigned, signed))), 0.0);
+            // Within what 16-bit kernels are given: weights of a byte, activations of 15 bits.
+            let mut words = [0i16; 2 * LANES];
+            S::store_words(words.as_mut_ptr(), S::words::<0>(w));
+            see("words 0", words.map(f64::from).to_vec(), 0.0);
+            S::store_words(words.as_mut_ptr(), S::words::<1>(w));
+            see("words 1", words.map(f64::from).to_vec(), 0.0);
+            let pair = [127 * i16::from(self.x[0]), -128 * i16::from(self.x[1])];
+            let loaded = S::load_words(words.as_ptr());
+            let dot = S::dot_words(S::splat_i32(-7), loaded, pair.as_ptr());
+            see("dot_words", floats(S::to_f32(dot)), 0.0);
+            let mut short = [0i16; LANES];
+            let (least, most) = (S::splat(-16256.0), S::splat(16256.0));
+            let bounded = S::min(S::max(S::mul(a, b), least), most);
+            S::store_i16(short.as_mut_ptr(), bounded);
+            see("store_i16", short.map(f64::from).to_vec(), 0.0);
             see("splat_i32", floats(S::to_f32(zero)), 0.0);
         }
         seen
