@@ -1,6 +1,6 @@
 //! Counters and gauges for Prometheus.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use crate::App;
 
 static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+static RENDERING: Mutex<()> = Mutex::new(());
 
 /// Installs the recorder of this process, once.
 fn handle() -> &'static PrometheusHandle {
@@ -39,6 +40,8 @@ fn handle() -> &'static PrometheusHandle {
 /// All metrics as text.
 pub(crate) fn render(app: &App) -> String {
     let handle = handle();
+    // The recorder is the process's: what one look sets, another may not change before it is read.
+    let _one = RENDERING.lock().unwrap_or_else(PoisonError::into_inner);
     let load = app.runtime.load();
     counter!("ponder_prompt_tokens_total").absolute(load.prompt_tokens);
     counter!("ponder_prompt_tokens_cached_total").absolute(load.cached_tokens);
