@@ -54,18 +54,19 @@ pub(crate) struct ActivationScale {
 
 /// Either form of a block of activations.
 trait ActivationForm: Copy + Default + Send {
-    /// Takes the `half`-th sixteen, whole numbers within ±127 · 128 whose sum is `sum`.
+    /// Takes the `half`-th sixteen, whole numbers within ±127 · 128.
     ///
     /// # Safety
     /// As for [`Simd`].
-    unsafe fn put<S: Simd>(&mut self, half: usize, q: S::F, sum: i32);
+    unsafe fn put<S: Simd>(&mut self, half: usize, q: S::F);
 
-    fn scale(&mut self) -> &mut ActivationScale;
+    /// Takes what both halves are worth, and their sums.
+    fn finish(&mut self, scale: ActivationScale, sums: [i32; 2]);
 }
 
 impl ActivationForm for ActivationBlock {
     #[inline(always)]
-    unsafe fn put<S: Simd>(&mut self, half: usize, q: S::F, sum: i32) {
+    unsafe fn put<S: Simd>(&mut self, half: usize, q: S::F) {
         // SAFETY: the two parts have 32 elements: two vectors.
         unsafe {
             let high = S::round(S::mul(q, S::splat(1.0 / (1 << LOW_BITS) as f32)));
@@ -73,26 +74,26 @@ impl ActivationForm for ActivationBlock {
             S::store_i8(self.high.as_mut_ptr().add(LANES * half), high);
             S::store_i8(self.low.as_mut_ptr().add(LANES * half), low);
         }
-        self.half_minus[half] = -sum;
-        self.minus = self.half_minus[0] + self.half_minus[1];
     }
 
     #[inline(always)]
-    fn scale(&mut self) -> &mut ActivationScale {
-        &mut self.scale
+    fn finish(&mut self, scale: ActivationScale, sums: [i32; 2]) {
+        self.scale = scale;
+        self.minus = -(sums[0] + sums[1]);
+        self.half_minus = sums.map(|sum| -sum);
     }
 }
 
 impl ActivationForm for WideActivations {
     #[inline(always)]
-    unsafe fn put<S: Simd>(&mut self, half: usize, q: S::F, _: i32) {
+    unsafe fn put<S: Simd>(&mut self, half: usize, q: S::F) {
         // SAFETY: `q` has 32 elements: two vectors.
         unsafe { S::store_i16(self.q.as_mut_ptr().add(LANES * half), q) }
     }
 
     #[inline(always)]
-    fn scale(&mut self) -> &mut ActivationScale {
-        &mut self.scale
+    fn finish(&mut self, scale: ActivationScale, _: [i32; 2]) {
+        self.scale = scale;
     }
 }
 
@@ -180,13 +181,11 @@ impl<A: ActivationForm> Kernel for Quantize<'_, A> {
                 for (h, x) in [a, b].into_iter().enumerate() {
                     let q = S::round(S::mul(x, inverse));
                     sums[h] = S::sum(q) as i32;
-                    out.put::<S>(h, q, sums[h]);
+                    out.put::<S>(h, q);
                 }
-                *out.scale() = ActivationScale {
-                    d,
-                    sum: d * (sums[0] + sums[1]) as f32,
-                    half_sums: sums.map(|sum| d * sum as f32),
-                };
+                let sum = d * (sums[0] + sums[1]) as f32;
+                let half_sums = sums.map(|sum| d * sum as f32);
+                out.finish(ActivationScale { d, sum, half_sums }, sums);
             }
         }
     }

@@ -78,10 +78,12 @@ pub(crate) trait Format {
     /// A scale covers 16 weights, not 32.
     const HALVES: bool = false;
 
+    /// Scales of a block.
+    const PARTS: usize = if Self::HALVES { 2 } else { 1 };
     /// Blocks a `d` covers.
     const CHUNK: usize = if Self::NESTED { 8 } else { 1 };
     /// 8-bit scales of one block and sixteen rows, in bytes; the minima take as many again.
-    const NESTED_BYTES: usize = if Self::HALVES { 32 } else { 16 };
+    const NESTED_BYTES: usize = Self::PARTS * PANEL;
     /// Bytes of the scales of a chunk.
     const SCALE_BYTES: usize = {
         let kinds = if Self::MINIMUM { 2 } else { 1 };
@@ -102,6 +104,16 @@ pub(crate) trait Format {
     const SEGMENT_BYTES: usize = (Self::SEGMENT_CODES
         + Self::SEGMENT / Self::CHUNK * Self::SCALE_BYTES)
         .next_multiple_of(64);
+
+    /// The `block`-th block of a panel: its codes, its segment's scales, and its number among the
+    /// segment's blocks.
+    #[inline(always)]
+    fn block(panel: &[u8], block: usize) -> (&[u8], &[u8], usize) {
+        let b = block % Self::SEGMENT;
+        let segment = &panel[block / Self::SEGMENT * Self::SEGMENT_BYTES..][..Self::SEGMENT_BYTES];
+        let (codes, scales) = segment.split_at(Self::SEGMENT_CODES);
+        (&codes[b * Self::CODES.bytes()..], scales, b)
+    }
 
     /// Takes one chunk of one row apart.
     fn unpack(src: &[u8], out: &mut RowBlocks);

@@ -207,15 +207,14 @@ pub fn matmul(
         unsafe { gemm_weights(isa, pool, x, &products, &mut scratch.tiles) };
         return;
     }
-    let wide = wide_tokens(isa).is_some_and(|least| tokens >= least);
     if products.iter().any(|p| p.weight.is_quantized()) {
-        if wide {
+        if in_words(isa, tokens) {
             scratch.fill_wide(isa, pool, x, cols);
         } else {
             scratch.fill(isa, pool, x, cols);
         }
     }
-    let input = Input { isa, x, cols, tokens, quantized: scratch, wide };
+    let input = Input { isa, x, cols, tokens, quantized: scratch };
 
     // At most as many panels at a time as keep their weights in the second-level cache while the
     // tokens pass by.
@@ -253,10 +252,10 @@ pub const fn tile_tokens(isa: Isa) -> Option<usize> {
 
 /// Tokens from which on quantised weights are widened to 16 bits, once for all of them, if ever.
 ///
-/// On AVX2 a product of words takes half the instructions of one of two bytes; at four tokens that makes up
-/// for widening (Zen 3: a fifth faster there, nearly twice from 64 on). With VNNI both take one instruction, so that
-/// only taking weights apart would be saved. On plain arrays nothing is gained, but that path is how the kernel is
-/// tested where there is nothing else.
+/// On AVX2 a product of words takes half the instructions of one of two bytes; at four tokens that
+/// makes up for widening (Zen 3: a fifth faster there, nearly twice from 64 on). With VNNI both take
+/// one instruction, so that only taking weights apart would be saved. On plain arrays nothing is
+/// gained, but that path is how the kernel is tested where there is nothing else.
 const fn wide_tokens(isa: Isa) -> Option<usize> {
     match isa {
         Isa::Scalar | Isa::Avx2 => Some(4),
@@ -270,6 +269,11 @@ fn on_tiles(isa: Isa, tokens: usize, products: &[Product<'_>]) -> bool {
         && products.iter().all(|p| p.weight.ty != BlockType::F32)
 }
 
+/// Whether quantised weights and their activations are 16-bit words in a step.
+fn in_words(isa: Isa, tokens: usize) -> bool {
+    wide_tokens(isa).is_some_and(|least| tokens >= least)
+}
+
 /// What all matrices of a step are multiplied with.
 struct Input<'a> {
     isa: Isa,
@@ -277,25 +281,20 @@ struct Input<'a> {
     cols: usize,
     tokens: usize,
     quantized: &'a Quantized,
-    /// Quantised activations and weights are to be 16-bit words.
-    wide: bool,
 }
 
 /// Tokens that go through a run of panels together: their activations stay in the nearest caches.
 const TOKEN_TILE: usize = 24;
+/// The same where panels are widened for them: their activations in some blocks stay in the
+/// second-level cache.
+const WIDE_TILE: usize = 96;
 
 impl Input<'_> {
     fn multiply(&self, weight: &Matrix, panels: std::ops::Range<usize>, out: SendPtr<f32>) {
-        if self.wide && weight.is_quantized() {
-            with_format!(
-                weight.ty,
-                wide_panels(self, weight, panels, out),
-                float => unreachable!("numbers aren't quantised")
-            );
-            return;
-        }
-        for first in (0..self.tokens).step_by(TOKEN_TILE) {
-            let tokens = first..self.tokens.min(first + TOKEN_TILE);
+        let wide = weight.is_quantized() && in_words(self.isa, self.tokens);
+        let tile = if wide { WIDE_TILE } else { TOKEN_TILE };
+        for first in (0..self.tokens).step_by(tile) {
+            let tokens = first..self.tokens.min(first + tile);
             with_format!(
                 weight.ty,
                 quantized_panels(self, weight, panels.clone(), tokens, out),
@@ -320,13 +319,28 @@ fn quantized_panels<F: Format>(
     tokens: std::ops::Range<usize>,
     out: SendPtr<f32>,
 ) {
+    if in_words(input.isa, input.tokens) {
+        word_panels::<F>(input, weight, panels, tokens, out);
+    } else {
+        byte_panels::<F>(input, weight, panels, tokens, out);
+    }
+}
+
+fn byte_panels<F: Format>(
+    input: &Input<'_>,
+    weight: &Matrix,
+    panels: std::ops::Range<usize>,
+    tokens: std::ops::Range<usize>,
+    out: SendPtr<f32>,
+) {
     let mut blocks: [&[_]; TOKEN_TILE] = [&[]; TOKEN_TILE];
     for (slot, t) in blocks.iter_mut().zip(tokens.clone()) {
         *slot = input.quantized.token(t);
     }
     for panel in panels {
-        // SAFETY: `isa` is available; the panel is whole; each token has all its blocks; the sixteen columns of `out` that this panel owns are written by
-        // nobody else, and `rows` cuts the last panel short at the matrix's end.
+        // SAFETY: `isa` is available; the panel is whole; each token has all its blocks; the sixteen
+        // columns of `out` that this panel owns are written by nobody else, and `rows` cuts the last
+        // panel short at the matrix's end.
         unsafe {
             input.isa.run(PanelDot::<F> {
                 panel: weight.panel(panel),
@@ -340,47 +354,39 @@ fn quantized_panels<F: Format>(
     }
 }
 
-/// Tokens that pass by widened panels together: their activations in some blocks stay in the
-/// second-level cache meanwhile.
-const WIDE_TILE: usize = 96;
-
-fn wide_panels<F: Format>(
+fn word_panels<F: Format>(
     input: &Input<'_>,
     weight: &Matrix,
     panels: std::ops::Range<usize>,
+    tokens: std::ops::Range<usize>,
     out: SendPtr<f32>,
 ) {
     let (activations, per_token) = input.quantized.wide();
     assert!(activations.len() >= input.tokens * per_token);
     let mut widened = [WideBlock::ZERO; PART];
-    for first in (0..input.tokens).step_by(WIDE_TILE) {
-        let tokens = WIDE_TILE.min(input.tokens - first);
-        for start in (0..per_token).step_by(PART) {
-            let blocks = start..per_token.min(start + PART);
-            let widened = &mut widened[..blocks.len()];
-            for panel in panels.clone() {
-                // SAFETY: `isa` is available; the panel is whole, and has as many blocks as each
-                // token; the sixteen columns of `out` that this panel owns are written by nobody
-                // else, and `rows` cuts the last panel short at the matrix's end.
-                unsafe {
-                    input.isa.run(Widen::<F> {
-                        panel: weight.panel(panel),
-                        blocks: blocks.clone(),
-                        out: widened,
-                        format: PhantomData,
-                    });
-                    input.isa.run(WideDot::<F> {
-                        weights: widened,
-                        activations: activations.as_ptr().add(first * per_token + start),
-                        per_token,
-                        tokens,
-                        out: out.get().add(first * weight.rows + panel * PANEL),
-                        stride: weight.rows,
-                        rows: PANEL.min(weight.rows - panel * PANEL),
-                        add: start > 0,
-                        format: PhantomData,
-                    });
-                }
+    for start in (0..per_token).step_by(PART) {
+        let blocks = start..per_token.min(start + PART);
+        let widened = &mut widened[..blocks.len()];
+        for panel in panels.clone() {
+            // SAFETY: as in `byte_panels`; the panel has as many blocks as each token.
+            unsafe {
+                input.isa.run(Widen::<F> {
+                    panel: weight.panel(panel),
+                    blocks: blocks.clone(),
+                    out: widened,
+                    format: PhantomData,
+                });
+                input.isa.run(WideDot::<F> {
+                    weights: widened,
+                    activations: activations.as_ptr().add(tokens.start * per_token + start),
+                    per_token,
+                    tokens: tokens.len(),
+                    out: out.get().add(tokens.start * weight.rows + panel * PANEL),
+                    stride: weight.rows,
+                    rows: PANEL.min(weight.rows - panel * PANEL),
+                    add: start > 0,
+                    format: PhantomData,
+                });
             }
         }
     }
@@ -394,7 +400,7 @@ fn float_panels<W: Float>(
     out: SendPtr<f32>,
 ) {
     for panel in panels {
-        // SAFETY: as in `quantized_panels`.
+        // SAFETY: as in `byte_panels`.
         unsafe {
             input.isa.run(FloatPanelDot::<W> {
                 panel: weight.panel(panel),

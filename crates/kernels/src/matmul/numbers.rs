@@ -23,12 +23,10 @@ pub(crate) struct Quants<F>(PhantomData<F>);
 impl<F: Format> Numbers16 for Quants<F> {
     #[inline(always)]
     unsafe fn thirty_two<S: Simd>(panel: &[u8], _: usize, block: usize) -> [S::F; BLOCK] {
-        let b = block % F::SEGMENT;
-        let segment = &panel[block / F::SEGMENT * F::SEGMENT_BYTES..][..F::SEGMENT_BYTES];
+        let (codes, scales, b) = F::block(panel, block);
+        let (codes, scales) = (codes.as_ptr(), scales.as_ptr());
         // SAFETY: the segment is whole: it has the block's codes and scales.
         unsafe {
-            let codes = segment.as_ptr().add(b * F::CODES.bytes());
-            let scales = segment.as_ptr().add(F::SEGMENT_CODES);
             let mut out = [S::splat(0.0); BLOCK];
             let (mut scale, mut offset) = (out[0], out[0]);
             macro_rules! four {

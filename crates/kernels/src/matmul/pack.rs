@@ -32,13 +32,12 @@ pub(crate) fn pack_panel<F: Format>(rows: &[&[u8]], blocks: usize, panel: &mut [
                 at += 2 * PANEL;
             }
             if F::NESTED {
-                let per_block = F::NESTED_BYTES / PANEL;
-                for i in 0..8 * per_block {
+                for i in 0..8 * F::PARTS {
                     scales[at + PANEL * i + r] = row.scales[i];
                 }
                 at += 8 * F::NESTED_BYTES;
                 if F::MINIMUM {
-                    for i in 0..8 * per_block {
+                    for i in 0..8 * F::PARTS {
                         scales[at + PANEL * i + r] = row.minima[i];
                     }
                 }

@@ -109,7 +109,7 @@ impl<F: Format> PanelDot<'_, F> {
 }
 
 /// The rows' scales and minima (nonsense where there are none) of the `b`-th block of a segment: of
-/// its `half`-th sixteen weights, where a scale covers no more than that.
+/// its `half`-th sixteen weights, where a scale covers no more than that; else `half` is 0.
 ///
 /// # Safety
 /// As for [`Simd`]; `scales` are the segment's.
@@ -128,7 +128,7 @@ pub(super) unsafe fn scale_of<S: Simd, F: Format>(
         if !F::NESTED {
             return (d, m);
         }
-        let i = if F::HALVES { 2 * b + half } else { b };
+        let i = F::PARTS * b + half;
         let nested = chunk.add(if F::MINIMUM { 64 } else { 32 }).add(PANEL * i);
         let scale = S::load_i8(nested.cast());
         let minimum = if F::MINIMUM {

@@ -56,12 +56,10 @@ impl<F: Format> Kernel for Widen<'_, F> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         for (block, out) in self.blocks.zip(self.out) {
-            let b = block % F::SEGMENT;
-            let segment = &self.panel[block / F::SEGMENT * F::SEGMENT_BYTES..][..F::SEGMENT_BYTES];
-            let (codes, scales) = segment.split_at(F::SEGMENT_CODES);
+            let (codes, scales, b) = F::block(self.panel, block);
+            let (codes, scales) = (codes.as_ptr(), scales.as_ptr());
             // SAFETY: the segment is whole: it has the block's codes and scales.
             unsafe {
-                let codes = codes.as_ptr().add(b * F::CODES.bytes());
                 macro_rules! four {
                     ($g:literal) => {
                         let mut w = group::<S, F, $g>(codes);
@@ -80,11 +78,11 @@ impl<F: Format> Kernel for Widen<'_, F> {
                 four!(5);
                 four!(6);
                 four!(7);
-                for h in 0..if F::HALVES { 2 } else { 1 } {
-                    let (scale, minimum) = scale_of::<S, F>(scales.as_ptr(), b, h);
-                    S::store(out.scales[h].as_mut_ptr(), scale);
+                for part in 0..F::PARTS {
+                    let (scale, minimum) = scale_of::<S, F>(scales, b, part);
+                    S::store(out.scales[part].as_mut_ptr(), scale);
                     if F::MINIMUM {
-                        S::store(out.minima[h].as_mut_ptr(), minimum);
+                        S::store(out.minima[part].as_mut_ptr(), minimum);
                     }
                 }
             }
@@ -122,10 +120,8 @@ impl<F: Format> Kernel for WideDot<'_, F> {
         // SAFETY: as the caller vouches; each call gets `T` tokens that exist.
         unsafe {
             while at < self.tokens {
-                let left = self.tokens - at;
-                at += match left.min(S::WIDE_TOKENS) {
-                    12.. => self.tokens_at::<S, 12>(at),
-                    6.. => self.tokens_at::<S, 6>(at),
+                // Four tokens' sums take half of AVX2's registers; six were slower in some formats.
+                at += match self.tokens - at {
                     4.. => self.tokens_at::<S, 4>(at),
                     3 => self.tokens_at::<S, 3>(at),
                     2 => self.tokens_at::<S, 2>(at),
@@ -157,9 +153,8 @@ impl<F: Format> WideDot<'_, F> {
             for (b, block) in self.weights.iter().enumerate() {
                 let scales: [&ActivationScale; T] =
                     std::array::from_fn(|t| &(*tokens[t].add(b)).scale);
-                let parts = if F::HALVES { 2 } else { 1 };
-                for part in 0..parts {
-                    let pairs = BLOCK / 2 / parts;
+                for part in 0..F::PARTS {
+                    let pairs = BLOCK / 2 / F::PARTS;
                     let mut sums = [S::splat_i32(0); T];
                     for pair in part * pairs..(part + 1) * pairs {
                         let w = S::load_words(block.words[pair].as_ptr().cast());

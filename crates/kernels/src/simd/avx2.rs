@@ -45,7 +45,6 @@ impl Simd for Avx2 {
     type W = I;
 
     const TOKENS: usize = 2;
-    const WIDE_TOKENS: usize = 4;
     const VECTORS: usize = 8;
     const SIGNED_IS_BIASED: bool = false;
 
@@ -392,10 +391,8 @@ impl Simd for Avx2 {
     unsafe fn words<const H: u32>(b: I) -> I {
         // SAFETY: see above. Each byte goes to the top of its word and comes back with its sign.
         unsafe {
-            let at = 2 * H as i32;
-            let lane = |r: i32| (4 * r + at) << 8 | 0x80 | (4 * r + at + 1) << 24 | 0x80 << 16;
-            let up = _mm_setr_epi32(lane(0), lane(1), lane(2), lane(3));
-            let up = _mm256_broadcastsi128_si256(up);
+            let order = const { &super::word_order(H) };
+            let up = _mm256_broadcastsi128_si256(_mm_loadu_si128(order.as_ptr().cast()));
             [
                 _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(b[0], up)),
                 _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(b[1], up)),

@@ -65,7 +65,6 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     type W = __m512i;
 
     const TOKENS: usize = 8;
-    const WIDE_TOKENS: usize = 12;
     const VECTORS: usize = 32;
     const SIGNED_IS_BIASED: bool = true;
 
@@ -317,10 +316,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     unsafe fn words<const H: u32>(b: __m512i) -> __m512i {
         // SAFETY: see above. Each byte goes to the top of its word and comes back with its sign.
         unsafe {
-            let at = 2 * H as i32;
-            let lane = |r: i32| (4 * r + at) << 8 | 0x80 | (4 * r + at + 1) << 24 | 0x80 << 16;
-            let up = _mm_setr_epi32(lane(0), lane(1), lane(2), lane(3));
-            let up = _mm512_broadcast_i32x4(up);
+            let order = const { &super::word_order(H) };
+            let up = _mm512_broadcast_i32x4(_mm_loadu_si128(order.as_ptr().cast()));
             _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(b, up))
         }
     }

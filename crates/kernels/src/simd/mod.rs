@@ -42,6 +42,19 @@ pub(crate) static IQ4_TABLE: [i8; 32] = {
     table
 };
 
+/// The order in which a shuffle puts bytes `2h` and `2h + 1` of four lanes at the tops of words, whose
+/// lower bytes become zero: no register has a byte 255.
+const fn word_order(h: u32) -> [u8; 16] {
+    let mut order = [255; 16];
+    let mut lane = 0;
+    while lane < 16 {
+        order[lane + 1] = lane as u8 + 2 * h as u8;
+        order[lane + 3] = lane as u8 + 2 * h as u8 + 1;
+        lane += 4;
+    }
+    order
+}
+
 /// Vectors of sixteen lanes: `F` of f32, `I` of i32, `B` of four bytes a lane, `P` of two bf16,
 /// `W` of two i16.
 ///
@@ -59,8 +72,6 @@ pub(crate) trait Simd: Copy {
 
     /// How many tokens the quantised matrix kernel handles at once: as many as the registers hold.
     const TOKENS: usize;
-    /// The same for the kernel that works on 16-bit weights.
-    const WIDE_TOKENS: usize;
     /// Vectors that the registers hold.
     const VECTORS: usize;
     /// [`Simd::dot_signed`] works on bytes with 128 added (see there).

@@ -154,7 +154,6 @@ impl Simd for Neon {
 
     // Two tokens' sums take 24 of the 32 registers, and the weights four.
     const TOKENS: usize = 2;
-    const WIDE_TOKENS: usize = 4;
     const VECTORS: usize = 8;
     const SIGNED_IS_BIASED: bool = false;
 
@@ -433,15 +432,10 @@ impl Simd for Neon {
     }
     #[inline(always)]
     unsafe fn words<const H: u32>(b: B) -> Self::W {
-        // SAFETY: see above; the list has the sixteen bytes of the order. An index past the
-        // register gives zero, so each byte stands at the top of its word.
+        // SAFETY: see above; the order has sixteen bytes. Each byte goes to the top of its word and
+        // comes back with its sign.
         unsafe {
-            let order: [u8; 16] = std::array::from_fn(|i| match i % 4 {
-                1 => (i - 1) as u8 + 2 * H as u8,
-                3 => (i - 3) as u8 + 2 * H as u8 + 1,
-                _ => 0xff,
-            });
-            let order = vld1q_u8(order.as_ptr());
+            let order = vld1q_u8(const { &super::word_order(H) }.as_ptr());
             let word = |b| vshrq_n_s16::<8>(vreinterpretq_s16_u8(vqtbl1q_u8(b, order)));
             [word(b[0]), word(b[1]), word(b[2]), word(b[3])]
         }

@@ -35,7 +35,6 @@ impl Simd for Scalar {
     type W = [[i16; 2]; LANES];
 
     const TOKENS: usize = 4;
-    const WIDE_TOKENS: usize = 4;
     const VECTORS: usize = 4;
     const SIGNED_IS_BIASED: bool = false;
 
