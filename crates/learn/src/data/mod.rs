@@ -1,9 +1,11 @@
 //! From files of conversations to tokens, and which of them are to be learned.
 
+mod answers;
 mod pairs;
 mod render;
 pub mod shapes;
 
+pub use answers::{Answer, read_answers};
 pub use pairs::{Preferred, read_pairs};
 pub use render::{Rendered, Text, render};
 pub use shapes::{Conversation, read};

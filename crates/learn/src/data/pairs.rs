@@ -30,18 +30,6 @@ pub struct Preferred {
     pub margin: Option<f32>,
 }
 
-impl Preferred {
-    /// Tokens that go through the network.
-    pub fn tokens(&self) -> usize {
-        self.prompt.len() + self.answers.chosen.len() + self.answers.rejected.len()
-    }
-
-    /// Tokens of the longer of the two texts.
-    pub fn longest(&self) -> usize {
-        self.prompt.len() + self.answers.chosen.len().max(self.answers.rejected.len())
-    }
-}
-
 /// Reads all pairs of a file, plain or gzipped. None stands for one whose turns the template writes
 /// otherwise than the model would have to.
 ///
@@ -52,13 +40,7 @@ pub fn read_pairs(engine: &Engine, path: &Path) -> Result<Vec<Option<Preferred>>
     for (i, row) in rows::read(path, &[])?.iter().enumerate() {
         let line = |problem| Error::Line { path: path.to_owned(), line: i + 1, problem };
         let (chosen, rejected, margin) = both(row).map_err(line)?;
-        let of = |conversation: &Conversation| -> Result<Option<Parts>, Error> {
-            match render(engine, conversation, Thinking::Keep, Turns::Last)? {
-                Rendered::Text(text) => Ok(split(text)),
-                Rendered::OtherwiseWritten => Ok(None),
-            }
-        };
-        pairs.push(match (of(&chosen)?, of(&rejected)?) {
+        pairs.push(match (parts(engine, &chosen)?, parts(engine, &rejected)?) {
             (Some((prompt, chosen)), Some((other, rejected))) if prompt == other => {
                 Some(Preferred { prompt, answers: Pair { chosen, rejected }, margin })
             }
@@ -72,7 +54,16 @@ pub fn read_pairs(engine: &Engine, path: &Path) -> Result<Vec<Option<Preferred>>
 }
 
 /// A prompt, and what was said after it.
-type Parts = (Vec<u32>, Vec<u32>);
+pub(super) type Parts = (Vec<u32>, Vec<u32>);
+
+/// The last answer of a conversation, apart from what it answers; None if the template writes it
+/// otherwise than the model would have to.
+pub(super) fn parts(engine: &Engine, conversation: &Conversation) -> Result<Option<Parts>, Error> {
+    match render(engine, conversation, Thinking::Keep, Turns::Last)? {
+        Rendered::Text(text) => Ok(split(text)),
+        Rendered::OtherwiseWritten => Ok(None),
+    }
+}
 
 fn split(text: Text) -> Option<Parts> {
     let first = text.weights.iter().position(|w| *w != 0.0)?;
@@ -81,7 +72,9 @@ fn split(text: Text) -> Option<Parts> {
     (first > 0).then(|| (text.tokens[..first].to_vec(), answer))
 }
 
-fn both(row: &Map<String, Value>) -> Result<(Conversation, Conversation, Option<f32>), String> {
+pub(super) fn both(
+    row: &Map<String, Value>,
+) -> Result<(Conversation, Conversation, Option<f32>), String> {
     let of = |name: &str| -> Result<Conversation, String> {
         let answer = row.get(name).ok_or_else(|| format!("there is no `{name}`"))?;
         let mut one = Map::new();

@@ -3,7 +3,7 @@
 use std::ops::AddAssign;
 use std::time::Instant;
 
-use super::pairs::Pairs;
+use super::examples::Examples;
 use crate::Error;
 use crate::chance::chance;
 use crate::data::Preferred;
@@ -12,7 +12,8 @@ use crate::learner::Learner;
 use crate::recipe::Recipe;
 use crate::run::{Measured, Teach, Watch};
 
-/// What micro-batches of pairs came to; those of a step add up.
+/// What micro-batches came to; those of a step add up.
+#[derive(Default)]
 pub struct Part<S> {
     /// Their part of the loss.
     pub(super) loss: f64,
@@ -65,12 +66,8 @@ pub trait PairLoss {
 /// A method that learns from pairs.
 pub struct FromPairs<L> {
     pub(super) recipe: Recipe,
-    pub(super) pairs: Pairs,
+    pub(super) pairs: Examples<Preferred>,
     pub(super) loss: L,
-}
-
-fn nothing<S: Default>() -> Part<S> {
-    Part { loss: 0.0, statistics: S::default(), tokens: 0 }
 }
 
 impl<L: PairLoss> Teach for FromPairs<L> {
@@ -84,7 +81,7 @@ impl<L: PairLoss> Teach for FromPairs<L> {
         let batches = self.pairs.step(step);
         let of = batches.iter().map(Vec::len).sum();
         let mut random = chance(self.recipe.seed, "dropout", step);
-        let mut sum = nothing();
+        let mut sum = Part::default();
         for (i, pairs) in batches.iter().enumerate() {
             watch.phase("learning", i, batches.len());
             if watch.stopped() {
@@ -111,7 +108,7 @@ impl<L: PairLoss> Teach for FromPairs<L> {
     ) -> Result<Option<Measured>, Error> {
         let batches = self.pairs.split(self.pairs.held_out.iter());
         let of = self.pairs.held_out.len();
-        let mut sum = nothing();
+        let mut sum = Part::default();
         for (i, pairs) in batches.iter().enumerate() {
             watch.phase("measuring", i, batches.len());
             if watch.stopped() {

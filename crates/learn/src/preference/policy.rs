@@ -5,10 +5,10 @@ use std::ops::Range;
 use engine::Engine;
 use train::{Batch, Continuation, Network, Scores};
 
+use super::examples::Examples;
 use super::method::{FromPairs, PairLoss, Part};
-use super::pairs::Pairs;
 use crate::Error;
-use crate::data::Preferred;
+use crate::data::{Preferred, read_pairs};
 use crate::error::recipe;
 use crate::learner::Learner;
 use crate::objective::{Pair, Preference, PreferenceStatistics, Sequence, per_token};
@@ -40,7 +40,7 @@ impl<'m> Policy<'m> {
         objective.check().map_err(wrong)?;
         let looks_back = objective.needs_reference();
         let reference = looks_back.then(|| recipe.network(engine.model())).transpose()?;
-        let pairs = Pairs::open(recipe, &settings.pairs, engine)?;
+        let pairs = Examples::open(recipe, &settings.pairs, engine, read_pairs)?;
         Ok(FromPairs { recipe: recipe.clone(), pairs, loss: Policy { objective, reference } })
     }
 

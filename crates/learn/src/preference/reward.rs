@@ -3,10 +3,10 @@
 use engine::Engine;
 use train::Batch;
 
+use super::examples::Examples;
 use super::method::{FromPairs, PairLoss, Part};
-use super::pairs::Pairs;
 use crate::Error;
-use crate::data::Preferred;
+use crate::data::{Preferred, read_pairs};
 use crate::error::recipe;
 use crate::learner::Learner;
 use crate::objective::{BradleyTerry, Pair, RewardStatistics};
@@ -27,7 +27,7 @@ impl RewardModel {
             return Err(crate::error::recipe("reward_model", "is not there"));
         };
         let objective = BradleyTerry { centering_coefficient: settings.centering_coefficient };
-        let pairs = Pairs::open(recipe, &settings.pairs, engine)?;
+        let pairs = Examples::open(recipe, &settings.pairs, engine, read_pairs)?;
         Ok(FromPairs { recipe: recipe.clone(), pairs, loss: RewardModel { objective } })
     }
 

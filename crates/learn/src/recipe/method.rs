@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use verify::check::Check;
 
+use super::Critic;
 use super::settings::{Lora, What};
 use crate::Error;
 use crate::error::recipe;
@@ -62,11 +63,11 @@ pub enum Turns {
     Last,
 }
 
-fn batch() -> usize {
+pub(super) fn batch() -> usize {
     16
 }
 
-fn max_tokens() -> usize {
+pub(super) fn max_tokens() -> usize {
     2048
 }
 
@@ -79,74 +80,6 @@ impl Sft {
             return Err(recipe("sft.batch", "must be at least 1"));
         }
         Ok(())
-    }
-}
-
-/// Pairs of a better and a worse answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pairs {
-    /// Files of JSON lines; see [`crate::data::read_pairs`] for what a line may look like.
-    pub data: Vec<PathBuf>,
-    /// Files held out, which [`super::Evaluate`] takes its pairs from. Without them pairs of `data`
-    /// are held out.
-    #[serde(default)]
-    pub held_out: Vec<PathBuf>,
-    /// Pairs of a step.
-    #[serde(default = "batch")]
-    pub batch: usize,
-    /// A pair with a longer text is left out, and counted.
-    #[serde(default = "max_tokens")]
-    pub max_tokens: usize,
-}
-
-impl Pairs {
-    fn check(&self, method: &str, lora: &Lora) -> Result<(), Error> {
-        if self.data.is_empty() {
-            return Err(recipe(format!("{method}.pairs.data"), "names no file"));
-        }
-        if self.batch == 0 {
-            return Err(recipe(format!("{method}.pairs.batch"), "must be at least 1"));
-        }
-        if lora.learn != What::Adapter {
-            return Err(recipe("lora.learn", "preferences are learned with an adapter"));
-        }
-        Ok(())
-    }
-}
-
-/// Better answers to be preferred: DPO, IPO, SimPO, ORPO.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Preference {
-    /// What is learned from.
-    pub pairs: Pairs,
-    /// The loss.
-    #[serde(default)]
-    pub objective: crate::objective::Preference,
-}
-
-impl Preference {
-    pub(super) fn check(&self, lora: &Lora) -> Result<(), Error> {
-        self.pairs.check("preference", lora)
-    }
-}
-
-/// Better answers to be told from worse ones: a reward model (Bradley and Terry 1952; InstructGPT,
-/// arXiv:2203.02155).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RewardModel {
-    /// What is learned from.
-    pub pairs: Pairs,
-    /// How strongly rewards are drawn to a mean of 0 (arXiv:2312.09244).
-    #[serde(default)]
-    pub centering_coefficient: f64,
-}
-
-impl RewardModel {
-    pub(super) fn check(&self, lora: &Lora) -> Result<(), Error> {
-        self.pairs.check("reward_model", lora)
     }
 }
 
@@ -241,9 +174,12 @@ pub struct Grpo {
     /// of drawing (DAPO's dynamic sampling).
     #[serde(default)]
     pub resample_rounds: usize,
-    /// What rewards are held against.
+    /// What rewards are held against, without a critic.
     #[serde(default)]
     pub baseline: Baseline,
+    /// A value function that they are held against instead: PPO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critic: Option<Critic>,
     /// Optimizer steps that one step's completions are split into.
     #[serde(default = "one")]
     pub minibatches: usize,
@@ -270,11 +206,14 @@ impl Grpo {
                 "rewards are sought with an adapter: the sampler needs the model as it is";
             return Err(recipe("lora.learn", problem));
         }
+        // Who has no siblings can only be held against a value, or against everybody.
+        let alone = self.critic.is_some() || !self.baseline.needs_spread();
+        let siblings = if alone { 1 } else { 2 };
         for (field, n, least) in [
             ("problems", self.problems.len(), 1),
             ("rewards", self.rewards.len(), 1),
             ("prompts", self.prompts, 1),
-            ("completions", self.completions, 2),
+            ("completions", self.completions, siblings),
             ("max_tokens", self.max_tokens, 1),
             ("minibatches", self.minibatches, 1),
             ("epochs", self.epochs, 1),
@@ -298,6 +237,9 @@ impl Grpo {
         if self.overlong_tokens > self.max_tokens {
             let problem = format!("are more than grpo.max_tokens = {}", self.max_tokens);
             return Err(recipe("grpo.overlong_tokens", problem));
+        }
+        if let Some(critic) = &self.critic {
+            critic.check()?;
         }
         for (i, source) in self.problems.iter().enumerate() {
             let all = source.difficulties.iter().chain(&source.held_out_difficulties);

@@ -1,9 +1,12 @@
 //! A recipe: everything a run depends on, as one TOML file.
 //!
 //! What is said of one method is in a table of its name, and exactly one of these is there:
-//! `[sft]`, `[preference]`, `[reward_model]` or `[grpo]`. Any value can be given on the command line too, as `grpo.completions=16`.
+//! `[sft]`, `[preference]`, `[kto]`, `[reward_model]` or `[grpo]`. Any value can be given on the command
+//! line too, as `grpo.completions=16`.
 
+mod critic;
 mod method;
+mod preferences;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use train::Network;
 
-pub use method::{Grpo, Pairs, Preference, Reward, RewardModel, Sft, Source, Thinking, Turns};
+pub use critic::Critic;
+pub use method::{Grpo, Reward, Sft, Source, Thinking, Turns};
+pub use preferences::{Examples, Kto, Preference, RewardModel};
 pub use settings::{Checkpoints, Evaluate, Lora, Optimizer, Schedule, What};
 
 use crate::Error;
@@ -57,6 +62,9 @@ pub struct Recipe {
     /// Better answers to be preferred.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preference: Option<Preference>,
+    /// Good answers to be sought and bad ones to be left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kto: Option<Kto>,
     /// Better answers to be told from worse ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward_model: Option<RewardModel>,
@@ -80,6 +88,8 @@ pub enum Method<'a> {
     Sft(&'a Sft),
     /// Preference tuning without a reward model: DPO and its kin.
     Preference(&'a Preference),
+    /// Preference tuning from answers that are each good or bad.
+    Kto(&'a Kto),
     /// A reward model.
     RewardModel(&'a RewardModel),
     /// Group relative policy optimization.
@@ -92,6 +102,7 @@ impl Method<'_> {
         match self {
             Method::Sft(_) => "sft",
             Method::Preference(_) => "preference",
+            Method::Kto(_) => "kto",
             Method::RewardModel(_) => "reward_model",
             Method::Grpo(_) => "grpo",
         }
@@ -139,32 +150,45 @@ impl Recipe {
         Ok(network)
     }
 
+    /// A value function of the model as it is before the first step; see [`Critic::from`].
+    ///
+    /// # Errors
+    /// A setting makes no sense, or the reward model to begin with can't be read, is none, or is
+    /// another kind.
+    pub fn value_function<'m>(
+        &self,
+        critic: &Critic,
+        model: &'m Model,
+    ) -> Result<Network<'m>, Error> {
+        let network = self.lora.scorer(model, self.seed, critic.from.as_deref());
+        network.map_err(|error| recipe("grpo.critic.from", error.to_string()))
+    }
+
     /// The method whose table is there.
     ///
     /// # Panics
     /// Never for a recipe that was read.
     pub fn method(&self) -> Method<'_> {
-        match (&self.sft, &self.preference, &self.reward_model, &self.grpo) {
-            (Some(sft), ..) => Method::Sft(sft),
-            (_, Some(preference), ..) => Method::Preference(preference),
-            (_, _, Some(reward_model), _) => Method::RewardModel(reward_model),
-            (.., Some(grpo)) => Method::Grpo(grpo),
-            (None, None, None, None) => unreachable!("`check` saw to it"),
-        }
+        self.methods().next().expect("`check` saw to it that there is one")
+    }
+
+    fn methods(&self) -> impl Iterator<Item = Method<'_>> {
+        let methods = [
+            self.sft.as_ref().map(Method::Sft),
+            self.preference.as_ref().map(Method::Preference),
+            self.kto.as_ref().map(Method::Kto),
+            self.reward_model.as_ref().map(Method::RewardModel),
+            self.grpo.as_ref().map(Method::Grpo),
+        ];
+        methods.into_iter().flatten()
     }
 
     fn check(&self) -> Result<(), Error> {
-        let tables = [
-            self.sft.is_some(),
-            self.preference.is_some(),
-            self.reward_model.is_some(),
-            self.grpo.is_some(),
-        ];
-        let methods = tables.iter().filter(|there| **there).count();
+        let methods = self.methods().count();
         if methods != 1 {
             let problem = format!(
-                "there must be one of [sft], [preference], [reward_model] and [grpo], and there are \
-                 {methods}"
+                "there must be one of [sft], [preference], [kto], [reward_model] and [grpo], and there \
+                 are {methods}"
             );
             return Err(recipe("method", problem));
         }
@@ -180,6 +204,7 @@ impl Recipe {
         match self.method() {
             Method::Sft(sft) => sft.check(),
             Method::Preference(preference) => preference.check(&self.lora),
+            Method::Kto(kto) => kto.check(&self.lora),
             Method::RewardModel(reward_model) => reward_model.check(&self.lora),
             Method::Grpo(grpo) => grpo.check(&self.lora),
         }

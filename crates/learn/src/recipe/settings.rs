@@ -1,10 +1,10 @@
 //! What all methods share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use model::{Adapter, Model, Target};
 use serde::{Deserialize, Serialize};
-use train::{Network, Precision};
+use train::{Network, Precision, ScalarHead};
 
 use crate::Error;
 use crate::error::recipe;
@@ -93,6 +93,29 @@ impl Lora {
             recipe("lora.from", format!("{} does not fit: {error}", path.display()))
         })?;
         Ok(network)
+    }
+
+    /// An adapter of the same kind with a scalar head, which begin with those of the reward model
+    /// `from`; without it, with what an adapter begins with, and zeros.
+    ///
+    /// # Errors
+    /// A setting makes no sense, or the reward model can't be read, is none, or is another kind.
+    pub(super) fn scorer<'m>(
+        &self,
+        model: &'m Model,
+        seed: u64,
+        from: Option<&Path>,
+    ) -> Result<Network<'m>, Error> {
+        let mut network = Network::lora(model, self.settings(seed)?, Precision::Bf16)?;
+        let head = match from {
+            None => ScalarHead::Zeros,
+            Some(path) => {
+                let read = Adapter::stored_scorer(path, model).map_err(train::Error::from)?;
+                network.start_from(&read.0)?;
+                ScalarHead::Given(read.1)
+            }
+        };
+        Ok(network.with_scalar_head(head)?)
     }
 
     /// The settings of a network's pairs; `seed` is what A starts from.

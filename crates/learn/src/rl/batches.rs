@@ -2,10 +2,11 @@
 
 use train::{Batch, Continuation, Network};
 
+use super::critic::Worth;
 use crate::Error;
 use crate::error::recipe;
 use crate::learner::Learner;
-use crate::objective::{Completion, Normalizers, PolicySettings, PolicyStatistics};
+use crate::objective::{Advantage, Completion, Normalizers, PolicySettings, PolicyStatistics};
 use crate::run::Watch;
 
 /// A prompt and its completions.
@@ -22,8 +23,50 @@ pub(super) struct Member {
     pub sampler_log_probs: Vec<f32>,
     pub old_log_probs: Option<Vec<f32>>,
     pub reference_log_probs: Option<Vec<f32>>,
-    pub advantage: f64,
+    pub advantage: Earned,
+    /// What its tokens were worth, where a critic has said so.
+    pub worth: Option<Worth>,
     pub left_out: bool,
+}
+
+/// How much better than expected a completion was.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Earned {
+    /// As a whole.
+    Completion(f64),
+    /// Token for token.
+    Tokens(Vec<f32>),
+}
+
+impl Default for Earned {
+    fn default() -> Earned {
+        Earned::Completion(0.0)
+    }
+}
+
+impl Earned {
+    /// One a token; none of a whole.
+    pub fn tokens(&self) -> &[f32] {
+        match self {
+            Earned::Completion(_) => &[],
+            Earned::Tokens(advantages) => advantages,
+        }
+    }
+
+    /// Whether it pulls no way at all.
+    pub fn is_zero(&self) -> bool {
+        match self {
+            Earned::Completion(advantage) => *advantage == 0.0,
+            Earned::Tokens(advantages) => advantages.iter().all(|a| *a == 0.0),
+        }
+    }
+
+    fn view(&self) -> Advantage<'_> {
+        match self {
+            Earned::Completion(advantage) => Advantage::Completion(*advantage),
+            Earned::Tokens(advantages) => Advantage::Tokens(advantages),
+        }
+    }
 }
 
 /// What one optimizer step's completions came to.
@@ -45,10 +88,14 @@ pub(super) struct Plan<'a> {
 }
 
 /// Completions of one group that go through the network together: `(group, members)`.
-type Part = (usize, Vec<usize>);
+pub(super) type Part = (usize, Vec<usize>);
 
 /// Micro-batches of at most `size` tokens, of members that `wanted` picks.
-fn split(groups: &[&Group], size: usize, wanted: impl Fn(&Member) -> bool) -> Vec<Vec<Part>> {
+pub(super) fn split(
+    groups: &[&Group],
+    size: usize,
+    wanted: impl Fn(&Member) -> bool,
+) -> Vec<Vec<Part>> {
     let mut batches: Vec<Vec<Part>> = Vec::new();
     let mut room = 0;
     for (g, group) in groups.iter().enumerate() {
@@ -72,7 +119,7 @@ fn split(groups: &[&Group], size: usize, wanted: impl Fn(&Member) -> bool) -> Ve
 }
 
 /// The batch, and of each member where its first token is predicted.
-fn batch(groups: &[&Group], parts: &[Part]) -> Result<(Batch, Vec<usize>), Error> {
+pub(super) fn batch(groups: &[&Group], parts: &[Part]) -> Result<(Batch, Vec<usize>), Error> {
     let mut batch = Batch::new();
     let mut starts = Vec::new();
     for (g, members) in parts {
@@ -139,7 +186,7 @@ pub(super) fn learn(
     };
     // Where nothing but the advantage pulls, completions without one need no pass.
     let pulled = plan.objective.kl_coefficient > 0.0 || plan.objective.entropy_coefficient != 0.0;
-    let wanted = |member: &Member| !member.left_out && (pulled || member.advantage != 0.0);
+    let wanted = |member: &Member| !member.left_out && (pulled || !member.advantage.is_zero());
     let batches = split(groups, plan.size, wanted);
     let mut learned = Learned::default();
     for (i, parts) in batches.iter().enumerate() {
@@ -165,7 +212,8 @@ pub(super) fn learn(
                         reference_log_probs: member.reference_log_probs.as_deref(),
                         sampler_log_probs: Some(&member.sampler_log_probs),
                         entropies: Some(&scores.entropies[slots.clone()]),
-                        ..Completion::new(member.advantage, &scores.log_probs[slots])
+                        advantage: member.advantage.view(),
+                        ..Completion::new(0.0, &scores.log_probs[slots])
                     }
                 })
                 .collect();
@@ -195,10 +243,15 @@ mod tests {
 
     #[test]
     fn micro_batches_hold_what_they_may() {
-        let member = |n: usize| Member { tokens: vec![7; n], advantage: 1.0, ..Member::default() };
+        let earned = Earned::Completion(1.0);
+        let member = |n: usize| Member {
+            tokens: vec![7; n],
+            advantage: earned.clone(),
+            ..Member::default()
+        };
         let a = Group { prompt: vec![1; 4], members: vec![member(6), member(6), member(16)] };
         let b = Group { prompt: vec![2; 4], members: vec![member(1), Member::default()] };
-        let found = split(&[&a, &b], 20, |m| m.advantage > 0.0);
+        let found = split(&[&a, &b], 20, |m| !m.advantage.is_zero());
         assert_eq!(found, [vec![(0, vec![0, 1])], vec![(0, vec![2])], vec![(1, vec![0])]]);
         let (batch, starts) = batch(&[&a, &b], &found[0]).unwrap();
         // Three tokens of the prompt once, and of each answer six slots.

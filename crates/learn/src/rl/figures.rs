@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::batches::{Group, Learned};
+use super::critic::Seen;
 use super::{Drawn, Judge, Judged, Problem};
 use crate::journal::{Record, sample as names};
 use crate::learner::Step;
@@ -29,6 +30,7 @@ pub(super) struct Figures {
     trained: usize,
     statistics: PolicyStatistics,
     step: Option<Step>,
+    critic: Option<Seen>,
 }
 
 impl Figures {
@@ -67,6 +69,10 @@ impl Figures {
         self.statistics += learned.statistics;
     }
 
+    pub(super) fn valued(&mut self, seen: Option<Seen>) {
+        self.critic = seen;
+    }
+
     pub(super) fn trained(&mut self, took: Duration, step: Option<Step>) {
         self.training = took;
         self.step = step;
@@ -95,7 +101,8 @@ impl Figures {
         put("groups/flat_share", self.flat as f64 / self.groups.max(1) as f64);
         put(
             "groups/learned",
-            groups.iter().filter(|g| g.members.iter().any(|m| m.advantage != 0.0)).count() as f64,
+            groups.iter().filter(|g| g.members.iter().any(|m| !m.advantage.is_zero())).count()
+                as f64,
         );
         put("problems/too_long", self.too_long as f64);
         put("verifier/cannot_tell", self.cannot_tell as f64);
@@ -108,6 +115,9 @@ impl Figures {
             put(name, value);
         }
         for (name, value) in self.step.iter().flat_map(Step::figures) {
+            put(name, value);
+        }
+        for (name, value) in self.critic.iter().flat_map(Seen::figures) {
             put(name, value);
         }
         put("tokens/drawn", tokens as f64);

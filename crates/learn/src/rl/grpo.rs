@@ -1,6 +1,7 @@
 //! Group relative policy optimization (DeepSeekMath, arXiv:2402.03300), with the choices that came
 //! after it: a step draws problems, samples a group of completions for each, judges them, and makes
-//! what did better than its siblings more likely.
+//! what did better than its siblings more likely. With a critic it is PPO (arXiv:1707.06347): better
+//! than was to be expected of it, token for token.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use engine::{Engine, Lora, Request};
 use serde_json::Value;
 use train::Network;
 
-use super::batches::{Group, Member};
+use super::batches::{Earned, Group, Member};
+use super::critic::Critic;
 use super::figures::{Figures, held_out, sample};
 use super::rollout::Draw;
 use super::{Curriculum, Drawn, Judge, Judged, Problem, ProblemPool, Sampler, batches};
@@ -41,6 +43,8 @@ pub struct Grpo<'m> {
     sampler: Sampler,
     /// The model before it learned anything, where the loss looks back at it.
     reference: Option<Network<'m>>,
+    /// What says how good a completion was to be, in place of its siblings.
+    critic: Option<Critic<'m>>,
     engine: Arc<Engine>,
     held_out: Vec<Problem>,
 }
@@ -72,8 +76,14 @@ impl<'m> Grpo<'m> {
         let held_out_before = problems.held_out().len();
         let parallel = (settings.prompts * settings.completions).max(TOGETHER);
         let sampler = Sampler::new(Arc::clone(engine), parallel, PROMPT + settings.max_tokens)?;
-        let looks_back = settings.objective.kl_coefficient > 0.0;
+        let kl_in_reward = settings.critic.as_ref().map_or(0.0, |critic| critic.kl_in_reward);
+        let looks_back = settings.objective.kl_coefficient > 0.0 || kl_in_reward > 0.0;
         let reference = looks_back.then(|| recipe.network(engine.model())).transpose()?;
+        let critic = settings
+            .critic
+            .as_ref()
+            .map(|critic| Critic::open(recipe, critic, engine.model()))
+            .transpose()?;
         let mut grpo = Grpo {
             curriculum: Curriculum::new(problems.weights().len()),
             judge: Judge::new(&settings, &recipe.evaluate, engine)?,
@@ -82,6 +92,7 @@ impl<'m> Grpo<'m> {
             problems,
             sampler,
             reference,
+            critic,
             engine: Arc::clone(engine),
             held_out: Vec::new(),
         };
@@ -180,23 +191,23 @@ impl<'m> Grpo<'m> {
         problems.iter().map(|problem| self.sampler.prompt(&problem.item.prompt)).collect()
     }
 
-    /// Rewards to advantages: what there is to learn from.
-    fn groups(&self, harvest: &Harvest) -> Result<Vec<Group>, Error> {
+    /// What there is to learn from, and what each completion earned; the advantages are still to come.
+    fn groups(&self, harvest: Harvest) -> (Vec<Group>, Vec<Vec<f64>>) {
         let mut groups = Vec::new();
         let mut rewards: Vec<Vec<f64>> = Vec::new();
         for ((prompt, drawn), judged) in
-            harvest.prompts.iter().zip(&harvest.drawn).zip(&harvest.judged)
+            harvest.prompts.into_iter().zip(harvest.drawn).zip(&harvest.judged)
         {
-            let mut group = Group { prompt: prompt.prompt.clone(), members: Vec::new() };
+            let mut group = Group { prompt: prompt.prompt, members: Vec::new() };
             let mut earned = Vec::new();
-            for (drawn, judged) in drawn.iter().zip(judged) {
+            for (drawn, judged) in drawn.into_iter().zip(judged) {
                 let (Some(reward), false) = (judged.reward, drawn.tokens.is_empty()) else {
                     continue;
                 };
                 earned.push(reward);
                 group.members.push(Member {
-                    tokens: drawn.tokens.clone(),
-                    sampler_log_probs: drawn.log_probs.clone(),
+                    tokens: drawn.tokens,
+                    sampler_log_probs: drawn.log_probs,
                     left_out: drawn.truncated && self.settings.leave_out_truncated,
                     ..Member::default()
                 });
@@ -204,13 +215,18 @@ impl<'m> Grpo<'m> {
             groups.push(group);
             rewards.push(earned);
         }
-        let found = advantages(&rewards, self.settings.baseline)
+        (groups, rewards)
+    }
+
+    /// Holds what completions earned against what their siblings did.
+    fn compare(&self, groups: &mut [Group], rewards: &[Vec<f64>]) -> Result<(), Error> {
+        let found = advantages(rewards, self.settings.baseline)
             .map_err(|error| recipe("grpo.rewards", error.to_string()))?;
-        let mut found = found.advantages.into_iter();
-        for member in groups.iter_mut().flat_map(|group| &mut group.members) {
-            member.advantage = found.next().unwrap_or_default();
+        let members = groups.iter_mut().flat_map(|group| &mut group.members);
+        for (member, advantage) in members.zip(found.advantages) {
+            member.advantage = Earned::Completion(advantage);
         }
-        Ok(groups)
+        Ok(())
     }
 }
 
@@ -244,15 +260,27 @@ impl Teach for Grpo<'_> {
         let Some(harvest) = harvest else { return Ok(None) };
 
         let started = Instant::now();
-        let mut groups = self.groups(&harvest)?;
+        let sample = sample(&harvest.problems, &harvest.drawn, &harvest.judged);
+        let (mut groups, rewards) = self.groups(harvest);
         let updates = self.settings.minibatches * self.settings.epochs;
         if updates > 1 || self.reference.is_some() {
-            let old = (updates > 1).then_some(learner.network());
+            let paid = self.settings.critic.as_ref().is_some_and(|c| c.kl_in_reward > 0.0);
+            let old = (updates > 1 || paid).then_some(learner.network());
             let size = self.recipe.micro_batch_tokens;
             if !batches::score(&mut groups, old, self.reference.as_ref(), size, watch)? {
                 return Ok(None);
             }
         }
+        let mut seen = match &self.critic {
+            Some(critic) => match critic.estimate(&mut groups, &rewards, watch)? {
+                Some(seen) => Some(seen),
+                None => return Ok(None),
+            },
+            None => {
+                self.compare(&mut groups, &rewards)?;
+                None
+            }
+        };
         let dropout = (self.recipe.lora.dropout > 0.0)
             .then(|| chance(self.recipe.seed, "dropout", step).next());
         let mut taken = None;
@@ -279,13 +307,17 @@ impl Teach for Grpo<'_> {
                 };
                 figures.learned(learned);
                 taken = Some(learner.step(step)?);
+                if let (Some(critic), Some(seen)) = (&mut self.critic, &mut seen) {
+                    critic.learn(&part, step, dropout, watch, seen)?;
+                }
             }
         }
+        figures.valued(seen);
         self.curriculum = curriculum;
         figures.trained(started.elapsed(), taken);
         let levels = self.problems.levels().zip(self.curriculum.pass_rates());
         let mut record = figures.record(&groups, &self.judge, levels);
-        record.texts.extend(sample(&harvest.problems, &harvest.drawn, &harvest.judged));
+        record.texts.extend(sample);
         Ok(Some(record))
     }
 
@@ -328,5 +360,13 @@ impl Teach for Grpo<'_> {
             self.curriculum = kept;
         }
         Ok(())
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), Error> {
+        self.critic.as_ref().map_or(Ok(()), |critic| critic.save(dir))
+    }
+
+    fn load(&mut self, dir: &Path) -> Result<(), Error> {
+        self.critic.as_mut().map_or(Ok(()), |critic| critic.load(dir))
     }
 }

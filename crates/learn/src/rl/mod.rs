@@ -2,6 +2,7 @@
 //! better than its siblings becomes more likely.
 
 mod batches;
+mod critic;
 mod curriculum;
 mod figures;
 mod grpo;

@@ -19,6 +19,8 @@ use crate::journal::Journal;
 use crate::learner::Learner;
 use crate::recipe::{Recipe, What};
 
+use super::Teach;
+
 const RECIPE: &str = "recipe.json";
 const STATE: &str = "state.json";
 const NUMBERS: &str = "state.safetensors";
@@ -64,7 +66,8 @@ impl Folder {
         Ok(Journal::open(&self.root, step)?)
     }
 
-    fn checkpoint(&self, step: u64) -> PathBuf {
+    /// The folder of the checkpoint of step `step`.
+    pub fn checkpoint(&self, step: u64) -> PathBuf {
         self.root.join("checkpoints").join(format!("{step:06}"))
     }
 
@@ -119,12 +122,13 @@ impl Folder {
         &self,
         step: u64,
         learner: &Learner<'_>,
-        state: &S,
+        (state, method): (&S, &dyn Teach),
         keep: usize,
     ) -> Result<(), Error> {
         replace(&self.checkpoint(step), |dir| {
             learner.save(&dir.join(NUMBERS))?;
             self.model(learner, dir)?;
+            method.save(dir)?;
             write_json(&dir.join(STATE), state)
         })?;
         let steps = self.checkpoints()?;

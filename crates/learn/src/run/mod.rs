@@ -3,6 +3,7 @@
 
 mod folder;
 
+use std::path::Path;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,22 @@ pub trait Teach {
     /// # Errors
     /// It is something else.
     fn restore(&mut self, _state: Value) -> Result<(), serde_json::Error> {
+        Ok(())
+    }
+
+    /// Writes what else a checkpoint has to keep of it, as files in its folder `dir`.
+    ///
+    /// # Errors
+    /// It can't be written.
+    fn save(&self, _dir: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Takes back what [`Teach::save`] wrote.
+    ///
+    /// # Errors
+    /// It can't be read, or is something else.
+    fn load(&mut self, _dir: &Path) -> Result<(), Error> {
         Ok(())
     }
 }
@@ -125,6 +142,7 @@ pub fn run(
             let state: State = folder.restore(step, learner)?;
             let kept = method.restore(state.method.clone());
             kept.map_err(|error| folder.broken(step, error.to_string()))?;
+            method.load(&folder.checkpoint(step))?;
             watch.note(&format!("goes on after step {step}"));
             state
         }
@@ -149,7 +167,7 @@ pub fn run(
         if is_due(recipe.checkpoints.every, step, last) && saved != Some(step) {
             state.seconds = before + started.elapsed().as_secs_f64();
             state.method = method.state();
-            folder.save(step, learner, &state, recipe.checkpoints.keep)?;
+            folder.save(step, learner, (&state, method), recipe.checkpoints.keep)?;
             saved = Some(step);
         }
         if last {
@@ -164,7 +182,7 @@ pub fn run(
     state.seconds = before + started.elapsed().as_secs_f64();
     if saved != Some(state.step) {
         state.method = method.state();
-        folder.save(state.step, learner, &state, recipe.checkpoints.keep)?;
+        folder.save(state.step, learner, (&state, method), recipe.checkpoints.keep)?;
     }
     let State { step, best, seconds, .. } = state;
     Ok(Outcome { steps: step, finished, best, seconds })

@@ -204,6 +204,18 @@ impl Adapter {
         read_pairs(path, &model.config)
     }
 
+    /// The same of an adapter that scores texts: its pairs and its head, `[hidden]`.
+    ///
+    /// # Errors
+    /// As for [`Adapter::load`]; and it has no such head.
+    pub fn stored_scorer(path: &Path, model: &Model) -> Result<(Vec<StoredPair>, Vec<f32>), Error> {
+        let Loose { pairs, score } = read(path, &model.config)?;
+        match score {
+            Some(score) => Ok((pairs, score)),
+            None => Err(bad(path, peft::SCORE, "is not there: it was saved without a head")),
+        }
+    }
+
     /// The file or directory it came from.
     pub fn path(&self) -> &Path {
         &self.path

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use engine::Engine;
-use learn::preference::{Policy, RewardModel};
+use learn::preference::{Kto, Policy, RewardModel};
 use learn::recipe::{Method, What};
 use learn::rl::Grpo;
 use learn::run::{Outcome, Teach, run as run_recipe};
@@ -126,6 +126,7 @@ fn teach(args: Teaching) -> Result<ExitCode> {
             Box::new(sft)
         }
         Method::Preference(_) => Box::new(Policy::open(&recipe, &engine)?),
+        Method::Kto(_) => Box::new(Kto::open(&recipe, &engine)?),
         Method::RewardModel(_) => Box::new(RewardModel::open(&recipe, &engine)?),
         Method::Grpo(_) => Box::new(Grpo::new(&recipe, &engine)?),
     };

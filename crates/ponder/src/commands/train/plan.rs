@@ -20,6 +20,7 @@ pub fn context(recipe: &Recipe) -> Option<usize> {
     match recipe.method() {
         Method::Sft(sft) => Some(sft.max_tokens.max(2)),
         Method::Preference(preference) => Some(preference.pairs.max_tokens.max(2)),
+        Method::Kto(kto) => Some(kto.answers.max_tokens.max(2)),
         Method::RewardModel(reward_model) => Some(reward_model.pairs.max_tokens.max(2)),
         Method::Grpo(grpo) => Some(PROMPT + grpo.max_tokens),
     }
@@ -61,6 +62,7 @@ pub fn print(recipe: &Recipe, engine: &Engine, learner: &mut Learner<'_>) -> Res
     let tokens = match recipe.method() {
         Method::Sft(sft) => sft.batch * sft.max_tokens,
         Method::Preference(of) => 2 * of.pairs.batch * of.pairs.max_tokens,
+        Method::Kto(of) => of.answers.batch * of.answers.max_tokens,
         Method::RewardModel(of) => 2 * of.pairs.batch * of.pairs.max_tokens,
         Method::Grpo(grpo) => grpo.prompts * grpo.completions * grpo.max_tokens,
     };

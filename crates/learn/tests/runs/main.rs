@@ -1,16 +1,18 @@
 //! Whole runs on a model made on the spot: they learn, they can be stopped and gone on with, and
 //! what is wrong with their data is told.
 
-#[path = "../../engine/tests/support/mod.rs"]
+#[path = "../../../engine/tests/support/mod.rs"]
 #[expect(dead_code, reason = "the engine's own tests use more of it")]
 mod support;
+
+mod preferences;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::{Engine, LoadOptions};
 use learn::journal::{self, Record};
-use learn::preference::{Policy, RewardModel};
+use learn::preference::{Kto, Policy, RewardModel};
 use learn::recipe::Method;
 use learn::rl::Grpo;
 use learn::run::{Outcome, Teach, Watch, run};
@@ -85,6 +87,7 @@ impl Place {
         let mut method: Box<dyn Teach> = match recipe.method() {
             Method::Sft(_) => Box::new(Sft::new(recipe, &engine)?),
             Method::Preference(_) => Box::new(Policy::open(recipe, &engine)?),
+            Method::Kto(_) => Box::new(Kto::open(recipe, &engine)?),
             Method::RewardModel(_) => Box::new(RewardModel::open(recipe, &engine)?),
             Method::Grpo(_) => Box::new(Grpo::new(recipe, &engine)?),
         };
@@ -213,6 +216,50 @@ fn several_updates_a_step_and_a_reference_too() {
     assert!(ratio.into_iter().any(|kl| kl > 0.0), "later updates are off the policy");
 }
 
+/// PPO: what a completion earned is held against what the critic expected of it.
+#[test]
+fn a_critic_says_what_was_to_be_expected() {
+    let place = Place::new();
+    place.problems();
+    let critic = "completions = 1\nepochs = 2\nminibatches = 2\n\
+                  critic = { learning_rate = 1e-2, gae = { lambda = 0.95 } }\n";
+    let recipe = GRPO
+        .replace("steps = 6", "steps = 40")
+        .replace("dropout = 0.1", "")
+        .replace("prompts = 4", "prompts = 24")
+        .replace("completions = 8\n", critic);
+    let recipe = place.recipe(&recipe, "run").unwrap();
+    place.run(&recipe, &mut Nobody::default()).unwrap();
+    let records = journal::read(&recipe.out).unwrap();
+    let of = |name: &str| -> Vec<f64> { records.iter().filter_map(|r| r.scalar(name)).collect() };
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let rewards = of("reward/mean");
+    let (first, last) = (mean(&rewards[..5]), mean(&rewards[35..]));
+    assert!(first < 0.5 && last > first + 0.3, "{first} became {last}: {rewards:?}");
+    // Before the first step it expects nothing; then it comes to know.
+    let values = of("critic/value");
+    let known = mean(&values[35..]);
+    assert!(values[0] == 0.0 && (known - last).abs() < 0.25, "{known} for {last}: {values:?}");
+    assert_eq!(of("critic/explained_variance")[0], 0.0);
+
+    // It is part of what is gone on with, and the penalty for straying part of what is earned.
+    let critic = "completions = 4\ncritic = { learning_rate = 1e-2, kl_in_reward = 0.05 }\n";
+    let recipe = GRPO.replace("completions = 8\n", critic);
+    stopped_is_as_never_stopped(&place, &recipe);
+    let kept = place.path("whole/checkpoints/000006/critic.safetensors");
+    let parts = place.path("parts/checkpoints/000006/critic.safetensors");
+    assert_eq!(std::fs::read(&kept).unwrap(), std::fs::read(parts).unwrap());
+
+    let wrong = GRPO.replace("completions = 8\n", "critic = { gae = { lambda = 2.0 } }\n");
+    let error = place.recipe(&wrong, "wrong").unwrap_err().to_string();
+    assert!(error.contains("grpo.critic.gae.lambda"), "{error}");
+    // A policy's adapter has no head to begin with.
+    let wrong = GRPO.replace("completions = 8\n", "critic = { from = 'DIR/run/best' }\n");
+    let error = place.run(&place.recipe(&wrong, "wrong").unwrap(), &mut Nobody::default());
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("grpo.critic.from") && error.contains("without a head"), "{error}");
+}
+
 const SFT: &str = r#"
     steps = 6
     micro_batch_tokens = 64
@@ -257,125 +304,6 @@ fn a_run_with_examples_goes_on_where_it_was_left() {
     let place = Place::new();
     examples(&place);
     stopped_is_as_never_stopped(&place, SFT);
-}
-
-const PAIRS: &str = r#"
-    steps = 6
-    [lora]
-    rank = 8
-    dropout = 0.1
-    [optimizer]
-    learning_rate = 5e-3
-    [evaluate]
-    every = 3
-    items = 8
-    [checkpoints]
-    every = 2
-    [METHOD]
-    [METHOD.pairs]
-    batch = 8
-    data = ["DIR/pairs.jsonl"]
-"#;
-
-/// The better answer says please.
-fn pairs(place: &Place) {
-    let line = |i: u32| {
-        format!("{{\"prompt\": \"q{i}\", \"chosen\": \"{i} please\", \"rejected\": \"now {i}\"}}\n")
-    };
-    place.write("pairs.jsonl", &(0..90).map(line).collect::<String>());
-}
-
-#[test]
-fn the_better_answer_becomes_more_likely() {
-    let place = Place::new();
-    pairs(&place);
-    for objective in [
-        "",
-        "objective = { loss = 'ipo' }",
-        "objective = { loss = 'simpo' }",
-        "objective = { loss = 'orpo' }",
-    ] {
-        let recipe = PAIRS
-            .replace("[METHOD]\n", &format!("[METHOD]\n{objective}\n"))
-            .replace("METHOD", "preference")
-            .replace("steps = 6", "steps = 12");
-        let recipe = place.recipe(&recipe, &format!("run{}", objective.len())).unwrap();
-        place.run(&recipe, &mut Nobody::default()).unwrap();
-        let records = journal::read(&recipe.out).unwrap();
-        let of =
-            |name: &str| -> Vec<f64> { records.iter().filter_map(|r| r.scalar(name)).collect() };
-        let losses = of("held_out/loss");
-        assert!(losses.last() < losses.first(), "{objective}: {losses:?}");
-        let accuracy = of("held_out/rewards/accuracies");
-        assert!(*accuracy.last().unwrap() >= 0.9, "{objective}: {accuracy:?} {:?}", records.last());
-    }
-    stopped_is_as_never_stopped(&place, &PAIRS.replace("METHOD", "preference"));
-}
-
-/// From pairs to a reward model, and from that to a policy it likes better.
-#[test]
-fn a_reward_model_teaches_a_policy() {
-    let place = Place::new();
-    pairs(&place);
-    place.problems();
-    let recipe = PAIRS.replace("METHOD", "reward_model").replace("steps = 6", "steps = 20");
-    let recipe = place.recipe(&recipe, "judge").unwrap();
-    place.run(&recipe, &mut Nobody::default()).unwrap();
-    let records = journal::read(&recipe.out).unwrap();
-    let accuracy = records.last().unwrap().scalar("held_out/reward/accuracy");
-    assert!(accuracy.unwrap() >= 0.9, "{:?}", records.last());
-
-    // The engine's word for a text is the trainer's.
-    let engine = place.engine();
-    let last = place.path("judge/checkpoints/000020");
-    let lora = engine::Lora::new(model::Adapter::load(&last, engine.model()).unwrap());
-    let mut learner = Learner::reward_model(&recipe, engine.model()).unwrap();
-    learner.restore(&last.join("state.safetensors")).unwrap();
-    let read = learn::data::read_pairs(&engine, &place.path("pairs.jsonl")).unwrap();
-    for pair in read.iter().take(5).flatten() {
-        let [chosen, rejected] = [&pair.answers.chosen, &pair.answers.rejected].map(|answer| {
-            let text: Vec<u32> = pair.prompt.iter().chain(answer).copied().collect();
-            let mut batch = train::Batch::new();
-            batch.push_whole(&text).unwrap();
-            let trainer = *learner.network().values(&batch).unwrap().last().unwrap();
-            let engine = engine.reward(&text, &lora).unwrap();
-            assert!((trainer - engine).abs() < 0.05, "{trainer} and {engine}");
-            engine
-        });
-        assert!(chosen > rejected, "{chosen} and {rejected}");
-    }
-
-    // And so is the verifier's, which starts from words.
-    let engine = std::sync::Arc::new(engine);
-    let verifier = learn::preference::RewardVerifier::open(&last, &engine).unwrap();
-    let text = std::fs::read_to_string(place.path("pairs.jsonl")).unwrap();
-    for (line, pair) in text.lines().zip(&read).take(5) {
-        let row: serde_json::Value = serde_json::from_str(line).unwrap();
-        let answer = row["chosen"].as_str().unwrap();
-        let attempt =
-            verify::Attempt { question: row["prompt"].as_str().unwrap(), reasoning: "", answer };
-        let Some(pair) = pair else { continue };
-        let tokens: Vec<u32> = pair.prompt.iter().chain(&pair.answers.chosen).copied().collect();
-        let reward = verifier.reward(&attempt).unwrap();
-        assert_eq!(reward, engine.reward(&tokens, &lora).unwrap());
-        let verdict = verify::Verifier::verify(&verifier, &attempt).unwrap();
-        assert!((verdict.score - 1.0 / (1.0 + f64::from(-reward).exp())).abs() < 1e-9);
-    }
-
-    let grpo = GRPO
-        .replace("dropout = 0.1", "")
-        .replace("steps = 6", "steps = 15")
-        .replace("weight = 1.0", "model = 'DIR/judge/best'");
-    let recipe = place.recipe(&grpo, "taught").unwrap();
-    place.run(&recipe, &mut Nobody::default()).unwrap();
-    let records = journal::read(&recipe.out).unwrap();
-    let rewards: Vec<f64> = records.iter().filter_map(|r| r.scalar("reward/model/mean")).collect();
-    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-    assert!(mean(&rewards[12..]) > mean(&rewards[..3]) + 0.1, "{rewards:?}");
-    // An adapter without a head is no reward model.
-    let recipe = GRPO.replace("weight = 1.0", "model = 'DIR/taught/best'");
-    let error = place.run(&place.recipe(&recipe, "other").unwrap(), &mut Nobody::default());
-    assert!(error.unwrap_err().to_string().contains("grpo.rewards.0.model"));
 }
 
 /// First examples, then rewards: what the first run learned is where the second begins.
