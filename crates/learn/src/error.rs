@@ -65,6 +65,12 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         problem: String,
     },
+    /// Engines elsewhere that can't be drawn from.
+    #[error("rollouts: {problem}")]
+    Rollouts {
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// Gradients that aren't numbers, several steps in a row.
     #[error(
         "step {step}: the gradient of `{parameter}` isn't finite, for the {times}th time in a row\n\

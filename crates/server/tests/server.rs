@@ -274,3 +274,27 @@ fn tokens_and_texts_go_both_ways() {
     let (_, pieces) = server.post("/tokenize", json!({"content": "é", "with_pieces": true}));
     assert_eq!(pieces["tokens"][0]["piece"], json!([195]));
 }
+
+/// What `ponder train --rollouts` learns from.
+#[test]
+fn the_numbers_of_tokens_are_told_to_who_asks() {
+    let server = start(Options::default());
+    let ask = |more: Value| {
+        let mut body = json!({"prompt": "Once upon a time", "max_tokens": 6, "ignore_eos": true,
+                              "n": 2, "seed": 3, "logprobs": 0, "return_token_ids": true});
+        body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        server.post("/v1/completions", body)
+    };
+    let (status, body) = ask(json!({}));
+    assert_eq!(status, 200, "{body}");
+    for choice in body["choices"].as_array().unwrap() {
+        assert_eq!(choice["token_ids"].as_array().unwrap().len(), 6);
+        assert_eq!(choice["logprobs"]["token_logprobs"].as_array().unwrap().len(), 6);
+        let (_, told) = server.post("/detokenize", json!({"tokens": choice["token_ids"]}));
+        assert_eq!(told["content"], choice["text"]);
+    }
+    let (_, body) = ask(json!({"return_token_ids": false}));
+    assert!(body["choices"][0].get("token_ids").is_none());
+    let (status, body) = ask(json!({"stream": true}));
+    assert_eq!((status, &body["error"]["param"]), (400, &json!("return_token_ids")), "{body}");
+}

@@ -20,7 +20,7 @@ pub(super) struct Group {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Member {
     pub tokens: Vec<u32>,
-    pub sampler_log_probs: Vec<f32>,
+    pub sampler_log_probs: Option<Vec<f32>>,
     pub old_log_probs: Option<Vec<f32>>,
     pub reference_log_probs: Option<Vec<f32>>,
     pub advantage: Earned,
@@ -210,7 +210,7 @@ pub(super) fn learn(
                     Completion {
                         old_log_probs: member.old_log_probs.as_deref(),
                         reference_log_probs: member.reference_log_probs.as_deref(),
-                        sampler_log_probs: Some(&member.sampler_log_probs),
+                        sampler_log_probs: member.sampler_log_probs.as_deref(),
                         entropies: Some(&scores.entropies[slots.clone()]),
                         advantage: member.advantage.view(),
                         ..Completion::new(0.0, &scores.log_probs[slots])

@@ -7,15 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{Engine, Lora, Request};
+use engine::{Engine, Request};
 use serde_json::Value;
 use train::Network;
 
 use super::batches::{Earned, Group, Member};
 use super::critic::Critic;
 use super::figures::{Figures, held_out, sample};
-use super::rollout::Draw;
-use super::{Curriculum, Drawn, Judge, Judged, Problem, ProblemPool, Sampler, batches};
+use super::rollout::{Draw, prompt};
+use super::{Curriculum, Drawn, Judge, Judged, Problem, ProblemPool, Rollouts, Sampler, batches};
 use crate::chance::chance;
 use crate::error::recipe;
 use crate::journal::Record;
@@ -40,7 +40,7 @@ pub struct Grpo<'m> {
     problems: ProblemPool,
     curriculum: Curriculum,
     judge: Judge,
-    sampler: Sampler,
+    rollouts: Box<dyn Rollouts + 'm>,
     /// The model before it learned anything, where the loss looks back at it.
     reference: Option<Network<'m>>,
     /// What says how good a completion was to be, in place of its siblings.
@@ -64,6 +64,23 @@ impl<'m> Grpo<'m> {
     /// # Errors
     /// The recipe isn't one for this method, or its sources can't be opened.
     pub fn new(recipe: &Recipe, engine: &'m Arc<Engine>) -> Result<Grpo<'m>, Error> {
+        let Some(settings) = &recipe.grpo else {
+            return Err(crate::error::recipe("grpo", "is not there"));
+        };
+        let parallel = (settings.prompts * settings.completions).max(TOGETHER);
+        let sampler = Sampler::new(Arc::clone(engine), parallel, PROMPT + settings.max_tokens)?;
+        Grpo::with_rollouts(recipe, engine, Box::new(sampler))
+    }
+
+    /// The same, with completions drawn elsewhere.
+    ///
+    /// # Errors
+    /// As for [`Grpo::new`].
+    pub fn with_rollouts(
+        recipe: &Recipe,
+        engine: &'m Arc<Engine>,
+        rollouts: Box<dyn Rollouts + 'm>,
+    ) -> Result<Grpo<'m>, Error> {
         let Some(settings) = recipe.grpo.clone() else {
             return Err(crate::error::recipe("grpo", "is not there"));
         };
@@ -74,8 +91,6 @@ impl<'m> Grpo<'m> {
         let held_out = if recipe.evaluate.every > 0 { recipe.evaluate.items } else { 0 };
         let problems = ProblemPool::open(&settings.problems, recipe.seed, held_out)?;
         let held_out_before = problems.held_out().len();
-        let parallel = (settings.prompts * settings.completions).max(TOGETHER);
-        let sampler = Sampler::new(Arc::clone(engine), parallel, PROMPT + settings.max_tokens)?;
         let kl_in_reward = settings.critic.as_ref().map_or(0.0, |critic| critic.kl_in_reward);
         let looks_back = settings.objective.kl_coefficient > 0.0 || kl_in_reward > 0.0;
         let reference = looks_back.then(|| recipe.network(engine.model())).transpose()?;
@@ -90,14 +105,14 @@ impl<'m> Grpo<'m> {
             recipe: recipe.clone(),
             settings,
             problems,
-            sampler,
+            rollouts,
             reference,
             critic,
             engine: Arc::clone(engine),
             held_out: Vec::new(),
         };
         for problem in grpo.problems.held_out() {
-            if grpo.fits(&grpo.sampler.prompt(&problem.item.prompt)?) {
+            if grpo.fits(&prompt(engine, &problem.item.prompt)?) {
                 grpo.held_out.push(problem.clone());
             }
         }
@@ -119,7 +134,6 @@ impl<'m> Grpo<'m> {
     /// Draws and judges groups until there are enough that teach something. None if stopped.
     fn harvest(
         &mut self,
-        lora: &Lora,
         step: u64,
         curriculum: &mut Curriculum,
         figures: &mut Figures,
@@ -137,7 +151,7 @@ impl<'m> Grpo<'m> {
             while problems.len() < missing {
                 let (level, nth) = curriculum.next(&mut random, &weights);
                 let problem = self.problems.problem(level, nth, self.recipe.seed)?;
-                let prompt = self.sampler.prompt(&problem.item.prompt)?;
+                let prompt = prompt(&self.engine, &problem.item.prompt)?;
                 if self.fits(&prompt) {
                     problems.push(problem);
                     prompts.push(prompt);
@@ -150,7 +164,6 @@ impl<'m> Grpo<'m> {
             }
             figures.too_long(too_long);
             let draw = Draw {
-                lora,
                 completions: self.settings.completions,
                 max_tokens: self.settings.max_tokens,
                 temperature: self.settings.temperature,
@@ -158,7 +171,7 @@ impl<'m> Grpo<'m> {
             };
             let started = Instant::now();
             let all = missing * self.settings.completions;
-            let drawn = self.sampler.draw(&prompts, draw, &mut |_, finished| {
+            let drawn = self.rollouts.draw(&prompts, draw, &mut |_, finished| {
                 watch.phase("drawing completions", finished, all);
                 !watch.stopped()
             })?;
@@ -188,7 +201,7 @@ impl<'m> Grpo<'m> {
     }
 
     fn prompts(&self, problems: &[Problem]) -> Result<Vec<Request>, Error> {
-        problems.iter().map(|problem| self.sampler.prompt(&problem.item.prompt)).collect()
+        problems.iter().map(|problem| prompt(&self.engine, &problem.item.prompt)).collect()
     }
 
     /// What there is to learn from, and what each completion earned; the advantages are still to come.
@@ -254,9 +267,9 @@ impl Teach for Grpo<'_> {
         watch: &mut dyn Watch,
     ) -> Result<Option<Record>, Error> {
         let mut figures = Figures::default();
-        let lora = Lora::new(learner.network().adapter(Path::new("the adapter in training"))?);
+        self.rollouts.follow(learner.network())?;
         let mut curriculum = self.curriculum.clone();
-        let harvest = self.harvest(&lora, step, &mut curriculum, &mut figures, watch)?;
+        let harvest = self.harvest(step, &mut curriculum, &mut figures, watch)?;
         let Some(harvest) = harvest else { return Ok(None) };
 
         let started = Instant::now();
@@ -326,20 +339,19 @@ impl Teach for Grpo<'_> {
         learner: &Learner<'_>,
         watch: &mut dyn Watch,
     ) -> Result<Option<Measured>, Error> {
-        let lora = Lora::new(learner.network().adapter(Path::new("the adapter in training"))?);
+        self.rollouts.follow(learner.network())?;
         let problems = self.held_out.clone();
         let (mut drawn, mut judged) = (Vec::new(), Vec::new());
         for part in problems.chunks(TOGETHER) {
             let prompts = self.prompts(part)?;
             let draw = Draw {
-                lora: &lora,
                 completions: 1,
                 max_tokens: self.settings.max_tokens,
                 temperature: 0.0,
                 seed: 0,
             };
             let done = drawn.len();
-            let all = self.sampler.draw(&prompts, draw, &mut |_, finished| {
+            let all = self.rollouts.draw(&prompts, draw, &mut |_, finished| {
                 watch.phase("measuring", done + finished, problems.len());
                 !watch.stopped()
             })?;

@@ -14,4 +14,4 @@ pub use curriculum::Curriculum;
 pub use grpo::Grpo;
 pub use problems::{Pool as ProblemPool, Problem};
 pub use reward::{Judge, Judged};
-pub use rollout::{Draw, Drawn, Sampler, Watch as WatchDrawing};
+pub use rollout::{Draw, Drawn, Endpoints, Rollouts, Sampler, Watch as WatchDrawing};

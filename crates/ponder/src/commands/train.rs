@@ -14,10 +14,11 @@ use clap::Subcommand;
 use engine::Engine;
 use learn::preference::{Kto, Policy, RewardModel};
 use learn::recipe::{Method, What};
-use learn::rl::Grpo;
+use learn::rl::{Endpoints, Grpo};
 use learn::run::{Outcome, Teach, run as run_recipe};
 use learn::sft::Sft;
 use learn::{Learner, Recipe};
+use reason::{EndpointOptions, Pool};
 
 use crate::model_arg::ModelArg;
 use crate::terminal::keyboard::{INTERRUPTED, Interrupt};
@@ -67,6 +68,22 @@ struct Teaching {
     #[arg(long, value_name = "DIR", requires = "curves")]
     beside: Vec<PathBuf>,
 
+    /// Draw the completions of [grpo] from an engine elsewhere that serves the model (may be repeated).
+    ///
+    /// It is told to load the adapter before each step: vLLM (--enable-lora, and
+    /// VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment), SGLang (--enable-lora) or
+    /// `ponder serve --lora-dir`. A key is read from PONDER_ENDPOINT_KEY.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    rollouts: Vec<String>,
+
+    /// Where those engines find the adapters; `rollouts` in the run folder if not given.
+    #[arg(long, value_name = "DIR", requires = "rollouts")]
+    rollouts_dir: Option<PathBuf>,
+
+    /// Problems that each of them is given at a time.
+    #[arg(long, value_name = "N", requires = "rollouts", default_value_t = 64)]
+    rollouts_slots: usize,
+
     /// Threads that compute; one a core if not given.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -101,6 +118,9 @@ fn teach(args: Teaching) -> Result<ExitCode> {
         curves::draw(&recipe, &args.beside, file)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if !args.rollouts.is_empty() && recipe.grpo.is_none() {
+        bail!("--rollouts is for recipes with [grpo]: others draw nothing");
+    }
     let model = ModelArg { model: Some(recipe.model.clone()), offline: args.offline }.resolve()?;
     let options = engine::LoadOptions {
         threads: args.threads.map(usize::from),
@@ -128,7 +148,12 @@ fn teach(args: Teaching) -> Result<ExitCode> {
         Method::Preference(_) => Box::new(Policy::open(&recipe, &engine)?),
         Method::Kto(_) => Box::new(Kto::open(&recipe, &engine)?),
         Method::RewardModel(_) => Box::new(RewardModel::open(&recipe, &engine)?),
-        Method::Grpo(_) => Box::new(Grpo::new(&recipe, &engine)?),
+        Method::Grpo(_) => match args.rollouts.is_empty() || args.dry_run {
+            true => Box::new(Grpo::new(&recipe, &engine)?),
+            false => {
+                Box::new(Grpo::with_rollouts(&recipe, &engine, Box::new(args.endpoints(&recipe)?))?)
+            }
+        },
     };
     plan::print(&recipe, &engine, &mut learner)?;
     if args.dry_run {
@@ -140,6 +165,20 @@ fn teach(args: Teaching) -> Result<ExitCode> {
     drop(screen);
     ended(&recipe, &outcome);
     Ok(if outcome.finished { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+}
+
+impl Teaching {
+    /// The engines that draw.
+    fn endpoints(&self, recipe: &Recipe) -> Result<Endpoints> {
+        let options = EndpointOptions {
+            key: std::env::var("PONDER_ENDPOINT_KEY").ok().filter(|key| !key.is_empty()),
+            slots: self.rollouts_slots.max(1),
+            ..EndpointOptions::default()
+        };
+        let pool = Pool::connect(&self.rollouts, &options)?;
+        let dir = self.rollouts_dir.clone().unwrap_or_else(|| recipe.out.join("rollouts"));
+        Ok(Endpoints::new(pool, &dir, &recipe.model)?)
+    }
 }
 
 fn ended(recipe: &Recipe, outcome: &Outcome) {

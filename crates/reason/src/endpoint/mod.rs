@@ -166,6 +166,25 @@ impl Endpoint {
         outcome.map_err(|why| self.unavailable(why))
     }
 
+    /// Sends a body to an address of the endpoint, once, and gives the reply. `path` is below `/v1`
+    /// (`completions`) or, beginning with `/`, below the host itself (`/apply-template`).
+    ///
+    /// # Errors
+    /// As for [`Endpoint::complete`].
+    pub fn send(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        let url = match path.starts_with('/') {
+            true => format!("{}{path}", self.base.strip_suffix("/v1").unwrap_or(&self.base)),
+            false => format!("{}/{path}", self.base),
+        };
+        let text = self.post(&url, body)?.body_mut().read_to_string();
+        let text = text.map_err(|error| self.unavailable(reason(&error)))?;
+        match text.is_empty() {
+            true => Ok(Value::Null),
+            // vLLM's word for a loaded adapter is a sentence.
+            false => Ok(serde_json::from_str(&text).unwrap_or(Value::String(text))),
+        }
+    }
+
     fn post(&self, url: &str, body: &Value) -> Result<ureq::http::Response<ureq::Body>, Error> {
         let mut request = self.agent.post(url);
         if let Some(key) = &self.key {
@@ -188,7 +207,6 @@ impl Endpoint {
             Prompt::Text(text) => return Ok(text.clone()),
             Prompt::Chat(messages) => messages,
         };
-        let root = self.base.strip_suffix("/v1").unwrap_or(&self.base);
         let mut body = json!({"model": self.model, "messages": spelled(messages)});
         offer(&ask.tools, &mut body);
         let mut template = ask.template.clone();
@@ -198,8 +216,8 @@ impl Endpoint {
         if !template.is_empty() {
             body["chat_template_kwargs"] = Value::Object(template);
         }
-        let reply: Value = match self.post(&format!("{root}/apply-template"), &body) {
-            Ok(mut response) => response.body_mut().read_json().unwrap_or_default(),
+        let reply = match self.send("/apply-template", &body) {
+            Ok(reply) => reply,
             Err(Error::Refused { status: 404 | 405 | 501, .. }) => Value::Null,
             Err(error) => return Err(error),
         };

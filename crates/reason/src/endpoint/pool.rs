@@ -4,6 +4,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::{Completion, Delta, Flow};
+use serde_json::Value;
 use text::splitter::{Start, Tags};
 
 use super::{Endpoint, EndpointOptions};
@@ -69,6 +70,48 @@ impl Pool {
         self.endpoints.iter().map(|endpoint| endpoint.url().to_owned()).collect()
     }
 
+    /// The endpoints.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Sends a body to whichever endpoint has a free slot, and tries again as asks are; see
+    /// [`Endpoint::send`].
+    ///
+    /// # Errors
+    /// As for [`Endpoint::complete`].
+    pub fn send(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        self.tried(|endpoint| (endpoint.send(path, body), true))
+    }
+
+    /// Tries until it succeeds or there is no use in trying further; `attempt` says whether there
+    /// may be another one.
+    fn tried<T>(
+        &self,
+        mut attempt: impl FnMut(&Endpoint) -> (Result<T, Error>, bool),
+    ) -> Result<T, Error> {
+        let (mut last, mut nth) = (None, 0);
+        loop {
+            nth += 1;
+            let at = self.take(last);
+            let (outcome, may_retry) = attempt(&self.endpoints[at]);
+            match outcome {
+                Err(Error::Unavailable { url, why, retry_after }) => {
+                    self.give_back(at, Some(retry_after));
+                    if !may_retry || nth >= self.tries {
+                        return Err(Error::Unavailable { url, why, retry_after });
+                    }
+                    tracing::info!(url, why, attempt = nth, "trying again");
+                    last = Some(at);
+                }
+                outcome => {
+                    self.give_back(at, None);
+                    return outcome;
+                }
+            }
+        }
+    }
+
     /// Waits for a free slot at an endpoint that isn't resting, other than `not` if possible.
     fn take(&self, not: Option<usize>) -> usize {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,36 +168,15 @@ impl Completer for Pool {
         ask: &Ask,
         receive: &mut dyn FnMut(Delta) -> Flow,
     ) -> Result<Completion, Error> {
-        let mut last = None;
         let mut told = false;
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let at = self.take(last);
-            let outcome = self.endpoints[at].complete(ask, &mut |delta| {
+        self.tried(|endpoint| {
+            let outcome = endpoint.complete(ask, &mut |delta| {
                 told = true;
                 receive(delta)
             });
-            match outcome {
-                Ok(completion) => {
-                    self.give_back(at, None);
-                    return Ok(completion);
-                }
-                Err(Error::Unavailable { url, why, retry_after }) => {
-                    self.give_back(at, Some(retry_after));
-                    // What was told can't be taken back.
-                    if told || attempt >= self.tries {
-                        return Err(Error::Unavailable { url, why, retry_after });
-                    }
-                    tracing::info!(url, why, attempt, "trying again");
-                    last = Some(at);
-                }
-                Err(error) => {
-                    self.give_back(at, None);
-                    return Err(error);
-                }
-            }
-        }
+            // What was told can't be taken back.
+            (outcome, !told)
+        })
     }
 
     fn opening(&self, ask: &Ask) -> Result<Opening, Error> {

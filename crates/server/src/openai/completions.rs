@@ -33,6 +33,8 @@ struct CompletionFields {
     #[serde(default)]
     echo: Option<bool>,
     suffix: Option<String>,
+    /// vLLM's: each choice of a whole answer has its tokens' numbers, `token_ids`.
+    return_token_ids: Option<bool>,
 }
 
 /// A request that continues `prompt` as plain text.
@@ -90,6 +92,7 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
     };
     let requests = plain_all(&app, fields, given.prompt).await?;
     let echo = given.echo.unwrap_or(false);
+    let token_ids = given.return_token_ids.unwrap_or(false);
     let tokenizer = Arc::clone(app.engine().tokenizer());
     let head = Head::new(&app, "cmpl", "text_completion");
     let mut each = Vec::new();
@@ -102,6 +105,10 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
         each.push((request.n, Answers::ask(&app.runtime, request)?));
     }
     if given.stream.unwrap_or(false) {
+        if token_ids {
+            let message = "token ids are told of whole answers only: leave out stream";
+            return Err(ApiError::param("return_token_ids", message));
+        }
         let include_usage = given.stream_options.unwrap_or_default().include_usage.unwrap_or(false);
         let writer = CompletionWriter {
             head,
@@ -129,12 +136,16 @@ pub(crate) async fn create(State(app): State<App>, fields: Fields) -> Result<Res
                 true => Value::Null,
                 false => logprobs::completions(&completion.logprobs, &tokenizer),
             };
-            json!({
+            let mut choice = json!({
                 "index": index,
                 "text": format!("{echo}{}", completion.content),
                 "finish_reason": usage::finish_reason(completion),
                 "logprobs": logprobs,
-            })
+            });
+            if token_ids {
+                choice["token_ids"] = json!(completion.tokens);
+            }
+            choice
         })
         .collect();
     Ok(Json(head.whole(choices, &completions)).into_response())

@@ -1,55 +1,22 @@
-//! Completions of problems, drawn by the model as it is now.
+//! Completions drawn in this process, by the model that is trained.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use engine::sampler::Sampling;
 use engine::{Engine, Event, FinishReason, Lora, Request, RequestId, Scheduler, SchedulerOptions};
-use reason::Prompt;
-use text::template::Message;
+use train::Network;
 
+use super::{Draw, Drawn, Rollouts, Watch};
 use crate::Error;
-
-/// One completion, and what it was drawn from.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Drawn {
-    /// What was generated, the end of the turn included where the model came to it.
-    pub tokens: Vec<u32>,
-    /// The sampler's `log p` of each, at the temperature it drew at.
-    pub log_probs: Vec<f32>,
-    /// The thinking.
-    pub reasoning: String,
-    /// The answer.
-    pub answer: String,
-    /// It was cut off.
-    pub truncated: bool,
-}
 
 /// Draws many completions together, from the whole distribution at a temperature: with nothing cut
 /// off it and no penalties, which is what the gradient takes for granted.
 pub struct Sampler {
-    engine: Arc<Engine>,
     scheduler: Scheduler,
+    lora: Option<Lora>,
 }
-
-/// How completions are drawn.
-#[derive(Clone, Copy, Debug)]
-pub struct Draw<'a> {
-    /// The adapter.
-    pub lora: &'a Lora,
-    /// Completions of each prompt.
-    pub completions: usize,
-    /// Most tokens of each.
-    pub max_tokens: usize,
-    /// 0: the most likely token each time, instead of chance.
-    pub temperature: f32,
-    /// What chance comes from.
-    pub seed: u64,
-}
-
-/// What is told while completions are drawn: how many tokens there are, and how many completions are
-/// finished. False stops the drawing.
-pub type Watch<'a> = dyn FnMut(usize, usize) -> bool + 'a;
 
 impl Sampler {
     /// A sampler for up to `parallel` completions at a time of up to `room` tokens, prompts included.
@@ -65,34 +32,23 @@ impl Sampler {
             ngram: false,
             ..SchedulerOptions::default()
         };
-        let scheduler = Scheduler::new(Arc::clone(&engine), options)?;
-        Ok(Sampler { engine, scheduler })
+        let scheduler = Scheduler::new(engine, options)?;
+        Ok(Sampler { scheduler, lora: None })
+    }
+}
+
+impl Rollouts for Sampler {
+    fn follow(&mut self, network: &Network<'_>) -> Result<(), Error> {
+        self.lora = Some(Lora::new(network.adapter(Path::new("the adapter in training"))?));
+        Ok(())
     }
 
-    /// The tokens that a problem is put with.
-    ///
-    /// # Errors
-    /// The template refuses the conversation.
-    pub fn prompt(&self, prompt: &Prompt) -> Result<Request, Error> {
-        Ok(match prompt {
-            Prompt::Text(text) => self.engine.continuation(text),
-            Prompt::Chat(messages) => {
-                let messages: &[Message] = messages;
-                self.engine.chat(messages, None, serde_json::Map::new())?
-            }
-        })
-    }
-
-    /// Draws completions of all prompts, `[prompt][completion]`. None if `watch` stopped it.
-    ///
-    /// The result depends on the arguments alone: nothing is left over from what was drawn before.
-    ///
-    /// # Errors
-    /// A prompt doesn't fit the context, or the model can't be run.
-    pub fn draw(
+    /// The result depends on the adapter and the arguments alone: nothing is left over from what was
+    /// drawn before.
+    fn draw(
         &mut self,
         prompts: &[Request],
-        how: Draw<'_>,
+        how: Draw,
         watch: &mut Watch<'_>,
     ) -> Result<Option<Vec<Vec<Drawn>>>, Error> {
         self.scheduler.forget();
@@ -107,7 +63,7 @@ impl Sampler {
                 max_tokens: Some(how.max_tokens),
                 n: how.completions,
                 logprobs: Some(0),
-                adapter: Some(how.lora.clone()),
+                adapter: self.lora.clone(),
                 no_speculation: true,
                 ..prompt.clone()
             };
@@ -127,7 +83,9 @@ impl Sampler {
                         finished += 1;
                         let at = &mut drawn[places[&update.request]][update.choice];
                         *at = Drawn {
-                            log_probs: completion.logprobs.iter().map(|l| l.logprob).collect(),
+                            log_probs: Some(
+                                completion.logprobs.iter().map(|l| l.logprob).collect(),
+                            ),
                             tokens: completion.tokens,
                             reasoning: completion.reasoning,
                             answer: completion.content,
