@@ -81,7 +81,9 @@ fn split(text: Text) -> Option<Parts> {
     (first > 0).then(|| (text.tokens[..first].to_vec(), answer))
 }
 
-fn both(row: &Map<String, Value>) -> Result<(Conversation, Conversation, Option<f32>), String> {
+pub(crate) fn both(
+    row: &Map<String, Value>,
+) -> Result<(Conversation, Conversation, Option<f32>), String> {
     let of = |name: &str| -> Result<Conversation, String> {
         let answer = row.get(name).ok_or_else(|| format!("there is no `{name}`"))?;
         let mut one = Map::new();

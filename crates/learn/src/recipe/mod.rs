@@ -1,9 +1,10 @@
 //! A recipe: everything a run depends on, as one TOML file.
 //!
 //! What is said of one method is in a table of its name, and exactly one of these is there:
-//! `[sft]`, `[preference]`, `[reward_model]` or `[grpo]`. Any value can be given on the command line too, as `grpo.completions=16`.
+//! `[pretrain]`, `[sft]`, `[preference]`, `[reward_model]` or `[grpo]`. Any value can be given on the command line too, as `grpo.completions=16`.
 
 mod method;
+mod pretrain;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use toml::{Table, Value};
 use train::Network;
 
 pub use method::{Grpo, Pairs, Preference, Reward, RewardModel, Sft, Source, Thinking, Turns};
+pub use pretrain::{ControlTokens, Pretrain, Shape, Tokenizer};
 pub use settings::{Checkpoints, Evaluate, Lora, Optimizer, Schedule, What};
 
 use crate::Error;
@@ -23,7 +25,8 @@ use crate::error::{io, recipe};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// The model that is taught: a name of the catalogue, or a path.
+    /// The model that is taught: a name of the catalogue, or a path. `[pretrain]` makes a new one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub model: String,
     /// The run folder. What is in it already is gone on with.
     pub out: PathBuf,
@@ -51,6 +54,9 @@ pub struct Recipe {
     /// How it is measured on the way.
     #[serde(default)]
     pub evaluate: Evaluate,
+    /// Texts to be gone on with, by a new model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrain: Option<Pretrain>,
     /// Examples to be followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sft: Option<Sft>,
@@ -76,6 +82,8 @@ fn micro_batch() -> usize {
 /// Which method a recipe calls for.
 #[derive(Clone, Copy, Debug)]
 pub enum Method<'a> {
+    /// A model from nothing.
+    Pretrain(&'a Pretrain),
     /// Supervised fine-tuning.
     Sft(&'a Sft),
     /// Preference tuning without a reward model: DPO and its kin.
@@ -90,6 +98,7 @@ impl Method<'_> {
     /// As it is called in the TOML.
     pub fn name(&self) -> &'static str {
         match self {
+            Method::Pretrain(_) => "pretrain",
             Method::Sft(_) => "sft",
             Method::Preference(_) => "preference",
             Method::RewardModel(_) => "reward_model",
@@ -144,6 +153,9 @@ impl Recipe {
     /// # Panics
     /// Never for a recipe that was read.
     pub fn method(&self) -> Method<'_> {
+        if let Some(pretrain) = &self.pretrain {
+            return Method::Pretrain(pretrain);
+        }
         match (&self.sft, &self.preference, &self.reward_model, &self.grpo) {
             (Some(sft), ..) => Method::Sft(sft),
             (_, Some(preference), ..) => Method::Preference(preference),
@@ -153,8 +165,14 @@ impl Recipe {
         }
     }
 
+    /// What of the model is learned.
+    pub fn learns(&self) -> What {
+        if self.pretrain.is_some() { What::Everything } else { self.lora.learn }
+    }
+
     fn check(&self) -> Result<(), Error> {
         let tables = [
+            self.pretrain.is_some(),
             self.sft.is_some(),
             self.preference.is_some(),
             self.reward_model.is_some(),
@@ -163,10 +181,19 @@ impl Recipe {
         let methods = tables.iter().filter(|there| **there).count();
         if methods != 1 {
             let problem = format!(
-                "there must be one of [sft], [preference], [reward_model] and [grpo], and there are \
-                 {methods}"
+                "there must be one of [pretrain], [sft], [preference], [reward_model] and [grpo], and \
+                 there are {methods}"
             );
             return Err(recipe("method", problem));
+        }
+        match (self.model.is_empty(), self.pretrain.is_some()) {
+            (true, false) => return Err(recipe("model", "is missing: which one is to be taught?")),
+            (false, true) => {
+                let problem =
+                    "is there, but [pretrain] makes a new one; pretrain.tokenizer.from names one";
+                return Err(recipe("model", problem));
+            }
+            _ => {}
         }
         if self.steps == 0 {
             return Err(recipe("steps", "must be at least 1"));
@@ -178,6 +205,7 @@ impl Recipe {
         self.optimizer.check()?;
         self.evaluate.check()?;
         match self.method() {
+            Method::Pretrain(pretrain) => pretrain.check(&self.lora),
             Method::Sft(sft) => sft.check(),
             Method::Preference(preference) => preference.check(&self.lora),
             Method::RewardModel(reward_model) => reward_model.check(&self.lora),
