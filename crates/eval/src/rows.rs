@@ -19,14 +19,8 @@ const MOST: u64 = 4 << 30;
 /// The file can't be read, or a line of it is no JSON object.
 pub fn read(path: &Path, columns: &[(String, String)]) -> Result<Vec<Map<String, Value>>, Error> {
     let wrong = |error| Error::Read { path: path.to_owned(), error };
-    let mut file = BufReader::new(File::open(path).map_err(wrong)?);
-    let packed = file.fill_buf().map_err(wrong)?.starts_with(&[0x1f, 0x8b]);
-    let plain: Box<dyn Read> = match packed {
-        true => Box::new(MultiGzDecoder::new(file)),
-        false => Box::new(file),
-    };
     let mut rows = Vec::new();
-    for (i, line) in BufReader::new(plain.take(MOST)).lines().enumerate() {
+    for (i, line) in BufReader::new(unpacked(path).map_err(wrong)?).lines().enumerate() {
         let line = line.map_err(wrong)?;
         if line.trim().is_empty() {
             continue;
@@ -46,6 +40,26 @@ pub fn read(path: &Path, columns: &[(String, String)]) -> Result<Vec<Map<String,
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// Reads all bytes of a file, plain or gzipped.
+///
+/// # Errors
+/// It can't be read.
+pub fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    let wrong = |error| Error::Read { path: path.to_owned(), error };
+    let mut bytes = Vec::new();
+    unpacked(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(wrong)?;
+    Ok(bytes)
+}
+
+fn unpacked(path: &Path) -> std::io::Result<Box<dyn Read>> {
+    let mut file = BufReader::new(File::open(path)?);
+    let packed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+    Ok(match packed {
+        true => Box::new(MultiGzDecoder::new(file).take(MOST)),
+        false => Box::new(file.take(MOST)),
+    })
 }
 
 /// SHA-256 of a file, in hexadecimal.
@@ -94,6 +108,7 @@ mod tests {
         let columns = [("question".to_owned(), "q".to_owned())];
         let rows = read(&plain, &columns).unwrap();
         assert_eq!(rows, read(&packed, &columns).unwrap());
+        assert_eq!(bytes(&packed).unwrap(), text.as_bytes());
         assert_eq!(rows[1]["question"], "2");
         assert_eq!(sha256(&plain).unwrap(), sha256_of(text.as_bytes()));
         let error = read(&plain, &[("a".into(), "b".into())]).unwrap_err().to_string();

@@ -1,6 +1,7 @@
 //! What to teach a model, and how: examples, preferences and rewards in, a better model out.
 //!
 //! - a [`recipe`] says everything a run depends on;
+//! - [`pretrain`] makes a model from nothing, and texts for it to go on with;
 //! - [`data`] turns files of conversations into tokens, [`distill`] makes such files of right answers, [`rl`] draws problems and completions and
 //!   judges them;
 //! - [`objective`] is the arithmetic: losses and advantages, and their gradients with respect to
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod chance;
+mod cross_entropy;
 pub mod data;
 pub mod distill;
 mod error;
@@ -23,6 +25,7 @@ pub mod journal;
 mod learner;
 pub mod objective;
 pub mod preference;
+pub mod pretrain;
 pub mod recipe;
 pub mod rl;
 pub mod run;

@@ -1,10 +1,10 @@
 //! Supervised fine-tuning: the assistant's tokens become more likely.
 
 use engine::Engine;
-use train::Batch;
 
 use crate::Error;
-use crate::chance::{chance, hold_out, rounds};
+use crate::chance::{hold_out, rounds};
+use crate::cross_entropy::{learn, measure};
 use crate::data::{Rendered, Text, read, render};
 use crate::error::recipe;
 use crate::journal::Record;
@@ -104,52 +104,6 @@ impl Sft {
     }
 }
 
-/// Micro-batches of at most `size` tokens, each token of weight `1 / all that count`.
-fn micro_batches(texts: &[&Text], size: usize) -> Result<Vec<Batch>, Error> {
-    let counted: usize = texts.iter().map(|text| text.counted()).sum();
-    let share = 1.0 / counted.max(1) as f32;
-    let mut batches: Vec<Batch> = Vec::new();
-    for text in texts {
-        let weights: Vec<f32> = text.weights.iter().map(|w| w * share).collect();
-        match batches.last_mut() {
-            Some(batch) if batch.len() + text.tokens.len() <= size => {
-                batch.push(&text.tokens, &weights)?
-            }
-            _ => {
-                let mut batch = Batch::new();
-                batch.push(&text.tokens, &weights)?;
-                batches.push(batch);
-            }
-        }
-    }
-    Ok(batches)
-}
-
-/// Sums of what a model makes of tokens.
-#[derive(Default)]
-struct Sums {
-    loss: f64,
-    entropy: f64,
-    counted: usize,
-    tokens: usize,
-}
-
-impl Sums {
-    fn see(&mut self, batch: &Batch, scores: &train::Scores) {
-        for (i, _) in batch.targets().iter().enumerate().filter(|(_, target)| target.is_some()) {
-            self.loss -= f64::from(scores.log_probs[i]);
-            self.entropy += f64::from(scores.entropies[i]);
-            self.counted += 1;
-        }
-        self.tokens += batch.len();
-    }
-
-    fn figures(&self) -> [(&'static str, f64); 2] {
-        let n = self.counted.max(1) as f64;
-        [("loss", self.loss / n), ("entropy", self.entropy / n)]
-    }
-}
-
 impl Teach for Sft {
     fn step(
         &mut self,
@@ -157,29 +111,9 @@ impl Teach for Sft {
         step: u64,
         watch: &mut dyn Watch,
     ) -> Result<Option<Record>, Error> {
-        let started = std::time::Instant::now();
-        let batches = micro_batches(&self.batch(step), self.recipe.micro_batch_tokens)?;
-        let mut random = chance(self.recipe.seed, "dropout", step);
-        let mut sums = Sums::default();
-        for (i, batch) in batches.iter().enumerate() {
-            watch.phase("learning", i, batches.len());
-            if watch.stopped() {
-                learner.forget();
-                return Ok(None);
-            }
-            let dropout = (self.recipe.lora.dropout > 0.0).then(|| random.next());
-            let loss = learner.cross_entropy(batch, dropout)?;
-            sums.see(batch, &loss.scores);
-        }
-        let taken = learner.step(step)?;
-        let mut record = Record::default();
-        record.put_all("", sums.figures());
-        record.put_all("", taken.figures());
-        record.put("tokens/counted", sums.counted as f64);
-        record
-            .put("epoch", (step * self.settings.batch as u64) as f64 / self.examples.len() as f64);
-        record.took(sums.tokens, started.elapsed());
-        Ok(Some(record))
+        let seen = step * self.settings.batch as u64;
+        let at = (step, seen as f64 / self.examples.len() as f64);
+        learn(&self.recipe, learner, at, &self.batch(step), watch)
     }
 
     fn evaluate(
@@ -188,22 +122,11 @@ impl Teach for Sft {
         watch: &mut dyn Watch,
     ) -> Result<Option<Measured>, Error> {
         let texts: Vec<&Text> = self.held_out.iter().collect();
-        let batches = micro_batches(&texts, self.recipe.micro_batch_tokens)?;
-        let mut sums = Sums::default();
-        for (i, batch) in batches.iter().enumerate() {
-            watch.phase("measuring", i, batches.len());
-            if watch.stopped() {
-                return Ok(None);
-            }
-            let scores = learner.network().log_probs(batch);
-            sums.see(batch, &scores.map_err(|error| recipe("sft.held_out", error.to_string()))?);
-        }
-        let mut record = Record::default();
-        let figures = sums.figures();
-        record.put_all("held_out/", figures);
-        let loss = figures[0].1;
-        record.put("held_out/perplexity", loss.exp());
-        record.put("held_out/items", texts.len() as f64);
-        Ok(Some(Measured { record, score: -loss }))
+        let scored = measure(&self.recipe, learner, &texts, watch);
+        let scored = scored.map_err(|error| recipe("sft.held_out", error.to_string()))?;
+        Ok(scored.map(|mut measured| {
+            measured.record.put("held_out/items", texts.len() as f64);
+            measured
+        }))
     }
 }

@@ -196,7 +196,7 @@ impl OutputArg {
 }
 
 /// What a `tokenizer.json` is to say where there is none yet.
-fn made(draft: &Draft<'_>) -> anyhow::Result<Beside<'static>> {
+pub fn made(draft: &Draft<'_>) -> anyhow::Result<Beside<'static>> {
     let Some(pre) = draft.metadata.str("tokenizer.ggml.pre")? else {
         return Ok(Beside::Made {
             normalizer: Default::default(),

@@ -1,7 +1,8 @@
-//! From files of conversations to tokens, and which of them are to be learned.
+//! From files of conversations to tokens, and which of them are to be learned; and files of plain texts.
 
 mod answers;
-mod pairs;
+pub mod documents;
+pub(crate) mod pairs;
 mod render;
 pub mod shapes;
 

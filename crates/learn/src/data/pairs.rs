@@ -72,7 +72,7 @@ fn split(text: Text) -> Option<Parts> {
     (first > 0).then(|| (text.tokens[..first].to_vec(), answer))
 }
 
-pub(super) fn both(
+pub(crate) fn both(
     row: &Map<String, Value>,
 ) -> Result<(Conversation, Conversation, Option<f32>), String> {
     let of = |name: &str| -> Result<Conversation, String> {

@@ -1,12 +1,13 @@
 //! A recipe: everything a run depends on, as one TOML file.
 //!
 //! What is said of one method is in a table of its name, and exactly one of these is there:
-//! `[sft]`, `[preference]`, `[kto]`, `[reward_model]` or `[grpo]`. Any value can be given on the command
-//! line too, as `grpo.completions=16`.
+//! `[pretrain]`, `[sft]`, `[preference]`, `[kto]`, `[reward_model]` or `[grpo]`. Any value can be given on
+//! the command line too, as `grpo.completions=16`.
 
 mod critic;
 mod method;
 mod preferences;
+mod pretrain;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use train::Network;
 pub use critic::Critic;
 pub use method::{Grpo, Reward, Sft, Source, Thinking, Turns};
 pub use preferences::{Examples, Kto, Preference, RewardModel};
+pub use pretrain::{ControlTokens, Pretrain, Shape, Tokenizer};
 pub use settings::{Checkpoints, Evaluate, Lora, Optimizer, Schedule, What};
 
 use crate::Error;
@@ -28,7 +30,8 @@ use crate::error::{io, recipe};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// The model that is taught: a name of the catalogue, or a path.
+    /// The model that is taught: a name of the catalogue, or a path. `[pretrain]` makes a new one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub model: String,
     /// The run folder. What is in it already is gone on with.
     pub out: PathBuf,
@@ -56,6 +59,9 @@ pub struct Recipe {
     /// How it is measured on the way.
     #[serde(default)]
     pub evaluate: Evaluate,
+    /// Texts to be gone on with, by a new model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrain: Option<Pretrain>,
     /// Examples to be followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sft: Option<Sft>,
@@ -84,6 +90,8 @@ fn micro_batch() -> usize {
 /// Which method a recipe calls for.
 #[derive(Clone, Copy, Debug)]
 pub enum Method<'a> {
+    /// A model from nothing.
+    Pretrain(&'a Pretrain),
     /// Supervised fine-tuning.
     Sft(&'a Sft),
     /// Preference tuning without a reward model: DPO and its kin.
@@ -100,6 +108,7 @@ impl Method<'_> {
     /// As it is called in the TOML.
     pub fn name(&self) -> &'static str {
         match self {
+            Method::Pretrain(_) => "pretrain",
             Method::Sft(_) => "sft",
             Method::Preference(_) => "preference",
             Method::Kto(_) => "kto",
@@ -174,6 +183,7 @@ impl Recipe {
 
     fn methods(&self) -> impl Iterator<Item = Method<'_>> {
         let methods = [
+            self.pretrain.as_ref().map(Method::Pretrain),
             self.sft.as_ref().map(Method::Sft),
             self.preference.as_ref().map(Method::Preference),
             self.kto.as_ref().map(Method::Kto),
@@ -183,14 +193,28 @@ impl Recipe {
         methods.into_iter().flatten()
     }
 
+    /// What of the model is learned.
+    pub fn learns(&self) -> What {
+        if self.pretrain.is_some() { What::Everything } else { self.lora.learn }
+    }
+
     fn check(&self) -> Result<(), Error> {
         let methods = self.methods().count();
         if methods != 1 {
             let problem = format!(
-                "there must be one of [sft], [preference], [kto], [reward_model] and [grpo], and there \
-                 are {methods}"
+                "there must be one of [pretrain], [sft], [preference], [kto], [reward_model] and \
+                 [grpo], and there are {methods}"
             );
             return Err(recipe("method", problem));
+        }
+        match (self.model.is_empty(), self.pretrain.is_some()) {
+            (true, false) => return Err(recipe("model", "is missing: which one is to be taught?")),
+            (false, true) => {
+                let problem =
+                    "is there, but [pretrain] makes a new one; pretrain.tokenizer.from names one";
+                return Err(recipe("model", problem));
+            }
+            _ => {}
         }
         if self.steps == 0 {
             return Err(recipe("steps", "must be at least 1"));
@@ -202,6 +226,7 @@ impl Recipe {
         self.optimizer.check()?;
         self.evaluate.check()?;
         match self.method() {
+            Method::Pretrain(pretrain) => pretrain.check(&self.lora),
             Method::Sft(sft) => sft.check(),
             Method::Preference(preference) => preference.check(&self.lora),
             Method::Kto(kto) => kto.check(&self.lora),

@@ -245,7 +245,7 @@ impl Default for Checkpoints {
 pub struct Evaluate {
     /// Every so many steps, before the first and after the last; 0: never.
     pub every: u64,
-    /// Problems, or examples, of each source.
+    /// Problems, or examples, of each source; with `[pretrain]`, sequences.
     pub items: usize,
     /// An answer that is right counts strictly only if it matches this regular expression.
     pub strict: String,

@@ -42,7 +42,7 @@ impl Folder {
     pub fn open(recipe: &Recipe) -> Result<Folder, Error> {
         let root = recipe.out.clone();
         fs::create_dir_all(&root).map_err(io(&root, "create"))?;
-        let folder = Folder { root, what: recipe.lora.learn, model: recipe.model.clone() };
+        let folder = Folder { root, what: recipe.learns(), model: recipe.model.clone() };
         let path = folder.root.join(RECIPE);
         if path.exists() {
             let known: Recipe = read_json(&path)?;

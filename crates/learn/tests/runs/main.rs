@@ -85,6 +85,7 @@ impl Place {
             _ => Learner::adapter(recipe, engine.model())?,
         };
         let mut method: Box<dyn Teach> = match recipe.method() {
+            Method::Pretrain(_) => unreachable!("there is a model already"),
             Method::Sft(_) => Box::new(Sft::new(recipe, &engine)?),
             Method::Preference(_) => Box::new(Policy::open(recipe, &engine)?),
             Method::Kto(_) => Box::new(Kto::open(recipe, &engine)?),

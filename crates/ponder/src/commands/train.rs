@@ -1,5 +1,6 @@
 //! `ponder train`: teaches a model by a recipe.
 
+mod begin;
 mod curves;
 mod distill;
 mod plan;
@@ -13,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use engine::Engine;
 use learn::preference::{Kto, Policy, RewardModel};
+use learn::pretrain::Pretrain;
 use learn::recipe::{Method, What};
 use learn::rl::{Endpoints, Grpo};
 use learn::run::{Outcome, Teach, run as run_recipe};
@@ -25,7 +27,7 @@ use crate::terminal::keyboard::{INTERRUPTED, Interrupt};
 
 use watch::Screen;
 
-/// Teach a model: examples to follow, or rewards to seek
+/// Teach a model: texts to go on with, examples to follow, or rewards to seek
 ///
 /// A recipe is one TOML file; its values can be replaced here, as `grpo.completions=16`. What is
 /// learned, and how far it has come, is kept in the recipe's `out` folder: the same command goes on
@@ -121,16 +123,28 @@ fn teach(args: Teaching) -> Result<ExitCode> {
     if !args.rollouts.is_empty() && recipe.grpo.is_none() {
         bail!("--rollouts is for recipes with [grpo]: others draw nothing");
     }
-    let model = ModelArg { model: Some(recipe.model.clone()), offline: args.offline }.resolve()?;
+    let (path, name, _beginning);
+    match recipe.method() {
+        Method::Pretrain(settings) => {
+            let beginning = begin::begin(&recipe, settings, args.offline, args.dry_run)?;
+            (path, name) = (beginning.path.clone(), "a new model".to_owned());
+            _beginning = Some(beginning);
+        }
+        _ => {
+            let model = Some(recipe.model.clone());
+            let model = ModelArg { model, offline: args.offline }.resolve()?;
+            (path, name) = (model.path, model.name);
+            _beginning = None;
+        }
+    }
     let options = engine::LoadOptions {
         threads: args.threads.map(usize::from),
         ctx: plan::context(&recipe),
         rope_scaling: None,
     };
-    let engine = Engine::load(&model.path, &options)
-        .with_context(|| format!("cannot load {}", model.name))?;
+    let engine = Engine::load(&path, &options).with_context(|| format!("cannot load {name}"))?;
     let engine = Arc::new(engine);
-    let mut learner = match recipe.lora.learn {
+    let mut learner = match recipe.learns() {
         What::Adapter if recipe.reward_model.is_some() => {
             Learner::reward_model(&recipe, engine.model())?
         }
@@ -140,6 +154,11 @@ fn teach(args: Teaching) -> Result<ExitCode> {
         }
     };
     let mut method: Box<dyn Teach + '_> = match recipe.method() {
+        Method::Pretrain(_) => {
+            let pretrain = Pretrain::new(&recipe, &engine)?;
+            plan::documents(&pretrain);
+            Box::new(pretrain)
+        }
         Method::Sft(_) => {
             let sft = Sft::new(&recipe, &engine)?;
             plan::examples(&sft);
@@ -155,12 +174,12 @@ fn teach(args: Teaching) -> Result<ExitCode> {
             }
         },
     };
-    plan::print(&recipe, &engine, &mut learner)?;
+    plan::print(&recipe, &name, &engine, &mut learner)?;
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
     let interrupt = Interrupt::install(3)?;
-    let mut screen = Screen::new(&recipe, &model.name, interrupt);
+    let mut screen = Screen::new(&recipe, &name, interrupt);
     let outcome = run_recipe(&recipe, &mut learner, &mut *method, &mut screen)?;
     drop(screen);
     ended(&recipe, &outcome);

@@ -24,7 +24,7 @@ use crate::splitter::Start;
 pub use message::{Message, drop_thinking};
 
 /// The template for models that come with none: ChatML, what most chat models speak.
-const CHATML: &str = "{% for message in messages %}\
+pub const CHATML: &str = "{% for message in messages %}\
     {{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}\
     {% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";

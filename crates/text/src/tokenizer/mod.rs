@@ -10,6 +10,7 @@ mod pre;
 mod rules;
 mod stream;
 mod table;
+mod train;
 mod vocabulary;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ pub use pre::{PreTokenizer as PreTokenizerJson, pre_tokenizer_json, pre_tokenize
 use rules::{Family, Rule};
 pub use stream::{StreamDecoder, Utf8Stream};
 use table::{Spelling, TokenTable};
+pub use train::{CONTROL_TOKENS, train};
 pub use vocabulary::{TokenType, Vocabulary};
 
 /// What models are known to end their turn with, whatever their metadata calls it. A file may

@@ -30,6 +30,18 @@ impl TokenType {
             _ => TokenType::Normal,
         }
     }
+
+    /// The number of that type.
+    pub fn to_gguf(self) -> i32 {
+        match self {
+            TokenType::Normal => 1,
+            TokenType::Unknown => 2,
+            TokenType::Control => 3,
+            TokenType::UserDefined => 4,
+            TokenType::Unused => 5,
+            TokenType::Byte => 6,
+        }
+    }
 }
 
 /// The tokenizer's part of a GGUF file's metadata, read and filled in by the caller.

@@ -7,6 +7,7 @@
 mod config_json;
 mod draft;
 mod from_safetensors;
+mod initial;
 mod output;
 mod rows;
 mod settings;

@@ -59,46 +59,71 @@ impl Draft<'static> {
         vocabulary: &Metadata,
         seed: u64,
     ) -> Result<Draft<'static>, Error> {
-        let path = Path::new(name);
-        let mut metadata = Metadata::new();
-        let architecture = config["model_type"].as_str().unwrap_or_default();
-        metadata.insert("general.architecture", architecture);
-        metadata.insert("general.type", "model");
-        metadata.insert("general.name", format!("{name} (noise from seed {seed})"));
-        let settings = settings::read(path, config, &mut metadata)?;
-        let tokens = config["vocab_size"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-        if tokens == 0 {
-            let problem = "is missing, or no whole number".to_owned();
-            return Err(Error::malformed(path, "vocab_size", problem));
-        }
-        if architecture == "llama" {
-            metadata.insert("llama.vocab_size", tokens);
-        }
-        copy_vocabulary(vocabulary, tokens as usize, path, &mut metadata)?;
-
-        let mut tensors = Vec::new();
-        if let Some(frequencies) = settings.frequencies {
-            let rows = Made { cols: frequencies.len(), values: frequencies };
-            let shape = vec![rows.cols];
-            tensors.push(tensor("rope_freqs.weight", shape, Box::new(rows)));
-        }
-        let layers = settings.shape.layers as f32;
-        for (name, shape) in settings.shape.tensors(tokens as usize, settings.tied) {
+        let title = format!("{name} (noise from seed {seed})");
+        let names = [name, &title];
+        in_shape(names, config, vocabulary, &|name, shape, layers| {
             let cols = shape.last().copied().unwrap_or(1);
-            let scale = match name.rsplit('.').nth(1).unwrap_or_default() {
+            let scale = match () {
                 // States neither grow nor vanish on their way through the layers.
-                "attn_output" | "ffn_down" => 1.0 / (2.0 * layers * cols as f32).sqrt(),
-                _ if shape.len() > 1 => 1.0 / (cols as f32).sqrt(),
-                _ => 0.1,
+                () if ends_a_branch(name) => 1.0 / (2.0 * layers as f32 * cols as f32).sqrt(),
+                () if shape.len() > 1 => 1.0 / (cols as f32).sqrt(),
+                () => 0.1,
             };
             let middle = if name.contains("norm") { 1.0 } else { 0.0 };
-            let mut hash = seed ^ 0x5EED;
-            name.bytes().for_each(|byte| hash = mixed(hash ^ u64::from(byte)));
-            let rows = Noise { hash, cols, scale: scale / DEVIATION, middle };
-            tensors.push(tensor(&name, shape, Box::new(rows)));
-        }
-        Ok(Draft { path: path.to_owned(), metadata, tensors, importance: None })
+            let hash = hash_of(seed ^ 0x5EED, name);
+            Box::new(Noise { hash, cols, scale: scale / DEVIATION, middle })
+        })
     }
+}
+
+/// Whether a tensor is the last of a residual branch: what it gives is added to the stream.
+pub(super) fn ends_a_branch(name: &str) -> bool {
+    matches!(name.rsplit('.').nth(1), Some("attn_output" | "ffn_down"))
+}
+
+/// A number for each tensor's name.
+pub(super) fn hash_of(seed: u64, name: &str) -> u64 {
+    name.bytes().fold(seed, |hash, byte| mixed(hash ^ u64::from(byte)))
+}
+
+/// A model in the shape that `config` describes, with the tokenizer of `vocabulary`. `names` are what errors
+/// call it, and what it is called; `rows` makes a tensor's numbers of its name, its shape and the number of
+/// layers.
+pub(super) fn in_shape(
+    [name, title]: [&str; 2],
+    config: &Value,
+    vocabulary: &Metadata,
+    rows: &dyn Fn(&str, &[usize], usize) -> Box<dyn Rows>,
+) -> Result<Draft<'static>, Error> {
+    let path = Path::new(name);
+    let mut metadata = Metadata::new();
+    let architecture = config["model_type"].as_str().unwrap_or_default();
+    metadata.insert("general.architecture", architecture);
+    metadata.insert("general.type", "model");
+    metadata.insert("general.name", title);
+    let settings = settings::read(path, config, &mut metadata)?;
+    let tokens = config["vocab_size"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+    if tokens == 0 {
+        let problem = "is missing, or no whole number".to_owned();
+        return Err(Error::malformed(path, "vocab_size", problem));
+    }
+    if architecture == "llama" {
+        metadata.insert("llama.vocab_size", tokens);
+    }
+    copy_vocabulary(vocabulary, tokens as usize, path, &mut metadata)?;
+
+    let mut tensors = Vec::new();
+    if let Some(frequencies) = settings.frequencies {
+        let rows = Made { cols: frequencies.len(), values: frequencies };
+        let shape = vec![rows.cols];
+        tensors.push(tensor("rope_freqs.weight", shape, Box::new(rows)));
+    }
+    let layers = settings.shape.layers;
+    for (name, shape) in settings.shape.tensors(tokens as usize, settings.tied) {
+        let rows = rows(&name, &shape, layers);
+        tensors.push(tensor(&name, shape, rows));
+    }
+    Ok(Draft { path: path.to_owned(), metadata, tensors, importance: None })
 }
 
 fn tensor(name: &str, shape: Vec<usize>, rows: Box<dyn Rows>) -> DraftTensor<'static> {
@@ -164,7 +189,7 @@ impl Rows for Noise {
 }
 
 /// SplitMix64's finaliser (Steele et al. 2014).
-fn mixed(mut z: u64) -> u64 {
+pub(super) fn mixed(mut z: u64) -> u64 {
     z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ z >> 31

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use engine::Engine;
+use learn::pretrain::Pretrain;
 use learn::recipe::{Method, What};
 use learn::sft::Sft;
 use learn::{Learner, Recipe};
@@ -18,12 +19,29 @@ const TRIAL: usize = 128;
 /// The context that the recipe's texts need.
 pub fn context(recipe: &Recipe) -> Option<usize> {
     match recipe.method() {
+        Method::Pretrain(pretrain) => Some(pretrain.sequence_tokens),
         Method::Sft(sft) => Some(sft.max_tokens.max(2)),
         Method::Preference(preference) => Some(preference.pairs.max_tokens.max(2)),
         Method::Kto(kto) => Some(kto.answers.max_tokens.max(2)),
         Method::RewardModel(reward_model) => Some(reward_model.pairs.max_tokens.max(2)),
         Method::Grpo(grpo) => Some(PROMPT + grpo.max_tokens),
     }
+}
+
+/// Says what became of the documents.
+pub fn documents(pretrain: &Pretrain) {
+    let learned = pretrain.sequences();
+    let ((documents, cut), sequences) = (learned.documents(), learned.len());
+    eprintln!("documents: {documents} with {} tokens, {sequences} sequences", learned.predicted());
+    if cut > 0 {
+        eprintln!("  cut: {cut} that are longer than a sequence");
+    }
+    let held_out = pretrain.held_out();
+    eprintln!(
+        "held out: {} documents; {} tokens of them are measured with",
+        held_out.documents().0,
+        held_out.predicted()
+    );
 }
 
 /// Says what became of the examples.
@@ -42,14 +60,19 @@ pub fn examples(sft: &Sft) {
 }
 
 /// Says what is learned and what it takes.
-pub fn print(recipe: &Recipe, engine: &Engine, learner: &mut Learner<'_>) -> Result<()> {
+pub fn print(
+    recipe: &Recipe,
+    name: &str,
+    engine: &Engine,
+    learner: &mut Learner<'_>,
+) -> Result<()> {
     let parameters = learner.network().parameters().count();
-    let what = match recipe.lora.learn {
+    let what = match recipe.learns() {
         What::Adapter => format!("an adapter of rank {}", recipe.lora.rank),
         What::Everything => "every weight".to_owned(),
     };
     let model = engine.model();
-    eprintln!("learns: {what} of {}, {parameters} parameters", recipe.model);
+    eprintln!("learns: {what} of {name}, {parameters} parameters");
     // Value, gradient and two moments.
     eprintln!("memory: {} for parameters and optimizer", human_bytes(16 * parameters as u64));
     let seconds = trial(learner, model.vocab())?;
@@ -60,6 +83,7 @@ pub fn print(recipe: &Recipe, engine: &Engine, learner: &mut Learner<'_>) -> Res
         model.isa()
     );
     let tokens = match recipe.method() {
+        Method::Pretrain(pretrain) => pretrain.batch * pretrain.sequence_tokens,
         Method::Sft(sft) => sft.batch * sft.max_tokens,
         Method::Preference(of) => 2 * of.pairs.batch * of.pairs.max_tokens,
         Method::Kto(of) => of.answers.batch * of.answers.max_tokens,
