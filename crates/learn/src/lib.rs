@@ -8,7 +8,8 @@
 //!   log-probabilities;
 //! - a [`Learner`] turns those into steps; [`run`] takes one after the other, measures, keeps
 //!   checkpoints and goes on where it was left;
-//! - [`journal`] keeps what was seen on the way.
+//! - [`journal`] keeps what was seen on the way;
+//! - [`export`] writes a recipe down as a job for other people's libraries.
 //!
 //! Nothing in a run depends on the clock or on the number of threads: all chance comes from the
 //! recipe's seed and the number of the step, so that a run that was interrupted ends as one that
@@ -21,6 +22,7 @@ mod cross_entropy;
 pub mod data;
 pub mod distill;
 mod error;
+pub mod export;
 pub mod journal;
 mod learner;
 pub mod objective;

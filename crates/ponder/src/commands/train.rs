@@ -3,6 +3,7 @@
 mod begin;
 mod curves;
 mod distill;
+mod export;
 mod plan;
 mod watch;
 
@@ -46,6 +47,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Other {
     Distill(distill::Args),
+    Export(export::Args),
 }
 
 /// What to teach.
@@ -100,10 +102,11 @@ fn replaced(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
-/// Runs a recipe, or makes examples for one.
+/// Runs a recipe, makes examples for one, or writes one down for others.
 pub fn run(args: Args) -> Result<ExitCode> {
     match args.other {
         Some(Other::Distill(args)) => distill::run(&args),
+        Some(Other::Export(args)) => export::run(&args),
         None => teach(args.teach),
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::Trainer;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
 
 use super::rules::{Family, Rule, known_names};
 use super::{Error, TokenType, Vocabulary, table};

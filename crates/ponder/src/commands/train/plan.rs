@@ -13,7 +13,7 @@ use weights::pull::human_bytes;
 
 /// Tokens of a prompt, for the context.
 const PROMPT: usize = 1024;
-/// Tokens that are learned to see how long that takes.
+/// Tokens that are learned to see how long that takes, if the model reads so many.
 const TRIAL: usize = 128;
 
 /// The context that the recipe's texts need.
@@ -75,8 +75,8 @@ pub fn print(
     eprintln!("learns: {what} of {name}, {parameters} parameters");
     // Value, gradient and two moments.
     eprintln!("memory: {} for parameters and optimizer", human_bytes(16 * parameters as u64));
-    let seconds = trial(learner, model.vocab())?;
-    let speed = TRIAL as f64 / seconds;
+    let tokens = TRIAL.min(model.config().context_length.saturating_sub(1)).max(1);
+    let speed = tokens as f64 / trial(learner, model.vocab(), tokens)?;
     eprintln!(
         "speed:  about {speed:.0} tokens a second are learned here, on {} threads with {}",
         model.threads(),
@@ -99,9 +99,9 @@ pub fn print(
     Ok(())
 }
 
-/// Seconds that a small batch takes, the second time.
-fn trial(learner: &mut Learner<'_>, vocab: usize) -> Result<f64> {
-    let tokens: Vec<u32> = (0..=TRIAL).map(|i| (i * 7919 % vocab) as u32).collect();
+/// Seconds that a text of so many tokens takes, the second time.
+fn trial(learner: &mut Learner<'_>, vocab: usize, tokens: usize) -> Result<f64> {
+    let tokens: Vec<u32> = (0..=tokens).map(|i| (i * 7919 % vocab) as u32).collect();
     let mut batch = Batch::new();
     batch.push(&tokens, &vec![1.0; tokens.len()])?;
     learner.cross_entropy(&batch, None)?;
