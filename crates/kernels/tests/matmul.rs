@@ -1,6 +1,9 @@
 //! Every storage type, on every instruction set of this machine, against a slow and obvious
 //! product in f64.
 
+mod block_scales;
+
+use block_scales::set_scales;
 use kernels::blocks::{BlockType, dequantize_row};
 use kernels::matmul::{Matrix, Product, Quantized, matmul};
 use kernels::{Arena, Isa, Pool};
@@ -28,14 +31,6 @@ fn random_weights(random: &mut Random, ty: BlockType, rows: usize, cols: usize) 
     let size = ty.block_bytes();
     let mut bytes: Vec<u8> =
         (0..rows * ty.row_bytes(cols).unwrap()).map(|_| random.next() as u8).collect();
-    let scales: &[usize] = match ty {
-        BlockType::F32 | BlockType::F16 | BlockType::BF16 => &[],
-        BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4_K | BlockType::Q5_K => &[0, 2],
-        BlockType::Q2_K => &[80, 82],
-        BlockType::Q3_K => &[108],
-        BlockType::Q6_K => &[208],
-        _ => &[0],
-    };
     for block in bytes.chunks_exact_mut(size) {
         match ty {
             BlockType::F32 => block.copy_from_slice(&random.number().to_le_bytes()),
@@ -47,10 +42,7 @@ fn random_weights(random: &mut Random, ty: BlockType, rows: usize, cols: usize) 
             }
             _ => {}
         }
-        for at in scales {
-            let scale = half::f16::from_f32(random.number() * 0.1);
-            block[*at..at + 2].copy_from_slice(&scale.to_le_bytes());
-        }
+        set_scales(ty, block, || half::f16::from_f32(random.number() * 0.1).to_bits());
     }
     bytes
 }
