@@ -105,6 +105,42 @@ fn every_type_on_every_instruction_set() {
     }
 }
 
+/// Every activation the largest there is, with its weight's sign: no sum of products is larger.
+#[test]
+fn the_largest_sums_fit() {
+    let (pool, cols) = (Pool::new(1), 512);
+    for isa in Isa::available() {
+        for ty in BlockType::ALL.into_iter().filter(|ty| ty.block_len() > 1) {
+            for fill in [None, Some(0x00), Some(0xff)] {
+                let mut random = Random(11);
+                let mut bytes = random_weights(&mut random, ty, 1, cols);
+                if let Some(fill) = fill {
+                    bytes.fill(fill);
+                }
+                for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+                    set_scales(ty, block, || half::f16::from_f32(0.5).to_bits());
+                }
+                let mut w = vec![0.0; cols];
+                dequantize_row(ty, &bytes, &mut w).unwrap();
+                let one: Vec<f32> = w.iter().map(|w| 1f32.copysign(*w)).collect();
+                let weight =
+                    Matrix::pack(&pool, ty, 1, cols, &bytes, &mut Arena::default()).unwrap();
+                let sum: f64 = w.iter().map(|w| f64::from(w.abs())).sum();
+                for tokens in [1, 4] {
+                    let x = one.repeat(tokens);
+                    let mut out = vec![0.0; tokens];
+                    let mut products = [Product { weight: &weight, out: &mut out }];
+                    matmul(isa, &pool, &x, &mut products, &mut Quantized::default());
+                    for got in out {
+                        let off = (f64::from(got) - sum).abs();
+                        assert!(off <= 1e-4 * sum.max(1.0), "{ty} on {isa}: {got}, not {sum}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn odd_lengths_of_float_rows() {
     for isa in Isa::available() {
