@@ -6,7 +6,7 @@ use super::problems::{self, THINKING, problems};
 use super::{Job, data, decimal, target_modules};
 use crate::Error;
 use crate::objective::{Aggregate, Baseline, Correction, KlEstimator, Preference as Loss, Ratio};
-use crate::recipe::{Grpo, Lora, Optimizer, Pairs, Preference, Recipe, Schedule, Sft, What};
+use crate::recipe::{Examples, Grpo, Lora, Optimizer, Preference, Recipe, Schedule, Sft, What};
 
 const REWARD: &str = include_str!("reward.py");
 const GRPO: &str = include_str!("trl_grpo.py");
@@ -291,7 +291,7 @@ pub(super) fn preference(
     preference: &Preference,
     model: &str,
 ) -> Result<&'static str, Error> {
-    let Pairs { batch, max_tokens, .. } = preference.pairs;
+    let Examples { batch, max_tokens, .. } = preference.pairs;
     let (rows, margins) = data::pairs(recipe, &preference.pairs)?;
     if margins {
         job.differs("margins of pairs are not looked at");
