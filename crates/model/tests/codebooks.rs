@@ -155,7 +155,7 @@ fn a_model_computes_what_its_numbers_say() {
 /// What a report says of memory is what the loaded model's matrices take.
 #[test]
 fn a_report_knows_what_is_taken_in_memory() {
-    for ty in BlockType::ALL {
+    for ty in BlockType::ALL.into_iter().filter(|ty| ty.block_len() > 1) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.gguf");
         write(&path, ty);
