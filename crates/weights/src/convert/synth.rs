@@ -12,6 +12,7 @@ use super::settings;
 use crate::Error;
 use crate::gguf::Value as GgufValue;
 use crate::gguf::{Array, Metadata, StrArray};
+use crate::safetensors::names;
 
 /// Shapes by name, as their makers' `config.json` has them: layers, width, width of the feed-forward layer,
 /// heads, KV heads, vocabulary, positions, epsilon, and whether the output matrix is the embedding.
@@ -62,6 +63,7 @@ impl Draft<'static> {
         let path = Path::new(name);
         let mut metadata = Metadata::new();
         let architecture = config["model_type"].as_str().unwrap_or_default();
+        let architecture = names::architecture(architecture);
         metadata.insert("general.architecture", architecture);
         metadata.insert("general.type", "model");
         metadata.insert("general.name", format!("{name} (noise from seed {seed})"));

@@ -59,7 +59,7 @@ fn add_file(report: &mut Report, bytes: &[u8], file: &Path) {
         let elements = tensor.shape.iter().fold(1u64, |n, &d| n.saturating_mul(d));
         let size = tensor.end.saturating_sub(tensor.start);
         report.add_tensor(shorten(&tensor.dtype), elements, size);
-        if names::to_gguf(&tensor.name).as_deref() == Some("token_embd.weight") {
+        if names::to_gguf("", &tensor.name).as_deref() == Some("token_embd.weight") {
             report.shape.vocab = tensor.shape.first().copied();
         }
         if tensor.end > data {
