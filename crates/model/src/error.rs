@@ -39,6 +39,11 @@ pub enum Error {
     /// What can be done with other models can't be with one of experts.
     #[error("a model of experts can't be {0} yet; run, serve, eval and reason work with it")]
     Experts(&'static str),
+    /// Training doesn't know all that an architecture has.
+    #[error(
+        "a model of architecture `{0}` can't be trained yet; run, serve, eval and reason work with it"
+    )]
+    Untrainable(String),
     /// A tensor that the architecture needs.
     #[error(
         "{}: tensor `{name}` is missing; the file is incomplete or was made for another \

@@ -231,11 +231,19 @@ impl Model {
             }
         }
         for (x, row, norm) in [(&mut *q, q_row, &layer.q_norm), (&mut *k, kv_row, &layer.k_norm)] {
+            let turn = |x: &mut [f32]| {
+                let angles = (&work.cos[..], &work.sin[..]);
+                ops::rope(isa, pool, x, row, c.head_dim, c.rope.layout, angles);
+            };
+            if c.norm_after_rope {
+                turn(x);
+            }
             if let Some(norm) = norm {
                 ops::rms_norm_in_place(isa, pool, x, norm, c.rms_norm_eps);
             }
-            let angles = (&work.cos[..], &work.sin[..]);
-            ops::rope(isa, pool, x, row, c.head_dim, c.rope.layout, angles);
+            if !c.norm_after_rope {
+                turn(x);
+            }
         }
 
         let mut row = 0;

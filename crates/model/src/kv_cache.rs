@@ -320,6 +320,7 @@ mod tests {
             },
             qkv_bias: Presence::Never,
             qk_norm: Presence::Never,
+            norm_after_rope: false,
         };
         KvCache::new(&config, KvType::F16, tokens)
     }

@@ -272,6 +272,11 @@ impl Loader<'_> {
         let matrix = |part: &str, rows, cols| self.matrix(&name(part), rows, cols);
         let vector = |part: &str, n| self.vector(&name(part), n);
         let optional = |when, part: &str, n| self.optional(when, &name(part), n);
+        let unknown = name("attn_output.bias");
+        if self.checkpoint.tensor(&unknown).is_some() {
+            let problem = "a bias on what attention gives is not supported".to_owned();
+            return Err(Error::Config { path: self.path.to_owned(), key: unknown, problem });
+        }
         let k_bias = optional(c.qkv_bias, "attn_k.bias", kv)?;
         let v_bias = optional(c.qkv_bias, "attn_v.bias", kv)?;
         let k_norm = optional(c.qk_norm, "attn_k_norm.weight", c.head_dim)?;

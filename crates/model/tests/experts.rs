@@ -48,7 +48,7 @@ fn stacked(config: &Config) -> Vec<Weights> {
     let mut all = Vec::new();
     let mut parts = std::collections::BTreeMap::<String, Vec<(usize, Weights)>>::new();
     for t in tensors(&goldens().join(NAME)) {
-        let name = names::to_gguf(&t.name).unwrap();
+        let name = names::to_gguf("qwen3moe", &t.name).unwrap();
         let pieces: Vec<&str> = name.split('.').collect();
         match pieces[..] {
             ["blk", layer, part, expert, "weight"] => {

@@ -21,7 +21,8 @@ use weights::pull::Silent;
 use weights::quantize::{Mix, Wanted};
 use weights::safetensors::SafetensorsDir;
 
-const TINY: [&str; 6] = ["llama", "llama-sharded", "llama3-rope", "qwen2", "qwen2-yarn", "qwen3"];
+const TINY: [&str; 7] =
+    ["llama", "llama-sharded", "llama3-rope", "qwen2", "qwen2-yarn", "qwen3", "hunyuan-dense"];
 /// The same numbers multiplied in another order, at most.
 const TOLERANCE: f32 = 1e-5;
 

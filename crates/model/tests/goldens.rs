@@ -100,6 +100,7 @@ goldens! {
     llama3_frequencies: "llama3-rope";
     qwen3: "qwen3";
     qwen3_with_experts: "qwen3-moe";
+    hunyuan_normed_after_rope: "hunyuan-dense";
 }
 
 #[test]

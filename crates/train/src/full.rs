@@ -54,7 +54,7 @@ impl<'m> Network<'m> {
     /// GGUF file of `llama`, its order of the rows of q and k.
     ///
     /// # Errors
-    /// The architecture is unknown, a tensor is missing, of another shape than the settings call
+    /// The architecture is unknown or can't be trained, a tensor is missing, of another shape than the settings call
     /// for, or quantised.
     pub fn full(
         checkpoint: &Checkpoint,
@@ -63,6 +63,7 @@ impl<'m> Network<'m> {
     ) -> Result<Network<'m>, Error> {
         let isa = Isa::detect()?;
         let config = Config::read(checkpoint)?;
+        config.check_trainable()?;
         let rope = Rope::read(checkpoint, &config)?;
         let vocab = checkpoint.tensor(EMBEDDING).map_or(0, |t| t.info.rows());
         let mut build = Build { checkpoint, config: &config, parameters: Parameters::default() };
@@ -130,7 +131,8 @@ impl<'m> Network<'m> {
             }
         }
         let tensors = self.parameters.all().iter().map(|p| NewTensor {
-            name: names::to_hf(&p.name).unwrap_or_else(|| p.name.clone()),
+            name: names::to_hf(&self.config.architecture, &p.name)
+                .unwrap_or_else(|| p.name.clone()),
             shape: p.shape.clone(),
             values: Cow::Borrowed(&p.values),
         });

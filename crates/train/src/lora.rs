@@ -85,13 +85,14 @@ impl<'m> Network<'m> {
     /// With [`Precision::F32`] all matrices are held in f32 once more.
     ///
     /// # Errors
-    /// A setting makes no sense.
+    /// A setting makes no sense, or the model's architecture can't be trained.
     pub fn lora(
         model: &'m Model,
         settings: LoraSettings,
         precision: Precision,
     ) -> Result<Network<'m>, Error> {
         settings.check()?;
+        model.config().check_trainable()?;
         let mut build = Build {
             model,
             precision,

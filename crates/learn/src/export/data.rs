@@ -79,7 +79,10 @@ fn without_thinking(message: &Message, thinking: bool) -> Value {
 }
 
 /// Pairs of a better and a worse answer, and whether some say how much better.
-pub(super) fn pairs(recipe: &Recipe, pairs: &crate::recipe::Examples) -> Result<(Rows, bool), Error> {
+pub(super) fn pairs(
+    recipe: &Recipe,
+    pairs: &crate::recipe::Examples,
+) -> Result<(Rows, bool), Error> {
     let margins = std::cell::Cell::new(false);
     let found = rows_of(recipe, (&pairs.data, &pairs.held_out), |path| {
         let row = |(i, row): (usize, &serde_json::Map<String, Value>)| {

@@ -101,7 +101,8 @@ impl Job {
 /// The library has nothing for the recipe's method, or its data can't be read.
 pub fn export(recipe: &Recipe, to: Library, model: &str) -> Result<Job, Error> {
     if recipe.grpo.as_ref().is_some_and(|grpo| grpo.critic.is_some()) {
-        let problem = "a value function goes into no job yet; without it the group's mean is the baseline";
+        let problem =
+            "a value function goes into no job yet; without it the group's mean is the baseline";
         return Err(crate::error::recipe("grpo.critic", problem));
     }
     let mut job = Job::default();

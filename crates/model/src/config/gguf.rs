@@ -3,13 +3,13 @@
 use kernels::ops::RopeLayout;
 use weights::gguf::Gguf;
 
-use super::{Config, ExpertConfig, traits};
+use super::{Config, ExpertConfig, Traits, ntk_theta};
 use crate::{Error, RopeConfig, RopeScaling};
 
 pub(super) fn read(file: &Gguf) -> Result<Config, Error> {
     let metadata = file.metadata();
     let architecture = metadata.require_str("general.architecture")?;
-    let (qkv_bias, qk_norm) = traits(file.path(), architecture)?;
+    let Traits { qkv_bias, qk_norm, norm_after_rope } = Traits::of(file.path(), architecture)?;
     let key = |name: &str| format!("{architecture}.{name}");
     let bad = |name: &str, problem: String| Error::Config {
         path: file.path().to_owned(),
@@ -68,6 +68,13 @@ pub(super) fn read(file: &Gguf) -> Result<Config, Error> {
         }),
         false => None,
     };
+    let dim = maybe_size("rope.dimension_count")?.unwrap_or(head_dim);
+    let theta = metadata.f32(&key("rope.freq_base"))?.unwrap_or(10_000.0);
+    // Most files have a base that is scaled already.
+    let theta = match metadata.f32(&key("rope.scaling.alpha"))? {
+        Some(alpha) if alpha > 0.0 => ntk_theta(theta, alpha, dim),
+        _ => theta,
+    };
     Ok(Config {
         architecture: architecture.to_owned(),
         layers: size("block_count")?,
@@ -79,14 +86,10 @@ pub(super) fn read(file: &Gguf) -> Result<Config, Error> {
         experts,
         rms_norm_eps: metadata.require_f32(&key("attention.layer_norm_rms_epsilon"))?,
         context_length,
-        rope: RopeConfig {
-            theta: metadata.f32(&key("rope.freq_base"))?.unwrap_or(10_000.0),
-            dim: maybe_size("rope.dimension_count")?.unwrap_or(head_dim),
-            layout: layout(architecture),
-            scaling,
-        },
+        rope: RopeConfig { theta, dim, layout: layout(architecture), scaling },
         qkv_bias,
         qk_norm,
+        norm_after_rope,
     })
 }
 

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use kernels::ops::RopeLayout;
 use serde_json::Value;
+use weights::safetensors::names;
 
-use super::{Config, ExpertConfig, traits};
+use super::{Config, ExpertConfig, Traits, ntk_theta};
 use crate::{Error, RopeConfig, RopeScaling};
 
 /// An object of `config.json` and where it is.
@@ -47,6 +48,12 @@ impl Object<'_> {
             .transpose()
     }
 
+    /// The kind of scaling, of an object that says how positions are stretched.
+    fn kind(&self) -> &str {
+        let kind = ["rope_type", "type"].into_iter().find_map(|key| self.get(key)?.as_str());
+        kind.unwrap_or("default")
+    }
+
     fn need<T>(&self, key: &str, value: Option<T>) -> Result<T, Error> {
         value.ok_or_else(|| self.bad(key, "is missing; fetch or convert the model again"))
     }
@@ -57,8 +64,8 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
     let architecture =
         config.need("model_type", value.get("model_type").and_then(Value::as_str))?;
     // One name for both kinds of file.
-    let architecture = if architecture == "qwen3_moe" { "qwen3moe" } else { architecture };
-    let (qkv_bias, qk_norm) = traits(path, architecture)?;
+    let architecture = names::architecture(architecture);
+    let Traits { qkv_bias, qk_norm, norm_after_rope } = Traits::of(path, architecture)?;
     let experts = match architecture {
         "qwen3moe" => Some(experts(&config)?),
         _ => None,
@@ -94,7 +101,18 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         Some(theta) => theta,
         None => config.number("rope_theta")?.unwrap_or(10_000.0),
     };
-    let scaling = scaling(&rope, &config, max_positions)?;
+    let dim = head_dim as f32 * rope.number("partial_rotary_factor")?.unwrap_or(1.0);
+    let dim = dim as usize;
+    // Hunyuan's "dynamic" scaling is always the same: another base.
+    let (theta, scaling) = match rope.number("alpha")? {
+        Some(alpha) if rope.kind() == "dynamic" => {
+            if !(1.0..=1e6).contains(&alpha) {
+                return Err(rope.bad("alpha", format!("{alpha} is not within 1 to 1000000")));
+            }
+            (ntk_theta(theta, alpha, dim), RopeScaling::None)
+        }
+        _ => (theta, scaling(&rope, &config, max_positions)?),
+    };
     // A model whose file says nothing about the stretched length can still use it.
     let context_length = match scaling {
         RopeScaling::Yarn { factor, original, .. } => {
@@ -116,14 +134,10 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         experts,
         rms_norm_eps: config.need("rms_norm_eps", config.number("rms_norm_eps")?)?,
         context_length,
-        rope: RopeConfig {
-            theta,
-            dim: (head_dim as f32 * rope.number("partial_rotary_factor")?.unwrap_or(1.0)) as usize,
-            layout: RopeLayout::Halves,
-            scaling,
-        },
+        rope: RopeConfig { theta, dim, layout: RopeLayout::Halves, scaling },
         qkv_bias,
         qk_norm,
+        norm_after_rope,
     })
 }
 
@@ -151,8 +165,7 @@ fn scaling(
     config: &Object<'_>,
     max_positions: usize,
 ) -> Result<RopeScaling, Error> {
-    let kind = ["rope_type", "type"].into_iter().find_map(|key| rope.get(key)?.as_str());
-    let kind = kind.unwrap_or("default");
+    let kind = rope.kind();
     if kind == "default" {
         return Ok(RopeScaling::None);
     }

@@ -1,8 +1,8 @@
 //! What a model is, in numbers: read from GGUF metadata or `config.json`.
 //!
-//! `qwen2`, `llama`, `qwen3` and `qwen3moe` are one transformer with different answers to a few
-//! questions ([`Config::qkv_bias`], [`Config::qk_norm`], [`Config::experts`], the RoPE layout): there
-//! is no code per architecture.
+//! All architectures are one transformer with different answers to a few questions
+//! ([`Config::qkv_bias`], [`Config::qk_norm`], [`Config::experts`], the RoPE layout): there is no code
+//! per architecture.
 
 mod gguf;
 mod hugging_face;
@@ -15,7 +15,7 @@ use weights::Checkpoint;
 use crate::{Error, RopeConfig};
 
 /// The architectures there are answers for.
-pub const ARCHITECTURES: [&str; 4] = ["llama", "qwen2", "qwen3", "qwen3moe"];
+pub const ARCHITECTURES: [&str; 5] = ["llama", "qwen2", "qwen3", "qwen3moe", "hunyuan-dense"];
 
 /// Whether a kind of tensor is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,16 +68,37 @@ pub struct Config {
     pub qkv_bias: Presence,
     /// RMSNorm on each head of q and k.
     pub qk_norm: Presence,
+    /// Whether that norm comes after RoPE (Hunyuan), not before.
+    pub norm_after_rope: bool,
 }
 
 /// What the architecture's name alone decides.
-fn traits(path: &Path, architecture: &str) -> Result<(Presence, Presence), Error> {
-    match architecture {
-        "llama" => Ok((Presence::Maybe, Presence::Never)),
-        "qwen2" => Ok((Presence::Always, Presence::Never)),
-        "qwen3" | "qwen3moe" => Ok((Presence::Maybe, Presence::Always)),
-        _ => Err(Error::Architecture { path: path.to_owned(), found: architecture.to_owned() }),
+struct Traits {
+    qkv_bias: Presence,
+    qk_norm: Presence,
+    norm_after_rope: bool,
+}
+
+impl Traits {
+    fn of(path: &Path, architecture: &str) -> Result<Traits, Error> {
+        let plain =
+            Traits { qkv_bias: Presence::Maybe, qk_norm: Presence::Never, norm_after_rope: false };
+        let normed = Traits { qk_norm: Presence::Always, ..plain };
+        match architecture {
+            "llama" => Ok(plain),
+            "qwen2" => Ok(Traits { qkv_bias: Presence::Always, ..plain }),
+            "qwen3" | "qwen3moe" => Ok(normed),
+            "hunyuan-dense" => Ok(Traits { norm_after_rope: true, ..normed }),
+            _ => Err(Error::Architecture { path: path.to_owned(), found: architecture.to_owned() }),
+        }
     }
+}
+
+/// The base of RoPE that makes up for a context `alpha` times as long: "NTK-aware", so that the fastest of the
+/// `dim / 2` frequencies stays as it is and the slowest is divided by `alpha`.
+fn ntk_theta(theta: f32, alpha: f32, dim: usize) -> f32 {
+    let dim = dim as f64;
+    (f64::from(theta) * f64::from(alpha).powf(dim / (dim - 2.0))) as f32
 }
 
 impl Config {
@@ -92,6 +113,20 @@ impl Config {
         };
         config.check(checkpoint.path())?;
         Ok(config)
+    }
+
+    /// Whether gradients can be worked out for such a model.
+    ///
+    /// # Errors
+    /// They can't, as it has what training doesn't know yet.
+    pub fn check_trainable(&self) -> Result<(), Error> {
+        if self.experts.is_some() {
+            return Err(Error::Experts("trained"));
+        }
+        match self.norm_after_rope {
+            true => Err(Error::Untrainable(self.architecture.clone())),
+            false => Ok(()),
+        }
     }
 
     /// Refuses settings no kernel could work with, before anything is allocated by them.

@@ -115,12 +115,13 @@ pub(super) fn read(origin: &Path, config: &Config) -> Result<Loose, Error> {
                 return Err(bad(path, named(&info.name), problem));
             }
         };
-        let base = names::to_gguf(&format!("{module}.weight")).unwrap_or_default();
+        let base =
+            names::to_gguf(&config.architecture, &format!("{module}.weight")).unwrap_or_default();
         builder.put(&base, half, tensor)?;
     }
     let pairs = builder.finish(|layer, target, _| {
         let base = target.module(layer) + ".weight";
-        let module = names::to_hf(&base).unwrap_or_default();
+        let module = names::to_hf(&config.architecture, &base).unwrap_or_default();
         settings.rank_and_scale(module.strip_suffix(".weight").unwrap_or(&module))
     })?;
     Ok(Loose { pairs, score })

@@ -63,7 +63,7 @@ impl Adapter {
                 return Err(bad(dir, pair.name(), problem));
             }
             let (outputs, inputs) = pair.target.shape(config);
-            let module = module(pair.layer, pair.target);
+            let module = module(&config.architecture, pair.layer, pair.target);
             let name = |half| format!("base_model.model.{module}.{half}.weight");
             tensors.push(NewTensor {
                 name: name("lora_A"),
@@ -96,8 +96,8 @@ impl Adapter {
 }
 
 /// What Hugging Face calls a matrix, without `.weight`.
-fn module(layer: usize, target: Target) -> String {
-    let name = names::to_hf(&(target.module(layer) + ".weight")).unwrap_or_default();
+fn module(architecture: &str, layer: usize, target: Target) -> String {
+    let name = names::to_hf(architecture, &(target.module(layer) + ".weight")).unwrap_or_default();
     name.strip_suffix(".weight").unwrap_or(&name).to_owned()
 }
 
@@ -120,7 +120,9 @@ fn description(
 ) -> serde_json::Value {
     let modules: BTreeSet<String> = pairs
         .iter()
-        .filter_map(|p| module(p.layer, p.target).rsplit('.').next().map(str::to_owned))
+        .filter_map(|p| {
+            module(&config.architecture, p.layer, p.target).rsplit('.').next().map(str::to_owned)
+        })
         .collect();
     let layers: BTreeSet<usize> = pairs.iter().map(|p| p.layer).collect();
     let some = (layers.len() < config.layers).then_some(layers);

@@ -2,7 +2,7 @@
 """Make the tiny random checkpoints beside this file and the logits `transformers` gives for them.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.23.0 safetensors==0.8.0
-    venv/bin/python make_tiny.py
+    venv/bin/python make_tiny.py [NAME ...]
 
 Every weight comes from a seeded generator, so running it again with these versions gives the same
 files. The configurations are written by hand in the layout of the published models (`rope_theta` and
@@ -13,6 +13,7 @@ from disk, as any reader would, so that what is expected here is what the files 
 import json
 import shutil
 import struct
+import sys
 from pathlib import Path
 
 import torch
@@ -71,6 +72,17 @@ QWEN3_MOE = QWEN3 | {
     "mlp_only_layers": [],
     "output_router_logits": False,
     "router_aux_loss_coef": 0.001,
+}
+
+HUNYUAN_DENSE = COMMON | {
+    "architectures": ["HunYuanDenseV1ForCausalLM"],
+    "model_type": "hunyuan_v1_dense",
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "mlp_bias": False,
+    "pad_token_id": 289,
+    "use_qk_norm": True,
+    "dtype": "float32",
 }
 
 # Epsilons are large enough that forgetting or swapping one moves the logits by more than the tolerance.
@@ -167,6 +179,25 @@ MODELS = {
         "rope_scaling": None,
         "tie_word_embeddings": False,
     },
+    # The published alpha; the base becomes 10 million.
+    "hunyuan-dense": HUNYUAN_DENSE
+    | {
+        "head_dim": 32,
+        "intermediate_size": 96,
+        "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-2,
+        "rope_theta": 10000.0,
+        "rope_scaling": {
+            "alpha": 1000.0,
+            "beta_fast": 32,
+            "beta_slow": 1,
+            "factor": 1.0,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+            "type": "dynamic",
+        },
+        "tie_word_embeddings": True,
+    },
 }
 
 GENERATION = {
@@ -219,6 +250,9 @@ def random_weights(config: dict, rng: torch.Generator) -> dict[str, torch.Tensor
         if config["model_type"].startswith("qwen3"):
             block["self_attn.q_norm.weight"] = gain(head_dim)
             block["self_attn.k_norm.weight"] = gain(head_dim)
+        if config["model_type"].startswith("hunyuan"):
+            block["self_attn.query_layernorm.weight"] = gain(head_dim)
+            block["self_attn.key_layernorm.weight"] = gain(head_dim)
         weights |= {f"model.layers.{layer}.{name}": tensor for name, tensor in block.items()}
     weights["model.norm.weight"] = gain(hidden)
     if not config["tie_word_embeddings"]:
@@ -295,7 +329,10 @@ def write_expected(folder: Path, config: dict, rng: torch.Generator):
 
 def main():
     torch.set_num_threads(1)
+    wanted = set(sys.argv[1:])
     for seed, (name, config) in enumerate(MODELS.items()):
+        if wanted and name not in wanted:
+            continue
         rng = torch.Generator().manual_seed(1000 + seed)
         weights = random_weights(config, rng)
         if name.endswith("bf16"):

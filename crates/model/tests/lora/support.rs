@@ -162,7 +162,8 @@ pub fn converted(model: &Model, tensors: &[Weights]) -> Vec<Weights> {
     let convert = |t: &Weights| {
         let name = t.name.strip_prefix("base_model.model.").unwrap();
         let (module, half) = name.strip_suffix(".weight").unwrap().rsplit_once('.').unwrap();
-        let base = names::to_gguf(&format!("{module}.weight")).unwrap();
+        let base =
+            names::to_gguf(&model.config().architecture, &format!("{module}.weight")).unwrap();
         let name = format!("{base}.{}", half.to_lowercase());
         let values = if half == "lora_B" { permuted(model, &base, t) } else { t.values.clone() };
         Weights { name, shape: t.shape.clone(), values }
@@ -212,7 +213,7 @@ pub fn base_in_gguf(name: &str, path: &Path) {
     let tensors: Vec<Weights> = tensors(&goldens().join(name))
         .into_iter()
         .map(|t| {
-            let name = names::to_gguf(&t.name).unwrap();
+            let name = names::to_gguf(&c.architecture, &t.name).unwrap();
             let values = permuted(&model, &name, &t);
             Weights { name, values, ..t }
         })

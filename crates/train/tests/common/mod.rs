@@ -70,11 +70,11 @@ impl Golden {
 fn ours(name: &str) -> String {
     for (half, ours) in [(".lora_A.weight", "lora_a"), (".lora_B.weight", "lora_b")] {
         if let Some(module) = name.strip_suffix(half) {
-            let base = names::to_gguf(&format!("{module}.weight")).unwrap();
+            let base = names::to_gguf("llama", &format!("{module}.weight")).unwrap();
             return format!("{}.{ours}", base.strip_suffix(".weight").unwrap());
         }
     }
-    names::to_gguf(name).unwrap()
+    names::to_gguf("llama", name).unwrap()
 }
 
 /// `‖a - b‖ / ‖b‖`.

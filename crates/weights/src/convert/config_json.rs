@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
 use super::settings::llama3;
-use super::shape::Shape;
+use super::shape::{Shape, unknown};
 use crate::Error;
+use crate::safetensors::names::Family;
 
 impl Draft<'_> {
     /// What `transformers` reads the model's settings from.
@@ -20,14 +21,12 @@ impl Draft<'_> {
         let vocab = embedding.and_then(|t| t.shape.first()).copied().unwrap_or(0);
         let context = m.require_u32(&key("context_length"))?;
         let theta = m.f32(&key("rope.freq_base"))?.unwrap_or(10_000.0);
-        let name = match shape.architecture.as_str() {
-            "llama" => "LlamaForCausalLM",
-            "qwen2" => "Qwen2ForCausalLM",
-            _ => "Qwen3ForCausalLM",
-        };
+        let family = Family::of(&shape.architecture);
+        let family =
+            family.ok_or_else(|| unknown(path, "general.architecture", &shape.architecture))?;
         let mut config = json!({
-            "architectures": [name],
-            "model_type": shape.architecture,
+            "architectures": [family.class],
+            "model_type": family.model_type,
             "vocab_size": vocab,
             "hidden_size": shape.hidden,
             "intermediate_size": shape.ffn,

@@ -9,6 +9,7 @@ use super::{settings, vocabulary};
 use crate::Checkpoint;
 use crate::Error;
 use crate::gguf::Metadata;
+use crate::safetensors::names;
 use crate::tensor::TensorInfo;
 
 impl<'a> Draft<'a> {
@@ -32,6 +33,7 @@ impl<'a> Draft<'a> {
         let path = dir.path();
         let mut metadata = Metadata::new();
         let architecture = dir.config()?["model_type"].as_str().unwrap_or_default();
+        let architecture = names::architecture(architecture);
         metadata.insert("general.architecture", architecture);
         metadata.insert("general.type", "model");
         if let Some(name) = vocabulary::name(path) {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::shape::{ARCHITECTURES, Shape, unknown};
 use crate::Error;
 use crate::gguf::Metadata;
+use crate::safetensors::names;
 
 /// What `config.json` says that GGUF has no key for: it goes into a tensor of its own.
 pub(super) struct Settings {
@@ -72,6 +73,7 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     let config = Object { path: &path, prefix: "", value: config };
     let architecture =
         config.need("model_type", config.get("model_type").and_then(Value::as_str))?;
+    let architecture = names::architecture(architecture);
     if !ARCHITECTURES.contains(&architecture) {
         return Err(unknown(&path, "model_type", architecture));
     }
@@ -103,7 +105,7 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     set("feed_forward_length", sized(shape.ffn));
     set("attention.head_count", sized(heads));
     set("attention.head_count_kv", sized(shape.kv_heads));
-    if own_head_dim.is_some_and(|own| own * heads != hidden) || architecture == "qwen3" {
+    if own_head_dim.is_some_and(|own| own * heads != hidden) || shape.has_head_norms() {
         set("attention.key_length", sized(shape.head_dim));
         set("attention.value_length", sized(shape.head_dim));
     }
@@ -119,15 +121,18 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     let rope = Object { path: &path, prefix: &prefix, value: rope };
     rope.refuse_unless("partial_rotary_factor", &Value::from(1.0))?;
     let theta = rope.number("rope_theta")?.or(config.number("rope_theta")?).unwrap_or(10_000.0);
+    let kind = ["rope_type", "type"].into_iter().find_map(|key| rope.get(key)?.as_str());
+    let kind = kind.unwrap_or("default");
+    // Hunyuan's scaling is another base, for which GGUF needs no key.
+    let alpha = rope.number("alpha")?.filter(|_| kind == "dynamic");
+    let theta = alpha.map_or(theta, |alpha| ntk_theta(theta, alpha, shape.head_dim));
     set("rope.freq_base", theta.into());
     if architecture == "llama" {
         set("rope.dimension_count", sized(shape.head_dim));
     }
-    let kind = ["rope_type", "type"].into_iter().find_map(|key| rope.get(key)?.as_str());
-    let kind = kind.unwrap_or("default");
     let mut context = positions;
     let mut frequencies = None;
-    if kind != "default" {
+    if kind != "default" && alpha.is_none() {
         let factor = rope.need("factor", rope.number("factor")?)?;
         if !(1.0..=1024.0).contains(&factor) {
             return Err(rope.bad("factor", format!("{factor} is not within 1 to 1024")));
@@ -171,6 +176,12 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     set("context_length", sized(context));
     let tied = config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false);
     Ok(Settings { shape, frequencies, tied })
+}
+
+/// A base of RoPE with which the slowest frequency is divided by `alpha` and the fastest is not.
+fn ntk_theta(theta: f32, alpha: f32, head_dim: usize) -> f32 {
+    let dim = head_dim as f64;
+    (f64::from(theta) * f64::from(alpha).powf(dim / (dim - 2.0))) as f32
 }
 
 /// What Llama 3.1 divides each frequency by: long waves by `factor`, short ones by 1, and between

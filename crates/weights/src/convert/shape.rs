@@ -8,7 +8,7 @@ use crate::gguf::Metadata;
 use crate::tensor::shorten;
 
 /// The architectures that can be converted.
-pub(super) const ARCHITECTURES: [&str; 3] = ["llama", "qwen2", "qwen3"];
+pub(super) const ARCHITECTURES: [&str; 4] = ["llama", "qwen2", "qwen3", "hunyuan-dense"];
 
 /// Sizes of a transformer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,6 +100,11 @@ impl Shape {
         self.architecture == "llama" && matches!(part, "attn_q" | "attn_k")
     }
 
+    /// Whether each head of q and k has a norm.
+    pub(super) fn has_head_norms(&self) -> bool {
+        matches!(&self.architecture[..], "qwen3" | "hunyuan-dense")
+    }
+
     fn part(&self, part: &str) -> Option<(Need, Vec<usize>)> {
         use Need::{Always, Perhaps};
         let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
@@ -113,7 +118,7 @@ impl Shape {
             "ffn_down.weight" => (Always, vec![self.hidden, self.ffn]),
             "attn_q.bias" => (bias, vec![q]),
             "attn_k.bias" | "attn_v.bias" => (bias, vec![kv]),
-            "attn_q_norm.weight" | "attn_k_norm.weight" if self.architecture == "qwen3" => {
+            "attn_q_norm.weight" | "attn_k_norm.weight" if self.has_head_norms() => {
                 (Always, vec![self.head_dim])
             }
             _ => return None,
@@ -196,5 +201,6 @@ impl Shape {
 /// The error for an architecture that can't be converted.
 pub(super) fn unknown(path: &Path, field: &str, found: &str) -> Error {
     let problem = format!("`{}` can't be converted", shorten(found));
-    Error::unsupported(path, field, problem, "only llama, qwen2 and qwen3 can")
+    let remedy = "only llama, qwen2, qwen3 and hunyuan-dense can";
+    Error::unsupported(path, field, problem, remedy)
 }

@@ -117,7 +117,15 @@ impl Draft<'_> {
             .suffix(".tmp")
             .tempdir_in(output::parent(dir))
             .map_err(Error::io(dir, "create"))?;
-        draft.write_shards(making.path(), dir, options.shard_bytes, pool, progress)?;
+        let architecture = &shape.architecture;
+        draft.write_shards(
+            making.path(),
+            dir,
+            architecture,
+            options.shard_bytes,
+            pool,
+            progress,
+        )?;
         for (name, bytes) in files {
             write(&making.path().join(name), &dir.join(name), |file| file.write_all(&bytes))?;
         }
@@ -141,6 +149,7 @@ impl Draft<'_> {
         &self,
         making: &Path,
         dir: &Path,
+        architecture: &str,
         shard_bytes: u64,
         pool: &Pool,
         progress: &dyn Progress,
@@ -148,7 +157,7 @@ impl Draft<'_> {
         let mut shards: Vec<Vec<(&DraftTensor<'_>, String, u64)>> = vec![Vec::new()];
         let mut filled = 0;
         for t in &self.tensors {
-            let name = names::to_hf(&t.name).ok_or_else(|| {
+            let name = names::to_hf(architecture, &t.name).ok_or_else(|| {
                 let problem = "has no name in `transformers`";
                 Error::unsupported(&self.path, t.field(), problem, "convert another file")
             })?;

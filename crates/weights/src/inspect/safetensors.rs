@@ -61,7 +61,7 @@ fn add_file(report: &mut Report, bytes: &[u8], file: &Path) {
         // In numbers of 16 or 32 bits it takes the same space, whether it is repacked or not.
         let loaded = loaded(tensor.block_type(), &tensor.shape, size);
         report.add_tensor(shorten(&tensor.dtype), elements, size, loaded);
-        if names::to_gguf(&tensor.name).as_deref() == Some("token_embd.weight") {
+        if names::to_gguf("", &tensor.name).as_deref() == Some("token_embd.weight") {
             report.shape.vocab = tensor.shape.first().copied();
         }
         if tensor.end > data {

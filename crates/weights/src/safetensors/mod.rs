@@ -53,10 +53,13 @@ impl SafetensorsDir {
             tensors.extend(header.layout(mapping.len() as u64, part, file)?);
             shards.push(mapping);
         }
+        let config = read_json(&dir.join("config.json"))?;
+        let model_type = config.as_ref().and_then(|config| config["model_type"].as_str());
+        let architecture = names::architecture(model_type.unwrap_or_default());
         let renamed = tensors
             .iter()
             .map(|t| {
-                let name = names::to_gguf(&t.name).unwrap_or_else(|| t.name.clone());
+                let name = names::to_gguf(architecture, &t.name).unwrap_or_else(|| t.name.clone());
                 TensorInfo { name, ..t.clone() }
             })
             .collect();
@@ -73,7 +76,7 @@ impl SafetensorsDir {
             shards,
             tensors,
             renamed,
-            config: read_json(&dir.join("config.json"))?,
+            config,
             generation_config: read_json(&dir.join("generation_config.json"))?,
             tokenizer_config: read_json(&dir.join("tokenizer_config.json"))?,
             dir,

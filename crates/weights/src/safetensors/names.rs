@@ -1,4 +1,6 @@
-//! What Hugging Face and GGUF call the same tensor, for `llama`, `qwen2`, `qwen3` and `qwen3moe`.
+//! What Hugging Face and GGUF call the same tensor, and the same architecture.
+//!
+//! Most architectures share their names; what one calls otherwise is in [`FAMILIES`].
 //!
 //! Only names are mapped. For `llama` the *rows* of `attn_q` and `attn_k` differ as well: GGUF
 //! has each head's rotary pairs side by side, safetensors has them half a head apart.
@@ -25,9 +27,62 @@ const LAYER: [(&str, &str); 12] = [
     ("mlp.gate", "ffn_gate_inp"),
 ];
 
-/// GGUF's name for a Hugging Face tensor, where it has one. The `model.` in front may be
-/// missing, as it is in checkpoints saved without their output head.
-pub fn to_gguf(name: &str) -> Option<String> {
+/// An architecture by its names.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// GGUF's `general.architecture`.
+    pub gguf: &'static str,
+    /// The `model_type` of `config.json`.
+    pub model_type: &'static str,
+    /// The class of `transformers`.
+    pub class: &'static str,
+    /// Modules of a layer with names of its own, Hugging Face's and GGUF's; they go before those
+    /// that all share.
+    own: &'static [(&'static str, &'static str)],
+}
+
+const fn family(gguf: &'static str, model_type: &'static str, class: &'static str) -> Family {
+    Family { gguf, model_type, class, own: &[] }
+}
+
+/// The architectures that are known by more than their name.
+pub const FAMILIES: [Family; 5] = [
+    family("llama", "llama", "LlamaForCausalLM"),
+    family("qwen2", "qwen2", "Qwen2ForCausalLM"),
+    family("qwen3", "qwen3", "Qwen3ForCausalLM"),
+    family("qwen3moe", "qwen3_moe", "Qwen3MoeForCausalLM"),
+    Family {
+        own: &[
+            ("self_attn.query_layernorm", "attn_q_norm"),
+            ("self_attn.key_layernorm", "attn_k_norm"),
+        ],
+        ..family("hunyuan-dense", "hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM")
+    },
+];
+
+impl Family {
+    /// The architecture that GGUF calls `architecture`.
+    pub fn of(architecture: &str) -> Option<&'static Family> {
+        FAMILIES.iter().find(|family| family.gguf == architecture)
+    }
+}
+
+/// GGUF's name for the architecture that `config.json` calls `model_type`; of one that isn't known,
+/// that itself.
+pub fn architecture(model_type: &str) -> &str {
+    let family = FAMILIES.iter().find(|family| family.model_type == model_type);
+    family.map_or(model_type, |family| family.gguf)
+}
+
+/// Modules of a layer: those of `architecture` alone, then those that all share.
+fn layer(architecture: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let own = Family::of(architecture).map_or(&[][..], |family| family.own);
+    own.iter().copied().chain(LAYER)
+}
+
+/// GGUF's name for a Hugging Face tensor of `architecture` (GGUF's name for it), where it has one. The
+/// `model.` in front may be missing, as it is in checkpoints saved without their output head.
+pub fn to_gguf(architecture: &str, name: &str) -> Option<String> {
     let (module, kind) = module_and_kind(name)?;
     for (hf, gguf) in GLOBAL {
         if module == hf || hf.strip_prefix("model.") == Some(module) {
@@ -35,29 +90,29 @@ pub fn to_gguf(name: &str) -> Option<String> {
         }
     }
     let rest = module.strip_prefix("model.").unwrap_or(module).strip_prefix("layers.")?;
-    let (layer, module) = number(rest)?;
+    let (at, module) = number(rest)?;
     if let Some((expert, module)) = module.strip_prefix("mlp.experts.").and_then(number) {
         let (_, gguf) = EXPERT.into_iter().find(|(hf, _)| *hf == module)?;
-        return Some(format!("blk.{layer}.{gguf}.{expert}.{kind}"));
+        return Some(format!("blk.{at}.{gguf}.{expert}.{kind}"));
     }
-    let (_, gguf) = LAYER.into_iter().find(|(hf, _)| *hf == module)?;
-    Some(format!("blk.{layer}.{gguf}.{kind}"))
+    let (_, gguf) = layer(architecture).find(|(hf, _)| *hf == module)?;
+    Some(format!("blk.{at}.{gguf}.{kind}"))
 }
 
-/// Hugging Face's name for a GGUF tensor, where it has one.
-pub fn to_hf(name: &str) -> Option<String> {
+/// Hugging Face's name for a GGUF tensor of `architecture`, where it has one.
+pub fn to_hf(architecture: &str, name: &str) -> Option<String> {
     let (module, kind) = module_and_kind(name)?;
     if let Some((hf, _)) = GLOBAL.into_iter().find(|(_, gguf)| *gguf == module) {
         return Some(format!("{hf}.{kind}"));
     }
-    let (layer, module) = number(module.strip_prefix("blk.")?)?;
+    let (at, module) = number(module.strip_prefix("blk.")?)?;
     if let Some((module, expert)) = module.split_once('.') {
         let (hf, _) = EXPERT.into_iter().find(|(_, gguf)| *gguf == module)?;
         let expert = plain(expert)?;
-        return Some(format!("model.layers.{layer}.mlp.experts.{expert}.{hf}.{kind}"));
+        return Some(format!("model.layers.{at}.mlp.experts.{expert}.{hf}.{kind}"));
     }
-    let (hf, _) = LAYER.into_iter().find(|(_, gguf)| *gguf == module)?;
-    Some(format!("model.layers.{layer}.{hf}.{kind}"))
+    let (hf, _) = layer(architecture).find(|(_, gguf)| *gguf == module)?;
+    Some(format!("model.layers.{at}.{hf}.{kind}"))
 }
 
 fn module_and_kind(name: &str) -> Option<(&str, &str)> {
@@ -94,15 +149,34 @@ mod tests {
             ("model.layers.4.mlp.gate.weight", "blk.4.ffn_gate_inp.weight"),
             ("model.layers.4.mlp.experts.12.up_proj.weight", "blk.4.ffn_up.12.weight"),
         ] {
-            assert_eq!(to_gguf(hf).as_deref(), Some(gguf));
-            assert_eq!(to_hf(gguf).as_deref(), Some(hf));
+            assert_eq!(to_gguf("qwen3", hf).as_deref(), Some(gguf));
+            assert_eq!(to_hf("qwen3", gguf).as_deref(), Some(hf));
         }
     }
 
     #[test]
+    fn names_of_ones_own_go_first() {
+        for (architecture, hf, gguf) in [
+            ("hunyuan-dense", "self_attn.query_layernorm", "attn_q_norm"),
+            ("hunyuan-dense", "self_attn.q_proj", "attn_q"),
+        ] {
+            let hf = format!("model.layers.2.{hf}.weight");
+            let gguf = format!("blk.2.{gguf}.weight");
+            assert_eq!(to_gguf(architecture, &hf), Some(gguf.clone()));
+            assert_eq!(to_hf(architecture, &gguf), Some(hf));
+        }
+        assert_eq!(to_gguf("qwen3", "model.layers.2.self_attn.query_layernorm.weight"), None);
+        assert_eq!(architecture("hunyuan_v1_dense"), "hunyuan-dense");
+        assert_eq!(architecture("mamba"), "mamba");
+    }
+
+    #[test]
     fn a_bare_base_model_is_understood_and_strangers_are_not() {
-        assert_eq!(to_gguf("layers.1.mlp.up_proj.weight").as_deref(), Some("blk.1.ffn_up.weight"));
-        assert_eq!(to_gguf("norm.weight").as_deref(), Some("output_norm.weight"));
+        assert_eq!(
+            to_gguf("llama", "layers.1.mlp.up_proj.weight").as_deref(),
+            Some("blk.1.ffn_up.weight")
+        );
+        assert_eq!(to_gguf("llama", "norm.weight").as_deref(), Some("output_norm.weight"));
         for name in [
             "model.layers.0.self_attn.rotary_emb.inv_freq",
             "model.layers.00.mlp.up_proj.weight",
@@ -112,8 +186,8 @@ mod tests {
             "model.layers.0.mlp.experts.01.up_proj.weight",
             "model.layers.0.mlp.experts.gate_up_proj",
         ] {
-            assert_eq!(to_gguf(name), None, "{name}");
+            assert_eq!(to_gguf("llama", name), None, "{name}");
         }
-        assert_eq!(to_hf("rope_freqs.weight"), None);
+        assert_eq!(to_hf("llama", "rope_freqs.weight"), None);
     }
 }
