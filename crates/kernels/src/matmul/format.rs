@@ -72,9 +72,10 @@ impl Codes {
 /// What tells the formats apart. A weight is `scale · (code - ZERO) + minimum`, or
 /// `scale · TABLE[code]` where there is a table.
 ///
-/// In any case the integers that meet activations are within ±128, which is what all kernels allow for.
-/// Below 128 and without a sign (a `ZERO` sees to that also where a table has negative entries) they
-/// cost less on AVX2.
+/// In any case the integers that meet activations are within ±128, which is what all kernels allow for:
+/// a 16-bit sum of two products of bytes stays below `2 · 127 · 128`, a block's sum of 32 products with
+/// 15 bits below `32 · 128 · 16256`, less than 2²⁶. Below 128 and without a sign (a `ZERO` sees to that also
+/// where a table has negative entries) they cost less on AVX2.
 pub(crate) trait Format {
     /// The type in the file.
     const TYPE: BlockType;

@@ -156,7 +156,8 @@ fn readme(job: &Job, recipe: &Recipe, to: Library, run: &str) -> String {
 /// What PEFT calls the matrices that get a pair.
 fn target_modules(lora: &Lora) -> Result<Vec<String>, Error> {
     let one = |name: &String| {
-        let theirs = names::to_hf(&format!("blk.0.{name}.weight"));
+        // The architectures that can be trained call them the same.
+        let theirs = names::to_hf("qwen2", &format!("blk.0.{name}.weight"));
         let module = theirs.as_deref().and_then(|name| name.rsplit('.').nth(1).map(str::to_owned));
         module.ok_or_else(|| recipe("lora.targets", format!("{name:?} has no name in PEFT")))
     };
