@@ -1,6 +1,9 @@
 //! bf16 products in all three forms, with plain and with packed operands, on every instruction set,
 //! against sums in f64.
 
+mod block_scales;
+
+use block_scales::set_scales;
 use half::bf16;
 use kernels::blocks::{BlockType, dequantize_row};
 use kernels::gemm::{Numbers, Sum, Tiles, View, gemm, gemm_weight, gemm_weight_backward};
@@ -109,14 +112,6 @@ fn weights(ty: BlockType, rows: usize, cols: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..ty.row_bytes(cols).unwrap() * rows)
         .map(|i| ((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 37) as u8)
         .collect();
-    let small = half::f16::from_f32(0.01).to_le_bytes();
-    let scales: &[usize] = match ty {
-        BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4_K | BlockType::Q5_K => &[0, 2],
-        BlockType::Q2_K => &[80, 82],
-        BlockType::Q3_K => &[108],
-        BlockType::Q6_K => &[208],
-        _ => &[0],
-    };
     match ty {
         BlockType::F32 => {
             for (b, x) in bytes.chunks_exact_mut(4).zip(numbers(rows * cols, 9)) {
@@ -135,9 +130,7 @@ fn weights(ty: BlockType, rows: usize, cols: usize) -> Vec<u8> {
         }
         _ => {
             for block in bytes.chunks_exact_mut(ty.block_bytes()) {
-                for at in scales {
-                    block[*at..at + 2].copy_from_slice(&small);
-                }
+                set_scales(ty, block, || half::f16::from_f32(0.01).to_bits());
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Every storage type, on every instruction set of this machine, against a slow and obvious
 //! product in f64.
 
+mod block_scales;
+
+use block_scales::set_scales;
 use kernels::blocks::{BlockType, dequantize_row};
 use kernels::matmul::{Matrix, Product, Quantized, matmul};
 use kernels::{Arena, Isa, Pool};
@@ -28,14 +31,6 @@ fn random_weights(random: &mut Random, ty: BlockType, rows: usize, cols: usize) 
     let size = ty.block_bytes();
     let mut bytes: Vec<u8> =
         (0..rows * ty.row_bytes(cols).unwrap()).map(|_| random.next() as u8).collect();
-    let scales: &[usize] = match ty {
-        BlockType::F32 | BlockType::F16 | BlockType::BF16 => &[],
-        BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4_K | BlockType::Q5_K => &[0, 2],
-        BlockType::Q2_K => &[80, 82],
-        BlockType::Q3_K => &[108],
-        BlockType::Q6_K => &[208],
-        _ => &[0],
-    };
     for block in bytes.chunks_exact_mut(size) {
         match ty {
             BlockType::F32 => block.copy_from_slice(&random.number().to_le_bytes()),
@@ -47,10 +42,7 @@ fn random_weights(random: &mut Random, ty: BlockType, rows: usize, cols: usize) 
             }
             _ => {}
         }
-        for at in scales {
-            let scale = half::f16::from_f32(random.number() * 0.1);
-            block[*at..at + 2].copy_from_slice(&scale.to_le_bytes());
-        }
+        set_scales(ty, block, || half::f16::from_f32(random.number() * 0.1).to_bits());
     }
     bytes
 }
@@ -109,6 +101,42 @@ fn every_type_on_every_instruction_set() {
             }
             check(isa, 1, ty, (1, 256, 1));
             check(isa, 3, ty, (16, 768, 4));
+        }
+    }
+}
+
+/// Every activation the largest there is, with its weight's sign: no sum of products is larger.
+#[test]
+fn the_largest_sums_fit() {
+    let (pool, cols) = (Pool::new(1), 512);
+    for isa in Isa::available() {
+        for ty in BlockType::ALL.into_iter().filter(|ty| ty.block_len() > 1) {
+            for fill in [None, Some(0x00), Some(0xff)] {
+                let mut random = Random(11);
+                let mut bytes = random_weights(&mut random, ty, 1, cols);
+                if let Some(fill) = fill {
+                    bytes.fill(fill);
+                }
+                for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+                    set_scales(ty, block, || half::f16::from_f32(0.5).to_bits());
+                }
+                let mut w = vec![0.0; cols];
+                dequantize_row(ty, &bytes, &mut w).unwrap();
+                let one: Vec<f32> = w.iter().map(|w| 1f32.copysign(*w)).collect();
+                let weight =
+                    Matrix::pack(&pool, ty, 1, cols, &bytes, &mut Arena::default()).unwrap();
+                let sum: f64 = w.iter().map(|w| f64::from(w.abs())).sum();
+                for tokens in [1, 4] {
+                    let x = one.repeat(tokens);
+                    let mut out = vec![0.0; tokens];
+                    let mut products = [Product { weight: &weight, out: &mut out }];
+                    matmul(isa, &pool, &x, &mut products, &mut Quantized::default());
+                    for got in out {
+                        let off = (f64::from(got) - sum).abs();
+                        assert!(off <= 1e-4 * sum.max(1.0), "{ty} on {isa}: {got}, not {sum}");
+                    }
+                }
+            }
         }
     }
 }

@@ -249,17 +249,17 @@ fn bad_input_is_named() {
     let world = World::new();
     let unknown = world.refused(&["quantize", "tiny.gguf", "-o", "x.gguf", "--type", "q9_k"]);
     assert!(unknown.contains("there is no type `q9_k`; there are F32, F16"), "{unknown}");
-    let bad = world.refused(&[
-        "quantize",
-        "tiny.gguf",
-        "-o",
-        "x.gguf",
-        "--type",
-        "q8_0",
-        "--tensor-type",
-        "(=q4_0",
-    ]);
+    let read = world.refused(&["quantize", "tiny.gguf", "-o", "x.gguf", "--type", "iq2_xxs"]);
+    assert!(read.contains("be read, but not stored as `iq2_xxs`; there are F32, F16"), "{read}");
+    let with = |tensor_type: &str| {
+        let own = ["--tensor-type", tensor_type];
+        let args = ["quantize", "tiny.gguf", "-o", "x.gguf", "--type", "q8_0"];
+        world.refused(&[&args[..], &own].concat())
+    };
+    let bad = with("(=q4_0");
     assert!(bad.contains("`(=q4_0`: regex parse error"), "{bad}");
+    let read = with("ffn_down=iq3_s");
+    assert!(read.contains("`ffn_down=iq3_s`: IQ3_S can be read, but weights can't be"), "{read}");
     let bad = world.refused(&["convert", "tiny.gguf", "-o", "x/", "--type", "q8_0"]);
     assert!(bad.contains("Q8_0 is no type of safetensors"), "{bad}");
     world.works(&["quantize", "tiny.gguf", "-o", "q8.gguf", "--type", "q8_0"]);

@@ -73,14 +73,15 @@ F32                   1                64       256 B
 Q8_0                  1               192       204 B
 
 memory at           weights    KV (f16)  work space      in all
-4,096                 460 B      1.0 MB      1.1 MB      2.2 MB
-8,192                 460 B      2.1 MB      1.1 MB      3.2 MB
+4,096                1.3 kB      1.0 MB      1.1 MB      2.2 MB
+8,192                1.3 kB      2.1 MB      1.1 MB      3.2 MB
 ";
     assert_eq!(text(&path), expected);
-    // The same as data.
+    // The same as data. In memory the three rows take a panel of sixteen.
     let json = serde_json::to_value(inspect(&path, Some(10)).unwrap()).unwrap();
     assert_eq!(json["types"][1]["ty"], "Q8_0");
     assert_eq!(json["memory"][0]["kv_cache"], 2 * 2 * 16 * 2 * 2 * 10);
+    assert_eq!(json["memory"][0]["weights"], 2 * 16 * 34 + 64 * 4);
     assert_eq!(json["chat_template"]["thinking"], "opened");
 }
 

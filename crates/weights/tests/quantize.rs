@@ -3,7 +3,7 @@
 
 use kernels::blocks::{BlockError, BlockType, dequantize_row};
 use proptest::prelude::*;
-use weights::quantize::{QuantizeError, quantize_row, quantize_weighted_row};
+use weights::quantize::{QuantizeError, WRITABLE, quantize_row, quantize_weighted_row};
 
 const WEIGHTS: usize = 64 * 256;
 
@@ -97,7 +97,7 @@ fn bytes_are_those_of_ggml_and_the_gguf_package() {
         rows += 1;
     }
     // F32, F16, BF16 and Q8_0 ask for no importances.
-    assert_eq!(rows, 10 * (2 * BlockType::ALL.len() - 4));
+    assert_eq!(rows, 10 * (2 * WRITABLE.len() - 4));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -112,7 +112,7 @@ fn importances_lower_what_they_count() {
         let terms = x.iter().zip(&y).zip(&importance);
         terms.map(|((x, y), w)| f64::from(w * (x - y) * (x - y))).sum::<f64>()
     };
-    for ty in BlockType::ALL {
+    for ty in WRITABLE {
         let plain = quantized(ty, &x);
         let mut weighted = plain.clone();
         quantize_weighted_row(ty, &x, &importance, &mut weighted).unwrap();
@@ -171,7 +171,7 @@ fn bfloat16_and_half_round_ties_to_even() {
 
 #[test]
 fn weights_that_cannot_be_stored_are_named() {
-    for ty in BlockType::ALL {
+    for ty in WRITABLE {
         let mut x = vec![0.5; 512];
         let mut bytes = vec![7; ty.row_bytes(512).unwrap()];
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -196,8 +196,25 @@ fn weights_that_cannot_be_stored_are_named() {
 }
 
 #[test]
+fn types_that_are_only_read_are_refused() {
+    let x = [0.5; 256];
+    let mut refused = 0;
+    for ty in BlockType::ALL.into_iter().filter(|ty| !WRITABLE.contains(ty)) {
+        let mut bytes = vec![7; ty.row_bytes(256).unwrap()];
+        let error = quantize_row(ty, &x, &mut bytes).unwrap_err();
+        assert_eq!(error, QuantizeError::ReadOnly { ty });
+        assert_eq!(quantize_weighted_row(ty, &x, &x, &mut bytes).unwrap_err(), error);
+        let text = error.to_string();
+        assert!(text.starts_with(ty.name()) && text.ends_with("IQ4_XS, BF16"), "{text}");
+        assert!(bytes.iter().all(|byte| *byte == 7), "{ty}: written to in spite of the error");
+        refused += 1;
+    }
+    assert_eq!(refused, 9);
+}
+
+#[test]
 fn lengths_that_do_not_belong_together_are_errors() {
-    for ty in BlockType::ALL {
+    for ty in WRITABLE {
         let x = vec![1.0; 512];
         let expected = ty.row_bytes(512).unwrap();
         for found in [0, expected - 1, expected + 1] {
@@ -245,13 +262,14 @@ fn worst_share(ty: BlockType) -> (usize, f32) {
         BlockType::Q4_K => (256, 0.17),
         BlockType::Q5_K => (256, 0.1),
         BlockType::Q6_K => (256, 0.03),
+        other => unreachable!("{other} is not written"),
     }
 }
 
 proptest! {
     #[test]
     fn no_weight_strays_further_than_its_format_allows(
-        ty in prop::sample::select(&BlockType::ALL[..]),
+        ty in prop::sample::select(&WRITABLE[..]),
         x in row(),
     ) {
         let y = round_trip(ty, &x);
@@ -288,7 +306,7 @@ proptest! {
     /// Any bit pattern at all is either stored or refused.
     #[test]
     fn any_weights_are_stored_or_refused(
-        ty in prop::sample::select(&BlockType::ALL[..]),
+        ty in prop::sample::select(&WRITABLE[..]),
         bits in prop::collection::vec(any::<u32>(), 256),
         shrink in 0u32..3,
     ) {

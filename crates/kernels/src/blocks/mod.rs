@@ -9,14 +9,23 @@
 //! may be fused into a multiply-add or reassociated, or the last bit would differ.
 
 mod float;
+pub(crate) mod grids;
+mod iq1;
+mod iq2;
+mod iq3;
 mod iq4;
 mod k_quants;
 mod legacy;
+mod ternary;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use float::{dequantize_bf16, dequantize_f16, dequantize_f32};
+pub use iq1::{dequantize_iq1_m, dequantize_iq1_s, scale_iq1_m};
+pub(crate) use iq2::all_signs;
+pub use iq2::{IQ2_MAGNITUDES, dequantize_iq2_s, dequantize_iq2_xs, dequantize_iq2_xxs};
+pub use iq3::{IQ3_S_MAGNITUDES, IQ3_XXS_MAGNITUDES, dequantize_iq3_s, dequantize_iq3_xxs};
 pub use iq4::{
     KVALUES_IQ4NL, dequantize_iq4_nl, dequantize_iq4_xs, pack_scales_iq4_xs, unpack_scales_iq4_xs,
 };
@@ -27,6 +36,7 @@ pub use k_quants::{
 pub use legacy::{
     dequantize_q4_0, dequantize_q4_1, dequantize_q5_0, dequantize_q5_1, dequantize_q8_0,
 };
+pub use ternary::{dequantize_tq1_0, dequantize_tq2_0, digits_tq1_0};
 
 /// A storage type of a tensor, numbered as in GGUF (`ggml_type`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -45,9 +55,18 @@ pub enum BlockType {
     Q4_K = 12,
     Q5_K = 13,
     Q6_K = 14,
+    IQ2_XXS = 16,
+    IQ2_XS = 17,
+    IQ3_XXS = 18,
+    IQ1_S = 19,
     IQ4_NL = 20,
+    IQ3_S = 21,
+    IQ2_S = 22,
     IQ4_XS = 23,
+    IQ1_M = 29,
     BF16 = 30,
+    TQ1_0 = 34,
+    TQ2_0 = 35,
 }
 
 /// Why a row of blocks could not be read or a type not be found.
@@ -87,9 +106,12 @@ fn known_names() -> String {
 
 impl BlockType {
     /// Every type, in the order of its GGUF number.
-    pub const ALL: [BlockType; 15] = {
+    pub const ALL: [BlockType; 24] = {
         use BlockType::*;
-        [F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16]
+        [
+            F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ2_XXS, IQ2_XS,
+            IQ3_XXS, IQ1_S, IQ4_NL, IQ3_S, IQ2_S, IQ4_XS, IQ1_M, BF16, TQ1_0, TQ2_0,
+        ]
     };
 
     /// The type with this GGUF number, if it is one we read.
@@ -113,9 +135,18 @@ impl BlockType {
             Q4_K => "Q4_K",
             Q5_K => "Q5_K",
             Q6_K => "Q6_K",
+            IQ2_XXS => "IQ2_XXS",
+            IQ2_XS => "IQ2_XS",
+            IQ3_XXS => "IQ3_XXS",
+            IQ1_S => "IQ1_S",
             IQ4_NL => "IQ4_NL",
+            IQ3_S => "IQ3_S",
+            IQ2_S => "IQ2_S",
             IQ4_XS => "IQ4_XS",
+            IQ1_M => "IQ1_M",
             BF16 => "BF16",
+            TQ1_0 => "TQ1_0",
+            TQ2_0 => "TQ2_0",
         }
     }
 
@@ -130,7 +161,8 @@ impl BlockType {
         match self {
             F32 | F16 | BF16 => 1,
             Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | IQ4_NL => 32,
-            Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_XS => 256,
+            Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ1_S | IQ1_M | IQ2_XXS | IQ2_XS | IQ2_S
+            | IQ3_XXS | IQ3_S | IQ4_XS | TQ1_0 | TQ2_0 => 256,
         }
     }
 
@@ -146,10 +178,17 @@ impl BlockType {
             Q5_1 => 24,
             Q8_0 => 34,
             Q2_K => 84,
-            Q3_K => 110,
             Q4_K => 144,
             Q5_K => 176,
             Q6_K => 210,
+            IQ1_S => 50,
+            TQ1_0 => 54,
+            IQ1_M => 56,
+            IQ2_XXS | TQ2_0 => 66,
+            IQ2_XS => 74,
+            IQ2_S => 82,
+            IQ3_XXS => 98,
+            Q3_K | IQ3_S => 110,
             IQ4_XS => 136,
         }
     }
@@ -227,6 +266,15 @@ pub fn dequantize_row(ty: BlockType, src: &[u8], dst: &mut [f32]) -> Result<(), 
         BlockType::Q4_K => each_block(src, dst, dequantize_q4_k),
         BlockType::Q5_K => each_block(src, dst, dequantize_q5_k),
         BlockType::Q6_K => each_block(src, dst, dequantize_q6_k),
+        BlockType::IQ1_S => each_block(src, dst, dequantize_iq1_s),
+        BlockType::IQ1_M => each_block(src, dst, dequantize_iq1_m),
+        BlockType::IQ2_XXS => each_block(src, dst, dequantize_iq2_xxs),
+        BlockType::IQ2_XS => each_block(src, dst, dequantize_iq2_xs),
+        BlockType::IQ2_S => each_block(src, dst, dequantize_iq2_s),
+        BlockType::IQ3_XXS => each_block(src, dst, dequantize_iq3_xxs),
+        BlockType::IQ3_S => each_block(src, dst, dequantize_iq3_s),
+        BlockType::TQ1_0 => each_block(src, dst, dequantize_tq1_0),
+        BlockType::TQ2_0 => each_block(src, dst, dequantize_tq2_0),
         BlockType::IQ4_NL => each_block(src, dst, dequantize_iq4_nl),
         BlockType::IQ4_XS => each_block(src, dst, dequantize_iq4_xs),
     }
@@ -282,6 +330,15 @@ mod tests {
         assert_eq!(bits(BlockType::Q4_K), 4.5);
         assert_eq!(bits(BlockType::Q6_K), 6.5625);
         assert_eq!(bits(BlockType::IQ4_XS), 4.25);
+        assert_eq!(bits(BlockType::IQ1_S), 1.5625);
+        assert_eq!(bits(BlockType::IQ1_M), 1.75);
+        assert_eq!(bits(BlockType::IQ2_XXS), 2.0625);
+        assert_eq!(bits(BlockType::IQ2_XS), 2.3125);
+        assert_eq!(bits(BlockType::IQ2_S), 2.5625);
+        assert_eq!(bits(BlockType::IQ3_XXS), 3.0625);
+        assert_eq!(bits(BlockType::IQ3_S), 3.4375);
+        assert_eq!(bits(BlockType::TQ1_0), 1.6875);
+        assert_eq!(bits(BlockType::TQ2_0), 2.0625);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use activations::Quantized;
 pub(crate) use numbers::{Numbers16, with_numbers};
 
 use float::{Float, FloatPanelDot};
-use format::{BLOCK, Format, PANEL, with_format};
+use format::{BLOCK, Format, PANEL, with_format, with_layout};
 use quantized::PanelDot;
 use wide::{PART, WideBlock, WideDot, Widen};
 
@@ -92,11 +92,7 @@ impl Matrix {
         if expected != data.len() {
             return Err(MatrixError::Bytes { ty, rows, cols, expected, found: data.len() });
         }
-        let panel_bytes = with_format!(
-            ty,
-            panel_bytes(cols),
-            float => cols * PANEL * ty.block_bytes()
-        );
+        let panel_bytes = panel_bytes(ty, cols);
         let panels = rows.div_ceil(PANEL);
         let mut packed = arena.zeroed(panels * panel_bytes);
         let out = SendPtr(packed.as_mut_ptr());
@@ -123,7 +119,15 @@ impl Matrix {
         Ok(Matrix { ty, rows, cols, data: packed, panel_bytes })
     }
 
-    /// The type the weights came in, and are still held in.
+    /// What [`Matrix::bytes`] of such a matrix would be, or `None` where there can't be one.
+    pub fn bytes_of(ty: BlockType, rows: usize, cols: usize) -> Option<usize> {
+        // No layout takes more than twice the bytes of f32.
+        cols.checked_mul(8 * PANEL)?.checked_mul(rows.checked_add(PANEL)?)?;
+        ty.row_bytes(cols)?;
+        rows.div_ceil(PANEL).checked_mul(panel_bytes(ty, cols))
+    }
+
+    /// The type the weights came in.
     pub fn ty(&self) -> BlockType {
         self.ty
     }
@@ -160,8 +164,11 @@ fn pack_one<F: Format>(rows: &[&[u8]], cols: usize, panel: &mut [u8]) {
     pack::pack_panel::<F>(rows, cols / BLOCK, panel);
 }
 
-fn panel_bytes<F: Format>(cols: usize) -> usize {
-    (cols / BLOCK).div_ceil(F::SEGMENT) * F::SEGMENT_BYTES
+/// Bytes of a panel of rows of `cols` weights.
+fn panel_bytes(ty: BlockType, cols: usize) -> usize {
+    with_layout!(ty, F => {
+        (cols / BLOCK).div_ceil(F::SEGMENT) * F::SEGMENT_BYTES
+    }, float => { cols * PANEL * ty.block_bytes() })
 }
 
 /// One product of a batch: `out = x · weightᵀ`.
@@ -295,10 +302,10 @@ impl Input<'_> {
         let tile = if wide { WIDE_TILE } else { TOKEN_TILE };
         for first in (0..self.tokens).step_by(tile) {
             let tokens = first..self.tokens.min(first + tile);
-            with_format!(
-                weight.ty,
-                quantized_panels(self, weight, panels.clone(), tokens, out),
-                float => match weight.ty {
+            with_layout!(weight.ty, F => {
+                quantized_panels::<F>(self, weight, panels.clone(), tokens, out)
+            }, float => {
+                match weight.ty {
                     BlockType::F16 => {
                         float_panels::<float::F16>(self, weight, panels.clone(), tokens, out);
                     }
@@ -307,7 +314,7 @@ impl Input<'_> {
                     }
                     _ => float_panels::<float::F32>(self, weight, panels.clone(), tokens, out),
                 }
-            );
+            });
         }
     }
 }

@@ -80,17 +80,14 @@ impl<W: Float> Numbers16 for Floats<W> {
 /// Evaluates `$body` with `$n` standing for the [`Numbers16`] of the type `$ty`.
 macro_rules! with_numbers {
     ($ty:expr, $n:ident => $body:block) => {{
-        use $crate::matmul::{float, format, numbers::{Floats, Quants}};
-        with_numbers!(@match $ty, $n, $body,
-            Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS)
+        use $crate::matmul::{float, format::with_layout, numbers::{Floats, Quants}};
+        with_layout!($ty, F => { type $n = Quants<F>; $body }, float => {
+            match $ty {
+                BlockType::F16 => { type $n = Floats<float::F16>; $body }
+                BlockType::BF16 => { type $n = Floats<float::Bf16>; $body }
+                _ => { type $n = Floats<float::F32>; $body }
+            }
+        })
     }};
-    (@match $ty:expr, $n:ident, $body:block, $($quantized:ident),*) => {
-        match $ty {
-            $(BlockType::$quantized => { type $n = Quants<format::$quantized>; $body })*
-            BlockType::F32 => { type $n = Floats<float::F32>; $body }
-            BlockType::F16 => { type $n = Floats<float::F16>; $body }
-            BlockType::BF16 => { type $n = Floats<float::Bf16>; $body }
-        }
-    };
 }
 pub(crate) use with_numbers;

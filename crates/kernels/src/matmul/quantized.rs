@@ -123,7 +123,10 @@ pub(super) unsafe fn scale_of<S: Simd, F: Format>(
     // scales for each block or half, and as many of minima.
     unsafe {
         let chunk = scales.add(b / F::CHUNK * F::SCALE_BYTES);
-        let d = S::load_f16(chunk.cast());
+        let mut d = S::load_f16(chunk.cast());
+        if F::UNIT != 1.0 {
+            d = S::mul(d, S::splat(F::UNIT));
+        }
         let m = if F::MINIMUM { S::load_f16(chunk.add(32).cast()) } else { d };
         if !F::NESTED {
             return (d, m);
@@ -149,10 +152,9 @@ unsafe fn dots<S: Simd, F: Format, const T: usize>(
     block: usize,
     halves: std::ops::Range<usize>,
 ) -> [S::I; T] {
-    let signed = matches!(F::CODES, Codes::Byte | Codes::Table);
     let zero = match F::ZERO {
         Some(shift) => Some(shift),
-        None if signed && S::SIGNED_IS_BIASED => Some(7),
+        None if F::SIGNED && S::SIGNED_IS_BIASED => Some(7),
         None => None,
     };
     // SAFETY: the caller's pointers hold the block.
@@ -174,7 +176,7 @@ unsafe fn dots<S: Simd, F: Format, const T: usize>(
                         let a = tokens[t].add(block);
                         let upper = (&raw const (*a).high).cast::<i8>().add(4 * $g);
                         let lower = (&raw const (*a).low).cast::<i8>().add(4 * $g);
-                        if signed {
+                        if F::SIGNED {
                             high[t] = S::dot_signed(high[t], w, upper);
                             low[t] = S::dot_signed(low[t], w, lower);
                         } else {
@@ -200,7 +202,7 @@ unsafe fn dots<S: Simd, F: Format, const T: usize>(
     }
 }
 
-/// Group `G` of a block: the weights `4G..4G + 4` of each row, as bytes.
+/// Group `G` of a block: the weights `4G..4G + 4` of each row, as bytes, `ZERO` still in them.
 #[inline(always)]
 pub(super) unsafe fn group<S: Simd, F: Format, const G: usize>(codes: *const u8) -> S::B {
     // SAFETY: the block's vectors are there, as many as `F::CODES` says.
@@ -240,15 +242,15 @@ pub(super) unsafe fn group<S: Simd, F: Format, const G: usize>(codes: *const u8)
             2 => S::bits::<0>(vector(v), 0x30),
             _ => S::bits::<2>(vector(v), 0x30),
         };
-        match F::CODES {
+        let codes = match F::CODES {
             Codes::Two => pair(G / 4),
             Codes::Three => S::or(pair(G / 4), bit(2, 2)),
             Codes::Four => nibble(),
-            Codes::Table => S::iq4(nibble()),
             Codes::Five => S::or(nibble(), bit(4, 4)),
             Codes::Six => S::or(nibble(), high_pair(4 + G / 4)),
             Codes::Byte => vector(G),
-        }
+        };
+        if F::TABLE.is_some() { S::look_up(const { &F::LOOK_UP }, codes) } else { codes }
     }
 }
 

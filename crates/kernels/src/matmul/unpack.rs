@@ -4,6 +4,10 @@
 //! and, for each group of four weights, a word with the codes. They work on four codes at a time
 //! in a `u32`, since a model's half a gigabyte is packed while its user waits.
 
+pub(crate) mod codebooks;
+
+use crate::blocks::digits_tq1_0;
+
 /// One row's chunk, taken apart: up to eight blocks of 32.
 pub(crate) struct RowBlocks {
     /// The f16 scale.
@@ -205,6 +209,38 @@ pub(crate) fn q6_k(src: &[u8], out: &mut RowBlocks) {
         let high = &src[128 + 32 * n..160 + 32 * n];
         for h in 0..2 {
             out.codes[b][4 + h] = gather_pairs(high, 2 * s as u32, h);
+        }
+    }
+}
+
+/// Takes the codes of a block from four to a word in order.
+#[inline(always)]
+fn two_bits(codes: &[u32; 8], out: &mut [u32; 8]) {
+    for h in 0..2 {
+        out[h] = (0..4).fold(0, |acc, f| acc | ((codes[4 * h + f] & PAIR) << (2 * f)));
+    }
+}
+
+/// Ternary weights are `d * q - d`, as Q2_K has it.
+#[inline(always)]
+fn ternary(d: u16, out: &mut RowBlocks) {
+    (out.d, out.m) = (d, d);
+    (out.scales, out.minima) = ([1; 16], [1; 16]);
+}
+
+pub(crate) fn tq1_0(src: &[u8], out: &mut RowBlocks) {
+    ternary(half(src, 52), out);
+    let digits = digits_tq1_0(src[..52].try_into().expect("a block"));
+    for (b, digits) in digits.chunks_exact(32).enumerate() {
+        two_bits(&std::array::from_fn(|g| word(digits, g)), &mut out.codes[b]);
+    }
+}
+
+pub(crate) fn tq2_0(src: &[u8], out: &mut RowBlocks) {
+    ternary(half(src, 64), out);
+    for b in 0..8 {
+        for h in 0..2 {
+            out.codes[b][h] = gather_pairs(&src[32 * (b / 4)..], 2 * (b as u32 % 4), h);
         }
     }
 }

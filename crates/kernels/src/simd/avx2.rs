@@ -354,10 +354,10 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn iq4(b: I) -> I {
-        // SAFETY: see above; the table holds 32 bytes.
+    unsafe fn look_up(table: &[i8; 16], b: I) -> I {
+        // SAFETY: see above; the table holds 16 bytes.
         unsafe {
-            let table = _mm256_loadu_si256(super::IQ4_TABLE.as_ptr().cast());
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
             [_mm256_shuffle_epi8(table, b[0]), _mm256_shuffle_epi8(table, b[1])]
         }
     }

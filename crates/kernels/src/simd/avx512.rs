@@ -295,10 +295,10 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_sub_epi8(b, _mm512_set1_epi8(x as i8)) }
     }
     #[inline(always)]
-    unsafe fn iq4(b: __m512i) -> __m512i {
-        // SAFETY: see above; the table holds 32 bytes, of which 16 are read.
+    unsafe fn look_up(table: &[i8; 16], b: __m512i) -> __m512i {
+        // SAFETY: see above; the table holds 16 bytes.
         unsafe {
-            let table = _mm_loadu_si128(super::IQ4_TABLE.as_ptr().cast());
+            let table = _mm_loadu_si128(table.as_ptr().cast());
             _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), b)
         }
     }

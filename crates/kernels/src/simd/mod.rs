@@ -31,17 +31,6 @@ pub(crate) trait Kernel {
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
 
-/// The codebook of the IQ4 formats, doubled up to fill the two halves of a 32-byte register.
-pub(crate) static IQ4_TABLE: [i8; 32] = {
-    let mut table = [0; 32];
-    let mut i = 0;
-    while i < 32 {
-        table[i] = crate::blocks::KVALUES_IQ4NL[i % 16];
-        i += 1;
-    }
-    table
-};
-
 /// The order in which a shuffle puts bytes `2h` and `2h + 1` of four lanes at the tops of words, whose
 /// lower bytes become zero: no register has a byte 255.
 const fn word_order(h: u32) -> [u8; 16] {
@@ -135,8 +124,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn or(a: Self::B, b: Self::B) -> Self::B;
     /// `b - x`, byte by byte, modulo 256.
     unsafe fn minus(b: Self::B, x: u8) -> Self::B;
-    /// The IQ4 codebook's value for each byte in 0..16.
-    unsafe fn iq4(b: Self::B) -> Self::B;
+    /// The entry of `table` for each byte in 0..16.
+    unsafe fn look_up(table: &[i8; 16], b: Self::B) -> Self::B;
 
     /// `acc + Σ w·a` over the four bytes of each lane: `w` unsigned, at most 127; `a` four signed
     /// bytes at `p`, the same for each lane.

@@ -413,9 +413,9 @@ impl Simd for Neon {
         unsafe { each!(vsubq_u8, b, [vdupq_n_u8(x); 4]) }
     }
     #[inline(always)]
-    unsafe fn iq4(b: B) -> B {
-        // SAFETY: see above; the table holds 32 bytes, of which 16 are read.
-        unsafe { each!(vqtbl1q_u8, [vld1q_u8(super::IQ4_TABLE.as_ptr().cast()); 4], b) }
+    unsafe fn look_up(table: &[i8; 16], b: B) -> B {
+        // SAFETY: see above; the table holds 16 bytes.
+        unsafe { each!(vqtbl1q_u8, [vld1q_u8(table.as_ptr().cast()); 4], b) }
     }
     #[inline(always)]
     unsafe fn dot_unsigned(acc: I, w: B, a: *const i8) -> I {

@@ -213,8 +213,8 @@ impl Simd for Scalar {
         bytes(|i| b[i].wrapping_sub(x))
     }
     #[inline(always)]
-    unsafe fn iq4(b: Self::B) -> Self::B {
-        bytes(|i| super::IQ4_TABLE[usize::from(b[i] & 15)] as u8)
+    unsafe fn look_up(table: &[i8; 16], b: Self::B) -> Self::B {
+        bytes(|i| table[usize::from(b[i] & 15)] as u8)
     }
     #[inline(always)]
     unsafe fn dot_unsigned(acc: Self::I, w: Self::B, a: *const i8) -> Self::I {

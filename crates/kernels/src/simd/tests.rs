@@ -104,7 +104,8 @@ impl Kernel for All<'_> {
             see("bits_up 4", bytes(S::bits_up::<4>(w, 0x30)), 0.0);
             see("minus", bytes(S::minus(w, 32)), 0.0);
             see("or", bytes(S::or(w, S::bits_up::<2>(w, 0xfc))), 0.0);
-            see("iq4", bytes(S::iq4(S::bits::<4>(w, 15))), 0.0);
+            let table = &crate::blocks::KVALUES_IQ4NL;
+            see("look_up", bytes(S::look_up(table, S::bits::<4>(w, 15))), 0.0);
 
             let (zero, x) = (S::splat_i32(0), self.x.as_ptr());
             let unsigned = S::dot_unsigned(S::splat_i32(-7), S::bits::<0>(w, 127), x);

@@ -21,6 +21,8 @@ HALVES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
     "IQ4_NL": [0], "IQ4_XS": [0],
+    "IQ1_S": [0], "IQ1_M": [], "IQ2_XXS": [0], "IQ2_XS": [0], "IQ2_S": [0], "IQ3_XXS": [0], "IQ3_S": [0],
+    "TQ1_0": [52], "TQ2_0": [64],
 }
 CORNERS = np.array([0.0, -0.0, 65504, -65504, 2**-24, -3 * 2**-24, 0.01171875, -1.25], np.float16)
 FLOATS = {  # Corner values of the formats without blocks, as bits.
@@ -49,6 +51,11 @@ for name, halves in HALVES.items():
         for k, at in enumerate(halves):
             # The second half runs through the corners in another order than the first.
             blocks[:, at : at + 2] = np.roll(CORNERS, 3 * k).view(np.uint8).reshape(n, 2)
+        if name == "IQ1_M":  # Its half is in pieces: the upper four bits of four words at byte 48.
+            words = blocks[:, 48:].view(np.uint16)
+            for i in range(4):
+                words[:, i] = words[:, i] & 0x0FFF | CORNERS.view(np.uint16) << (12 - 4 * i) & 0xF000
+            blocks[:, 48:] = words.view(np.uint8)
         data = blocks.reshape(-1)
     weights = dequantize(data, ty).astype("<f4")
     assert weights.size == n * GGML_QUANT_SIZES[ty][0]

@@ -12,7 +12,9 @@ use super::output;
 use super::rows::{FileRows, Reordered, Rows};
 use crate::gguf::{Gguf, GgufWriter, Metadata, TensorSpec};
 use crate::pull::Progress;
-use crate::quantize::{Importance, QuantizeError, quantize_row, quantize_weighted_row};
+use crate::quantize::{
+    Importance, QuantizeError, is_writable, quantize_row, quantize_weighted_row,
+};
 use crate::tensor::{self, shorten};
 use crate::{Checkpoint, Error};
 
@@ -110,6 +112,11 @@ impl<'a> Draft<'a> {
         pool: &Pool,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
+        for t in &self.tensors {
+            if !is_writable(t.ty) && (t.rows.stored().is_none() || t.rows.ty() != t.ty) {
+                return Err(self.unstorable(t, 0, QuantizeError::ReadOnly { ty: t.ty }));
+            }
+        }
         let total = self.bytes()?;
         output::check_room(path, total)?;
         let specs = self.tensors.iter().map(|t| TensorSpec {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Report, Template, Tokenizer};
+use super::{Report, Template, Tokenizer, loaded};
 use crate::Error;
 use crate::gguf::{Metadata, Partial};
 
@@ -15,8 +15,12 @@ pub(super) fn report(path: &Path) -> Result<Report, Error> {
         header_cut: partial.header_cut,
         ..Report::default()
     };
+    let apart = partial.tensors.iter().any(|t| t.name == "output.weight");
     for tensor in &partial.tensors {
-        report.add_tensor(tensor.type_name(), tensor.elements(), tensor.bytes);
+        let stays = apart && tensor.name == "token_embd.weight";
+        let ty = tensor.block_type().filter(|_| !stays);
+        let loaded = loaded(ty, &tensor.shape, tensor.bytes);
+        report.add_tensor(tensor.type_name(), tensor.elements(), tensor.bytes, loaded);
     }
     report.finish_tensors();
     let vocab = partial.tensors.iter().find(|t| t.name == "token_embd.weight");

@@ -10,6 +10,8 @@ mod template;
 
 use std::path::{Path, PathBuf};
 
+use kernels::blocks::BlockType;
+use kernels::matmul::Matrix;
 use serde::Serialize;
 
 use crate::Error;
@@ -42,6 +44,8 @@ pub struct Report {
     pub tensors: u64,
     /// Bytes of all tensors when complete.
     pub tensor_bytes: u64,
+    /// Bytes of all weights in memory once loaded.
+    pub loaded_bytes: u64,
     /// Stored bits for each weight, over all tensors.
     pub bits_per_weight: f64,
     /// Storage types, the one with the most bytes first.
@@ -126,7 +130,8 @@ pub struct Tokenizer {
 pub struct Memory {
     /// Tokens of context.
     pub context: u64,
-    /// The weights as stored.
+    /// The weights as they lie in memory: matrices repacked, vectors in f32, and of an embedding that is no
+    /// output matrix the file's own pages.
     pub weights: u64,
     /// Keys and values of every layer in 16 bits.
     pub kv_cache: u64,
@@ -154,17 +159,33 @@ pub fn inspect(path: &Path, context: Option<u64>) -> Result<Report, Error> {
     Ok(report)
 }
 
+/// Bytes that a tensor of `bytes` bytes takes in memory once loaded: as many where nothing better is known.
+/// Of more than two dimensions, the outer ones count matrices.
+fn loaded(ty: Option<BlockType>, shape: &[u64], bytes: u64) -> u64 {
+    let matrices = || {
+        let [outer @ .., rows, cols] = shape else { return None };
+        let (rows, cols) = (usize::try_from(*rows).ok()?, usize::try_from(*cols).ok()?);
+        let one = Matrix::bytes_of(ty?, rows, cols)? as u64;
+        Some(outer.iter().fold(one, |n, &matrices| n.saturating_mul(matrices)))
+    };
+    match shape {
+        [elements] => elements.saturating_mul(4),
+        _ => matrices().unwrap_or(bytes),
+    }
+}
+
 impl Report {
     /// Whether everything the model needs is there.
     pub fn is_complete(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// Counts one tensor in.
-    fn add_tensor(&mut self, ty: String, parameters: u64, bytes: u64) {
+    /// Counts one tensor in, which is to take `loaded` bytes in memory.
+    fn add_tensor(&mut self, ty: String, parameters: u64, bytes: u64, loaded: u64) {
         self.tensors += 1;
         self.parameters = self.parameters.saturating_add(parameters);
         self.tensor_bytes = self.tensor_bytes.saturating_add(bytes);
+        self.loaded_bytes = self.loaded_bytes.saturating_add(loaded);
         match self.types.iter_mut().find(|t| t.ty == ty) {
             Some(t) => {
                 t.tensors += 1;
@@ -208,6 +229,6 @@ impl Report {
             .saturating_add(product(&[3, ffn.unwrap_or(0)]));
         let work = product(&[4, row, CHUNK.min(context)])
             .saturating_add(product(&[4, vocab.unwrap_or(0)]));
-        Some(Memory { context, weights: self.tensor_bytes, kv_cache, work })
+        Some(Memory { context, weights: self.loaded_bytes, kv_cache, work })
     }
 }

@@ -9,6 +9,7 @@ use regex::Regex;
 
 use super::importance::Importance;
 use super::mix::{Mix, ModelTraits, Role, fitting, is_quantizable};
+use super::{QuantizeError, is_writable};
 use crate::Error;
 use crate::convert::Draft;
 
@@ -50,6 +51,9 @@ impl FromStr for Override {
         let (pattern, ty) =
             given.rsplit_once('=').ok_or_else(|| bad("there is no `=` in it".to_owned()))?;
         let ty = ty.parse::<BlockType>().map_err(|e| bad(e.to_string()))?;
+        if !is_writable(ty) {
+            return Err(bad(QuantizeError::ReadOnly { ty }.to_string()));
+        }
         let pattern = Regex::new(pattern).map_err(|e| bad(e.to_string()))?;
         Ok(Override { pattern, ty })
     }

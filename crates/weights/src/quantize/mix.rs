@@ -58,9 +58,18 @@ const TABLE: [(Mix, &str, u32, BlockType); 19] = [
 
 /// A recipe nobody wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no type `{name}`; there are {}", Mix::names())]
+#[error("{} `{name}`; there are {}", self.problem(), Mix::names())]
 pub struct UnknownMix {
     name: String,
+}
+
+impl UnknownMix {
+    fn problem(&self) -> &'static str {
+        match BlockType::from_name(&self.name) {
+            Some(_) => "weights can be read, but not stored as",
+            None => "there is no type",
+        }
+    }
 }
 
 /// What the exceptions look at beside a tensor itself.
@@ -300,6 +309,10 @@ mod tests {
         assert_eq!("q4_k".parse(), Ok(Mix::Q4_K_M));
         let error = "q9_k".parse::<Mix>().unwrap_err().to_string();
         assert!(error.starts_with("there is no type `q9_k`; there are F32, F16,"), "{error}");
+        let error = "iq2_xs".parse::<Mix>().unwrap_err().to_string();
+        let start = "weights can be read, but not stored as `iq2_xs`; there are F32, F16,";
+        assert!(error.starts_with(start), "{error}");
+        assert!(Mix::all().all(|mix| super::super::is_writable(mix.default_type())));
     }
 
     #[test]

@@ -24,12 +24,36 @@ pub use importance::{ExpertSums, Importance, InputSums};
 use kernels::blocks::{BlockError, BlockType};
 pub use mix::{Mix, ModelTraits, Role, UnknownMix, fitting, is_quantizable};
 
+/// The types weights can be quantised to; the others are only read.
+pub const WRITABLE: [BlockType; 15] = {
+    use BlockType::*;
+    [F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16]
+};
+
+/// Whether weights can be quantised to this type.
+pub fn is_writable(ty: BlockType) -> bool {
+    WRITABLE.contains(&ty)
+}
+
+fn writable_names() -> String {
+    WRITABLE.map(BlockType::name).join(", ")
+}
+
 /// Why a row could not be quantised.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum QuantizeError {
     /// The lengths of source and destination do not belong together.
     #[error(transparent)]
     Row(#[from] BlockError),
+    /// The type is one that is only read.
+    #[error(
+        "{ty} can be read, but weights can't be quantised to it; they can to {}",
+        writable_names()
+    )]
+    ReadOnly {
+        /// The type asked for.
+        ty: BlockType,
+    },
     /// A weight is NaN or infinite.
     #[error(
         "weight {position} of the row is {value}; only finite weights can be stored as {ty} \
@@ -71,8 +95,8 @@ pub enum QuantizeError {
 /// Quantises a row of weights into `dst`, which has exactly [`BlockType::row_bytes`] bytes.
 ///
 /// # Errors
-/// Where the lengths do not belong together, and where a weight is not finite or too large for the
-/// type: every type but `F32` and `BF16` keeps half-precision numbers and takes weights up to
+/// Where the lengths do not belong together, where the type is not [`WRITABLE`], and where a weight is not
+/// finite or too large for the type: every type but `F32` and `BF16` keeps half-precision numbers and takes weights up to
 /// 65504. `dst` is then untouched.
 pub fn quantize_row(ty: BlockType, src: &[f32], dst: &mut [u8]) -> Result<(), QuantizeError> {
     ty.check_row(src.len(), dst.len())?;
@@ -100,6 +124,7 @@ pub fn quantize_row(ty: BlockType, src: &[f32], dst: &mut [u8]) -> Result<(), Qu
         BlockType::IQ4_XS => each_block(src, dst, |x: &[f32; 256], block| {
             iq4::quantize_iq4_xs(x, &x.map(k_quants::square), block);
         }),
+        ty => return Err(QuantizeError::ReadOnly { ty }),
     }
     Ok(())
 }
@@ -140,6 +165,7 @@ pub fn quantize_weighted_row(
         BlockType::IQ4_XS => each_weighed_block(src, importance, dst, |x, importance, block| {
             iq4::quantize_iq4_xs(x, &weigh(x, importance, 2.0 * mean_square(x)), block);
         }),
+        ty => return Err(QuantizeError::ReadOnly { ty }),
     }
     Ok(())
 }

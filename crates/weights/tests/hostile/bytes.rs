@@ -9,6 +9,7 @@ pub const ARRAY: u32 = 9;
 /// Type numbers of tensors.
 pub const F32: u32 = 0;
 pub const Q8_0: u32 = 8;
+pub const IQ2_XXS: u32 = 16;
 
 /// Bytes under construction.
 #[derive(Clone, Default)]

@@ -257,9 +257,21 @@ fn bad_tensors() {
             format!("tensor `t`: offset 18446744073709551584 lies outside any file{damaged}"),
         ),
         (
-            one(&[16], 16, 0),
-            "tensor `t`: storage type 16 (IQ2_XXS) is not supported; use a file of the same model \
+            one(&[16], 40, 0),
+            "tensor `t`: storage type 40 (NVFP4) is not supported; use a file of the same model \
              in a type that is, such as Q4_K_M or Q8_0"
+                .to_owned(),
+        ),
+        (
+            one(&[250, 2], IQ2_XXS, 0),
+            format!(
+                "tensor `t`: rows of 250 are not a whole number of IQ2_XXS blocks of 256{damaged}"
+            ),
+        ),
+        (
+            one(&[256], IQ2_XXS, 0),
+            "tensor `t`: the file ends 2 bytes too early; the file is damaged or incomplete, \
+             fetch it again"
                 .to_owned(),
         ),
         (
@@ -288,12 +300,12 @@ fn bad_tensors() {
 #[test]
 fn unknown_types_are_listed_by_inspect() {
     let dir = tempfile::tempdir().unwrap();
-    let raw = Raw::file(2, 0).tensor("a", &[256], 16, 0).tensor("b", &[4], F32, 96).data(112);
+    let raw = Raw::file(2, 0).tensor("a", &[256], 40, 0).tensor("b", &[4], F32, 96).data(112);
     let report = inspect(&write(dir.path(), &raw), None).unwrap();
-    assert_eq!(report.types[0].ty, "IQ2_XXS");
+    assert_eq!(report.types[0].ty, "NVFP4");
     assert_eq!((report.types[0].bytes, report.types[0].parameters), (96, 256));
     assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
-    assert!(report.problems[0].contains("storage type 16 (IQ2_XXS)"));
+    assert!(report.problems[0].contains("storage type 40 (NVFP4)"));
 }
 
 #[test]
