@@ -11,6 +11,7 @@ use std::sync::Arc;
 use engine::{Engine, LoadOptions};
 use learn::journal::{self, Record};
 use learn::preference::{Policy, RewardModel};
+use learn::pretrain::Pretrain;
 use learn::recipe::Method;
 use learn::rl::Grpo;
 use learn::run::{Outcome, Teach, Watch, run};
@@ -83,6 +84,7 @@ impl Place {
             _ => Learner::adapter(recipe, engine.model())?,
         };
         let mut method: Box<dyn Teach> = match recipe.method() {
+            Method::Pretrain(_) => Box::new(Pretrain::new(recipe, &engine)?),
             Method::Sft(_) => Box::new(Sft::new(recipe, &engine)?),
             Method::Preference(_) => Box::new(Policy::open(recipe, &engine)?),
             Method::RewardModel(_) => Box::new(RewardModel::open(recipe, &engine)?),

@@ -86,14 +86,16 @@ pub(super) fn hash_of(seed: u64, name: &str) -> u64 {
     name.bytes().fold(seed, |hash, byte| mixed(hash ^ u64::from(byte)))
 }
 
-/// A model in the shape that `config` describes, with the tokenizer of `vocabulary`. `names` are what errors
-/// call it, and what it is called; `rows` makes a tensor's numbers of its name, its shape and the number of
-/// layers.
+/// Makes a tensor's numbers of its name, its shape and the number of layers.
+type MakeRows<'a> = &'a dyn Fn(&str, &[usize], usize) -> Box<dyn Rows>;
+
+/// A model in the shape that `config` describes, with the tokenizer of `vocabulary`. The names are what errors
+/// call it, and what it is called.
 pub(super) fn in_shape(
     [name, title]: [&str; 2],
     config: &Value,
     vocabulary: &Metadata,
-    rows: &dyn Fn(&str, &[usize], usize) -> Box<dyn Rows>,
+    rows: MakeRows<'_>,
 ) -> Result<Draft<'static>, Error> {
     let path = Path::new(name);
     let mut metadata = Metadata::new();
