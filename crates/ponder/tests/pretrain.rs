@@ -29,10 +29,10 @@ impl Place {
             );
             format!("{{\"text\": \"{said}\"}}\n")
         };
-        place.write("texts.jsonl", &(10..110).map(line).collect::<String>());
+        place.write("texts.jsonl", (10..110).map(line).collect::<String>());
         // Longer than a sequence, and another.
         let long = "one cat and another dog ".repeat(20);
-        place.write("more.txt", &format!("{long}\n<|endoftext|>\nshort\n"));
+        place.write("more.txt", format!("{long}\n<|endoftext|>\nshort\n"));
         place.write("recipe.toml", RECIPE);
         place
     }
@@ -205,8 +205,12 @@ fn what_is_wrong_is_told() {
             }
             other => other,
         };
-        let output = place.train(&[value, "--dry-run"]);
-        assert_eq!(output.status.code(), Some(1), "{value}");
-        assert!(stderr(&output).contains(wanted), "{value}: {}", stderr(&output));
+        for more in [&["--dry-run"][..], &[]] {
+            let output = place.train(&[&[value], more].concat());
+            assert_eq!(output.status.code(), Some(1), "{value}");
+            assert!(stderr(&output).contains(wanted), "{value}: {}", stderr(&output));
+            // The recipe can be mended, and nothing holds on to what it was.
+            assert!(!place.path("run").exists(), "{value}");
+        }
     }
 }

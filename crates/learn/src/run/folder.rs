@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! recipe.json            what is being run
+//! start/                 the model before the first step, where the run makes it ([pretrain])
 //! metrics.jsonl, events… what was seen, step by step
 //! checkpoints/000020/    state.json, state.safetensors and the model as it was then
 //! best/                  the model that measured best: an adapter as PEFT has it, or a whole model
@@ -56,6 +57,18 @@ impl Folder {
         }
         write_json(&path, recipe)?;
         Ok(folder)
+    }
+
+    /// Leaves no trace of a run that never began: the recipe goes, and the folder `out` if nothing else is in it.
+    ///
+    /// # Errors
+    /// The recipe can't be removed.
+    pub fn forget(out: &Path) -> Result<(), Error> {
+        let path = out.join(RECIPE);
+        fs::remove_file(&path).map_err(io(&path, "remove"))?;
+        // What else is there is not of this run.
+        let _ = fs::remove_dir(out);
+        Ok(())
     }
 
     /// The journal, with nothing in it of what came after the checkpoint of step `step`.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use engine::{Engine, LoadOptions};
 use learn::journal::{self, Record};
 use learn::preference::{Kto, Policy, RewardModel};
+use learn::pretrain::Pretrain;
 use learn::recipe::Method;
 use learn::rl::Grpo;
 use learn::run::{Outcome, Teach, Watch, run};
@@ -85,7 +86,7 @@ impl Place {
             _ => Learner::adapter(recipe, engine.model())?,
         };
         let mut method: Box<dyn Teach> = match recipe.method() {
-            Method::Pretrain(_) => unreachable!("there is a model already"),
+            Method::Pretrain(_) => Box::new(Pretrain::new(recipe, &engine)?),
             Method::Sft(_) => Box::new(Sft::new(recipe, &engine)?),
             Method::Preference(_) => Box::new(Policy::open(recipe, &engine)?),
             Method::Kto(_) => Box::new(Kto::open(recipe, &engine)?),

@@ -46,7 +46,7 @@ pub struct Args {
 /// What else there is.
 #[derive(Debug, Subcommand)]
 enum Other {
-    Distill(distill::Args),
+    Distill(Box<distill::Args>),
     Export(export::Args),
 }
 
@@ -126,18 +126,18 @@ fn teach(args: Teaching) -> Result<ExitCode> {
     if !args.rollouts.is_empty() && recipe.grpo.is_none() {
         bail!("--rollouts is for recipes with [grpo]: others draw nothing");
     }
-    let (path, name, _beginning);
+    let (path, name);
+    let mut beginning = None;
     match recipe.method() {
         Method::Pretrain(settings) => {
-            let beginning = begin::begin(&recipe, settings, args.offline, args.dry_run)?;
-            (path, name) = (beginning.path.clone(), "a new model".to_owned());
-            _beginning = Some(beginning);
+            let begun = begin::begin(&recipe, settings, args.offline, args.dry_run)?;
+            (path, name) = (begun.path.clone(), "a new model".to_owned());
+            beginning = Some(begun);
         }
         _ => {
             let model = Some(recipe.model.clone());
             let model = ModelArg { model, offline: args.offline }.resolve()?;
             (path, name) = (model.path, model.name);
-            _beginning = None;
         }
     }
     let options = engine::LoadOptions {
@@ -182,6 +182,9 @@ fn teach(args: Teaching) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let interrupt = Interrupt::install(3)?;
+    if let Some(begun) = &mut beginning {
+        begun.keep();
+    }
     let mut screen = Screen::new(&recipe, &name, interrupt);
     let outcome = run_recipe(&recipe, &mut learner, &mut *method, &mut screen)?;
     drop(screen);
