@@ -200,11 +200,14 @@ impl Engine {
         })
     }
 
-    /// The tags that set off thinking and tool calls.
+    /// The tags that set off thinking, answers and tool calls.
     pub fn tags(&self) -> Tags {
         let mut tags = Tags::default();
         if let Some((open, close)) = self.template.thinking_tags() {
             tags.thinking = (open.to_owned(), close.to_owned());
+        }
+        if let Some((open, close)) = self.template.answer_tags() {
+            tags.answer = (open.to_owned(), close.to_owned());
         }
         tags
     }

@@ -52,7 +52,7 @@ impl Toolset {
             request.tags.tool_call = Default::default();
             return Ok(());
         }
-        request.tags = self.format.tags(std::mem::take(&mut request.tags.thinking));
+        request.tags = self.format.tags(std::mem::take(&mut request.tags));
         request.tags.call_names = self.tools.iter().map(|tool| tool.name.clone()).collect();
         // What has to be JSON is an answer, and what has to be a call has tags.
         if (must || request.constraint.is_some()) && !request.tags.tool_call.1.is_empty() {

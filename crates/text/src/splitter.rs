@@ -55,6 +55,8 @@ pub enum Start {
 pub struct Tags {
     /// Opening and closing tag of the reasoning.
     pub thinking: (String, String),
+    /// Opening and closing tag of the answer, which only some models set off as well (Hunyuan); they are dropped.
+    pub answer: (String, String),
     /// Opening and closing tag of a tool call.
     pub tool_call: (String, String),
     /// An answer, or what follows a tool call, that begins with a JSON object that has a name and
@@ -70,6 +72,7 @@ impl Default for Tags {
         let pair = |open: &str, close: &str| (open.to_string(), close.to_string());
         Tags {
             thinking: pair("<think>", "</think>"),
+            answer: Default::default(),
             tool_call: pair("<tool_call>", "</tool_call>"),
             bare_json_calls: false,
             call_names: Vec::new(),
@@ -126,6 +129,8 @@ enum Tag {
     CloseThinking,
     OpenCall,
     CloseCall,
+    OpenAnswer,
+    CloseAnswer,
 }
 
 /// What stands at a place where a tag may begin.
@@ -141,7 +146,7 @@ enum Found {
 /// Splits one answer; see the module.
 #[derive(Clone, Debug)]
 pub struct Splitter {
-    tags: [(Tag, String); 4],
+    tags: [(Tag, String); 6],
     place: Place,
     /// Text that may be the beginning of a tag.
     pending: String,
@@ -173,6 +178,8 @@ pub struct Splitter {
     may_close: bool,
     /// A tool call has ended the reasoning; the closing tag may yet come.
     cut_short: bool,
+    /// The answer has been opened by a tag, and not closed.
+    answering: bool,
 }
 
 impl Splitter {
@@ -192,6 +199,8 @@ impl Splitter {
                 (Tag::CloseThinking, tags.thinking.1),
                 (Tag::OpenCall, tags.tool_call.0),
                 (Tag::CloseCall, tags.tool_call.1),
+                (Tag::OpenAnswer, tags.answer.0),
+                (Tag::CloseAnswer, tags.answer.1),
             ],
             place: if start == Start::Inside { Place::Reasoning } else { Place::Content },
             pending: String::new(),
@@ -202,6 +211,7 @@ impl Splitter {
             may_open: start == Start::Undecided,
             may_close: start == Start::Undecided,
             cut_short: false,
+            answering: false,
         }
     }
 
@@ -325,6 +335,9 @@ impl Splitter {
             (Place::Content, Tag::OpenThinking) => self.may_open && !self.spoken,
             (Place::Content, Tag::CloseThinking) => self.may_close || self.cut_short,
             (Place::Content, Tag::OpenCall) => true,
+            (Place::Content, Tag::OpenAnswer) => !self.spoken && !self.answering,
+            (Place::Content, Tag::CloseAnswer) => self.answering,
+            (Place::Reasoning, Tag::OpenAnswer | Tag::CloseAnswer) => false,
             (Place::Reasoning, Tag::OpenThinking) => !self.spoken,
             (Place::Reasoning, Tag::CloseThinking) => true,
             (Place::Reasoning, Tag::OpenCall) => line_start,
@@ -363,6 +376,12 @@ impl Splitter {
                 self.place = Place::ToolCall;
                 self.may_close = false;
             }
+            Tag::OpenAnswer => {
+                self.answering = true;
+                self.may_open = false;
+                self.may_close = false;
+            }
+            Tag::CloseAnswer => self.answering = false,
             Tag::CloseCall => {
                 self.place = Place::Content;
                 // Some models think again between calls.

@@ -45,6 +45,7 @@ fn plain(app: &App, fields: &Fields, prompt: Vec<u32>) -> Result<Request, ApiErr
         start: Start::After,
         tags: Tags {
             thinking: Default::default(),
+            answer: Default::default(),
             tool_call: Default::default(),
             bare_json_calls: false,
             call_names: Vec::new(),

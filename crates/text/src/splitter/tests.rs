@@ -292,6 +292,29 @@ fn tags_are_the_callers() {
     assert!(answer.tool_calls.is_empty());
 }
 
+#[test]
+fn tags_round_the_answer_are_dropped() {
+    let tags = || Tags { answer: ("<answer>".into(), "</answer>".into()), ..Tags::default() };
+    for (text, reasoning, content) in [
+        ("<think>\na\n</think>\n<answer>\nb <answer> c\n</answer>", "a", "b <answer> c"),
+        ("<answer>b</answer>", "", "b"),
+        // Cut off.
+        ("<think>a</think><answer>b", "a", "b"),
+        // Without, it is what it is.
+        ("<think>a <answer>x</answer></think>b </answer>", "a <answer>x</answer>", "b </answer>"),
+    ] {
+        let whole = Answer::split(text, tags(), Start::Undecided);
+        assert_eq!((&whole.reasoning[..], &whole.content[..]), (reasoning, content), "{text}");
+        let letters: Vec<String> = text.chars().map(String::from).collect();
+        let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
+        let mut answer = Answer::default();
+        all_events(tags(), Start::Undecided, &letters).into_iter().for_each(|e| answer.add(e));
+        assert_eq!(answer, whole, "{text}");
+    }
+    let prompted = Answer::split("\n<answer>b</answer>", tags(), Start::After);
+    assert_eq!(prompted.content, "b");
+}
+
 fn said() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         Just("<think>".to_string()),

@@ -36,6 +36,9 @@ const NAME: &str = "chat template";
 const THINKING_TAGS: &[(&str, &str)] =
     &[("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>")];
 
+/// The tags that an answer is set off with, where it is.
+const ANSWER_TAGS: (&str, &str) = ("<answer>", "</answer>");
+
 /// The least a template may print, for short conversations; and the factor for long ones.
 const OUTPUT: (usize, usize) = (1 << 20, 16);
 
@@ -161,6 +164,12 @@ impl ChatTemplate {
     /// The tags that set off thinking in this template; none if it knows none.
     pub fn thinking_tags(&self) -> Option<(&'static str, &'static str)> {
         THINKING_TAGS.iter().copied().find(|(_, close)| self.source.contains(close))
+    }
+
+    /// The tags that set off the answer in this template; most have none.
+    pub fn answer_tags(&self) -> Option<(&'static str, &'static str)> {
+        let (open, close) = ANSWER_TAGS;
+        (self.source.contains(open) && self.source.contains(close)).then_some(ANSWER_TAGS)
     }
 
     /// Whether the template opens the thinking itself at the end of a prompt, given these

@@ -248,16 +248,21 @@ pub(super) fn family(description: &Value) -> Result<Option<Family>, Error> {
         {
             Some(Family::Smollm)
         }
-        [split]
-            if !expression_follows
-                && split["type"] == "Split"
-                && split["behavior"] == "Isolated"
-                && split["invert"] == false =>
-        {
-            split["pattern"]["Regex"].as_str().and_then(Family::from_expression)
+        [first @ .., last] if !expression_follows => {
+            let family = split(last).and_then(Family::from_expression);
+            family.filter(|family| {
+                first.iter().map(split).eq(family.before().iter().map(|x| Some(*x)))
+            })
         }
         _ => None,
     })
+}
+
+/// The expression that a step cuts a text by, if it keeps all of it.
+fn split(step: &Value) -> Option<&str> {
+    let plain =
+        step["type"] == "Split" && step["behavior"] == "Isolated" && step["invert"] == false;
+    step["pattern"]["Regex"].as_str().filter(|_| plain)
 }
 
 /// The token that the post-processor puts before every text, if it does.

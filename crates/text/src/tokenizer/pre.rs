@@ -37,19 +37,28 @@ pub fn pre_tokenizer_json(name: &str) -> Option<PreTokenizer> {
             "use_regex": use_regex,
         })
     };
-    let split = || {
+    let split = |expression: &str| {
         json!({
-            "type": "Split", "pattern": {"Regex": family.expression()}, "behavior": "Isolated",
+            "type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated",
             "invert": false,
         })
     };
-    let sequence = |steps: [Value; 2]| json!({"type": "Sequence", "pretokenizers": steps});
+    let sequence = |steps: Vec<Value>| json!({"type": "Sequence", "pretokenizers": steps});
     let pre_tokenizer = match family {
         Family::Gpt2 => byte_level(true),
         Family::Smollm => {
-            sequence([json!({"type": "Digits", "individual_digits": true}), byte_level(true)])
+            sequence(vec![json!({"type": "Digits", "individual_digits": true}), byte_level(true)])
         }
-        Family::Qwen2 | Family::Qwen35 | Family::Llama3 => sequence([split(), byte_level(false)]),
+        Family::Qwen2
+        | Family::Qwen35
+        | Family::Llama3
+        | Family::Cl100k
+        | Family::Gpt4o
+        | Family::DeepSeek3 => {
+            let before = family.before().iter().copied();
+            let splits = before.chain([family.expression()]).map(split);
+            sequence(splits.chain([byte_level(false)]).collect())
+        }
     };
     let normalizer = match family {
         Family::Qwen2 | Family::Qwen35 => json!({"type": "NFC"}),
@@ -64,7 +73,7 @@ mod tests {
 
     #[test]
     fn descriptions_go_both_ways() {
-        for name in ["qwen2", "qwen35", "llama-bpe", "smollm", "gpt-2"] {
+        for name in ["qwen2", "qwen35", "llama-bpe", "gpt-4o", "deepseek-v3", "smollm", "gpt-2"] {
             let PreTokenizer { pre_tokenizer, .. } = pre_tokenizer_json(name).unwrap();
             let json = json!({"pre_tokenizer": pre_tokenizer}).to_string();
             assert_eq!(pre_tokenizer_name(json.as_bytes()).unwrap(), Some(name));

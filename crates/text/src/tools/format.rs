@@ -51,11 +51,12 @@ impl Format {
     }
 
     /// How to find the calls in an answer. Only for requests that offer tools: without them, an
-    /// answer in JSON is an answer. `thinking` are the tags of the reasoning.
-    pub fn tags(self, thinking: (String, String)) -> Tags {
+    /// answer in JSON is an answer. All other tags are those of `plain`.
+    pub fn tags(self, plain: Tags) -> Tags {
         let owned = |(open, close): (&str, &str)| (open.to_string(), close.to_string());
         Tags {
-            thinking,
+            thinking: plain.thinking,
+            answer: plain.answer,
             tool_call: owned(match self {
                 Format::Llama3 => (PYTHON_TAG, ""),
                 Format::Hermes | Format::Generic => HERMES_TAGS,
