@@ -212,9 +212,10 @@ impl Layer<'_> {
             q: &q[job.offset..],
             goal: match keep {
                 None => Goal::Finish(out),
-                // SAFETY: within what the caller vouches for.
                 Some(keep) => {
-                    Goal::Keep(unsafe { keep.add((parts.start - job.parts.start) * stride) })
+                    let first = (parts.start - job.parts.start) * stride;
+                    // SAFETY: within what the caller vouches for.
+                    Goal::Keep(unsafe { keep.add(first) })
                 }
             },
             parts,
