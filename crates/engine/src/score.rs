@@ -108,6 +108,11 @@ impl Engine {
             // What each expert sees would have to be added up apart.
             return Err(model::Error::Experts("observed").into());
         }
+        if model.config().fused {
+            // Sums are kept by matrix, and files have some of these in one.
+            let architecture = model.config().architecture.clone();
+            return Err(model::Error::Unobservable(architecture).into());
+        }
         let mut cache = KvCache::new(model.config(), KvType::F16, context);
         cache.shape().check()?;
         let mut work = Workspace::observing(model);

@@ -92,7 +92,7 @@ fn decode(isa: Isa, pool: &Pool) {
                     attend(
                         isa,
                         pool,
-                        Heads { shape: &shape, scale: 0.125, apart: None },
+                        Heads { shape: &shape, scale: 0.125, apart: None, window: None },
                         &[span],
                         &q,
                         &mut out,
@@ -131,7 +131,7 @@ fn prefill(isa: Isa, pool: &Pool) {
                         attend(
                             isa,
                             pool,
-                            Heads { shape: &shape, scale: 0.125, apart: None },
+                            Heads { shape: &shape, scale: 0.125, apart: None, window: None },
                             &[span],
                             &q[mine.clone()],
                             &mut out[mine],

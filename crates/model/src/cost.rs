@@ -48,8 +48,11 @@ impl Model {
         let c = &self.config;
         // Scores and weighted sums.
         let attention = (2 * c.layers * c.heads * c.head_dim) as f64;
-        let (position, tokens) = (position as f64, tokens as f64);
-        let seen = tokens * position + tokens * (tokens + 1.0) / 2.0;
+        // Of a window, all tokens before it is full see what is there, all others as much as it holds.
+        let growing = c.window.map_or(tokens, |w| w.saturating_sub(position).min(tokens));
+        let full = c.window.map_or(0.0, |w| (w * (tokens - growing)) as f64);
+        let (position, tokens, growing) = (position as f64, tokens as f64, growing as f64);
+        let seen = growing * position + growing * (growing + 1.0) / 2.0 + full;
         2.0 * (layers * tokens + attention * seen + weights(&self.output) * predictions as f64)
     }
 }

@@ -44,6 +44,11 @@ pub enum Error {
         "a model of architecture `{0}` can't be trained yet; run, serve, eval and reason work with it"
     )]
     Untrainable(String),
+    /// What comes into matrices can't be named as the tensors of an architecture are.
+    #[error(
+        "an importance matrix can't be made of a model of architecture `{0}` yet; quantize without one"
+    )]
+    Unobservable(String),
     /// A tensor that the architecture needs.
     #[error(
         "{}: tensor `{name}` is missing; the file is incomplete or was made for another \

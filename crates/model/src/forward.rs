@@ -276,6 +276,7 @@ impl Model {
             shape: &shape,
             scale,
             apart: keys.map(|bias| Apart { bias, angles: cache.angles() }),
+            window: c.window,
         };
         attend(isa, pool, heads, &seen, q, out);
         if let Some(apart) = apart {

@@ -321,6 +321,8 @@ mod tests {
             qkv_bias: Presence::Never,
             qk_norm: Presence::Never,
             norm_after_rope: false,
+            fused: false,
+            window: None,
         };
         KvCache::new(&config, KvType::F16, tokens)
     }

@@ -94,12 +94,7 @@ impl Model {
         let isa = Isa::detect()?;
         let mut config = Config::read(&checkpoint)?;
         if let Some(request) = rope_scaling {
-            let scaling = request.resolve(config.context_length);
-            if let crate::RopeScaling::Yarn { factor, original, .. } = scaling {
-                config.context_length =
-                    config.context_length.max((original as f32 * factor) as usize);
-            }
-            config.rope.scaling = scaling;
+            config.stretch(request);
         }
         let loader = Loader {
             checkpoint: &checkpoint,
@@ -285,11 +280,19 @@ impl Loader<'_> {
             (Some(keys), Some(values), None) => Some(BiasApart::new(c, keys, values)),
             _ => None,
         };
+        let [q_matrix, k_matrix, v_matrix] = match c.fused {
+            true => self.parts(&name("attn_qkv.weight"), [q, kv, kv], c.hidden)?,
+            false => [
+                matrix("attn_q.weight", q, c.hidden)?,
+                matrix("attn_k.weight", kv, c.hidden)?,
+                matrix("attn_v.weight", kv, c.hidden)?,
+            ],
+        };
         Ok(Layer {
             attn_norm: vector("attn_norm.weight", c.hidden)?,
-            q: matrix("attn_q.weight", q, c.hidden)?,
-            k: matrix("attn_k.weight", kv, c.hidden)?,
-            v: matrix("attn_v.weight", kv, c.hidden)?,
+            q: q_matrix,
+            k: k_matrix,
+            v: v_matrix,
             q_bias: optional(c.qkv_bias, "attn_q.bias", q)?,
             k_bias,
             v_bias,
@@ -300,13 +303,41 @@ impl Loader<'_> {
             ffn_norm: vector("ffn_norm.weight", c.hidden)?,
             feed_forward: match c.experts {
                 Some(experts) => FeedForward::Experts(self.experts(c, experts, i)?),
-                None => FeedForward::Dense(Dense {
-                    gate: matrix("ffn_gate.weight", c.ffn, c.hidden)?,
-                    up: matrix("ffn_up.weight", c.ffn, c.hidden)?,
-                    down: matrix("ffn_down.weight", c.hidden, c.ffn)?,
-                }),
+                None => FeedForward::Dense(self.dense(c, i)?),
             },
         })
+    }
+
+    fn dense(&self, c: &Config, i: usize) -> Result<Dense, Error> {
+        let name = |part: &str| format!("blk.{i}.ffn_{part}.weight");
+        let matrix = |part: &str, rows, cols| self.matrix(&name(part), rows, cols);
+        let [gate, up] = match c.fused {
+            true => self.parts(&name("up"), [c.ffn, c.ffn], c.hidden)?,
+            false => [matrix("gate", c.ffn, c.hidden)?, matrix("up", c.ffn, c.hidden)?],
+        };
+        Ok(Dense { gate, up, down: matrix("down", c.hidden, c.ffn)? })
+    }
+
+    /// The matrices that a tensor holds one below the other, each of so many rows.
+    fn parts<const N: usize>(
+        &self,
+        name: &str,
+        rows: [usize; N],
+        cols: usize,
+    ) -> Result<[Matrix; N], Error> {
+        let all: usize = rows.iter().sum();
+        let tensor = self.shaped(name, &[all, cols])?;
+        let bytes = tensor.data.len() / all;
+        let mut at = 0;
+        let matrices = rows.into_iter().map(|rows| {
+            let part = at..at + rows * bytes;
+            at = part.end;
+            let matrix = self.pack(name, tensor.info.ty, (rows, cols), &tensor.data[part.clone()]);
+            self.checkpoint.release_part(name, part);
+            matrix
+        });
+        let matrices: Vec<Matrix> = matrices.collect::<Result<_, Error>>()?;
+        Ok(matrices.try_into().unwrap_or_else(|_| unreachable!("one for each of {N} heights")))
     }
 
     fn experts(&self, c: &Config, config: ExpertConfig, i: usize) -> Result<Experts, Error> {

@@ -11,7 +11,7 @@ use crate::load::read_f32;
 use crate::{Config, Error};
 
 /// How positions are stretched beyond the length a model was trained on.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub enum RopeScaling {
     /// Not at all.
     #[default]
@@ -45,6 +45,31 @@ pub enum RopeScaling {
         /// What cosines and sines are multiplied with; `None` means `0.1 ln(factor) + 1`.
         attention_factor: Option<f32>,
     },
+    /// LongRoPE (Ding et al. 2024, arXiv:2402.13753): each frequency has a divisor of its own, one for
+    /// texts that are longer than the original context and one for those that aren't.
+    ///
+    /// Keys in a cache can't change when a text grows over the border, so that one kind is chosen for all
+    /// texts: `transformers` looks at the length of each, llama.cpp at that of its context.
+    LongRope {
+        /// Divisors for long texts, `[dim / 2]`.
+        long: Vec<f32>,
+        /// Divisors for short ones.
+        short: Vec<f32>,
+        /// The context the model was first trained on.
+        original: usize,
+        /// What cosines and sines are multiplied with, of either kind.
+        attention_factor: f32,
+        /// Whether it is the long ones that are used.
+        stretched: bool,
+    },
+}
+
+/// LongRoPE's attention factor for a context `factor` times the original one.
+pub(crate) fn long_rope_attention(factor: f32, original: usize) -> f32 {
+    match factor > 1.0 {
+        true => (1.0 + f64::from(factor).ln() / (original as f64).ln()).sqrt() as f32,
+        false => 1.0,
+    }
 }
 
 impl RopeScaling {
@@ -63,7 +88,7 @@ impl RopeScaling {
 /// A `--rope-scaling` argument: what a user asks for before the model is known.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum RopeScalingRequest {
-    /// `none`.
+    /// `none`: the context a model was first trained on.
     None,
     /// `linear:FACTOR`.
     Linear(f32),
@@ -127,6 +152,10 @@ impl fmt::Display for RopeScaling {
             RopeScaling::Yarn { factor, original, .. } => {
                 write!(f, "yarn ×{factor} over {original}")
             }
+            RopeScaling::LongRope { original, stretched: true, .. } => {
+                write!(f, "longrope over {original}")
+            }
+            RopeScaling::LongRope { original, .. } => write!(f, "longrope within {original}"),
         }
     }
 }
@@ -174,10 +203,10 @@ impl Rope {
         let plain = |i: usize| theta.powf(-2.0 * i as f64 / config.dim as f64);
         let mut attention_factor = 1.0;
         let inv_freq = (0..half).map(plain);
-        let mut inv_freq: Vec<f64> = match config.scaling {
+        let mut inv_freq: Vec<f64> = match &config.scaling {
             RopeScaling::None => inv_freq.collect(),
-            RopeScaling::Linear { factor } => inv_freq.map(|f| f / f64::from(factor)).collect(),
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
+            RopeScaling::Linear { factor } => inv_freq.map(|f| f / f64::from(*factor)).collect(),
+            &RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
                 let (factor, original) = (f64::from(factor), original as f64);
                 let (low, high) = (f64::from(low_freq_factor), f64::from(high_freq_factor));
                 inv_freq
@@ -194,7 +223,12 @@ impl Rope {
                     })
                     .collect()
             }
-            RopeScaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor: a } => {
+            RopeScaling::LongRope { long, short, attention_factor: a, stretched, .. } => {
+                attention_factor = *a;
+                let divisors = if *stretched { long } else { short };
+                inv_freq.zip(divisors).map(|(f, d)| f / f64::from(*d)).collect()
+            }
+            &RopeScaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor: a } => {
                 attention_factor = a.unwrap_or_else(|| {
                     if factor <= 1.0 { 1.0 } else { (0.1 * f64::from(factor).ln() + 1.0) as f32 }
                 });

@@ -23,6 +23,8 @@ use weights::safetensors::SafetensorsDir;
 
 const TINY: [&str; 7] =
     ["llama", "llama-sharded", "llama3-rope", "qwen2", "qwen2-yarn", "qwen3", "hunyuan-dense"];
+/// With q, k and v in one matrix.
+const FUSED: [&str; 2] = ["phi3", "phi3-longrope"];
 /// The same numbers multiplied in another order, at most.
 const TOLERANCE: f32 = 1e-5;
 
@@ -102,7 +104,7 @@ fn what_comes_into_matrices_is_added_up() {
 
 #[test]
 fn there_and_back_nothing_is_lost() {
-    for name in TINY {
+    for name in TINY.into_iter().chain(FUSED) {
         let dir = tempfile::tempdir().unwrap();
         let original = base(name);
         let expected = of(&original);
@@ -126,7 +128,7 @@ fn there_and_back_nothing_is_lost() {
         assert!(copies.clone().all(|t| t.name == "lm_head.weight"), "{name}");
         let returned = open(&back);
         let (mut a, b) = (returned.config().clone(), original.config());
-        a.rope.scaling = b.rope.scaling;
+        a.rope.scaling = b.rope.scaling.clone();
         assert_eq!(&a, b, "{name}");
         let away = largest_difference(&of(&returned), &expected);
         assert!(away <= TOLERANCE, "{name}: {away}");
@@ -338,6 +340,49 @@ proptest! {
         std::fs::write(&path, bytes).unwrap();
         if let Ok(checkpoint) = Checkpoint::open(dir.path()) {
             let _ = Draft::of_safetensors(&checkpoint, None).map(|draft| draft.bytes());
+        }
+    }
+}
+
+#[test]
+fn divisors_and_windows_that_make_no_sense_are_named() {
+    for (key, value, expected) in [
+        ("long_factor", serde_json::json!([1.0, 2.0]), "long_factor: is no list of 12 numbers"),
+        ("short_factor", serde_json::json!(vec![0; 12]), "short_factor: is no list of 12 numbers"),
+        ("short_factor", serde_json::Value::Null, "short_factor: is missing"),
+    ] {
+        let dir = changed("phi3-longrope", |config| config["rope_scaling"][key] = value.clone());
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        for error in [refusal(dir.path()), Config::read(&checkpoint).unwrap_err().to_string()] {
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+    let dir = changed("phi3", |config| config["sliding_window"] = 0.into());
+    let error = Config::read(&Checkpoint::open(dir.path()).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("attention.sliding_window: 0 positions are none to see"), "{error}");
+
+    // Of a GGUF file with one list but not the other.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    let checkpoint = Checkpoint::open(&goldens().join("phi3-longrope")).unwrap();
+    let mut draft = Draft::of_safetensors(&checkpoint, None).unwrap();
+    draft.tensors.retain(|t| t.name != "rope_factors_short.weight");
+    draft.write_gguf(&path, &Pool::new(1), &Silent).unwrap();
+    let error = Config::read(&Checkpoint::open(&path).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("`rope_factors_short.weight` is missing"), "{error}");
+}
+
+#[test]
+fn what_training_does_not_know_is_refused() {
+    for (name, known) in
+        [("llama", true), ("qwen3-moe", false), ("hunyuan-dense", false), ("phi3", false)]
+    {
+        let config = Config::read(&Checkpoint::open(&goldens().join(name)).unwrap()).unwrap();
+        match config.check_trainable() {
+            Ok(()) => assert!(known, "{name}"),
+            Err(error) => {
+                assert!(!known && error.to_string().contains("can't be trained"), "{name}: {error}")
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use kernels::Pool;
 use kernels::attention::KvType;
 use kernels::matmul::tile_tokens;
-use model::{KvCache, Model, Sequence, Span, Want, Workspace};
+use model::{KvCache, Model, RopeScalingRequest, Sequence, Span, Want, Workspace};
 use weights::Checkpoint;
 
 /// The largest difference allowed in any logit.
@@ -26,8 +26,12 @@ struct Golden {
 }
 
 fn golden(name: &str) -> Golden {
+    stretched(name, None)
+}
+
+fn stretched(name: &str, rope_scaling: Option<RopeScalingRequest>) -> Golden {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name);
-    let model = Model::load(Checkpoint::open(&dir).unwrap(), Pool::new(2), None).unwrap();
+    let model = Model::load(Checkpoint::open(&dir).unwrap(), Pool::new(2), rope_scaling).unwrap();
     let text = std::fs::read_to_string(dir.join("expected.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let list = |v: &serde_json::Value| -> Vec<u64> {
@@ -49,13 +53,21 @@ fn largest_difference(got: &[f32], want: &[f32]) -> f32 {
 
 /// Reads each prompt in pieces of `piece` tokens and compares the logits that are kept.
 fn check(name: &str, piece: usize) {
-    let golden = golden(name);
+    check_some(name, &golden(name), piece, |_| true);
+}
+
+/// The same for the prompts whose lengths are `wanted`.
+fn check_some(name: &str, golden: &Golden, piece: usize, wanted: impl Fn(usize) -> bool) {
     let vocab = golden.model.vocab();
     let mut work = Workspace::default();
     let mut cache = KvCache::new(golden.model.config(), KvType::F32, 1024);
     let mut expected = golden.logits.chunks_exact(vocab);
     let in_tiles = tile_tokens(golden.model.isa());
     for (p, prompt) in golden.prompts.iter().enumerate() {
+        if !wanted(prompt.tokens.len()) {
+            expected.by_ref().take(prompt.positions.len()).for_each(drop);
+            continue;
+        }
         let mut sequence = Sequence::default();
         let mut logits = Vec::new();
         for tokens in prompt.tokens.chunks(piece) {
@@ -101,6 +113,26 @@ goldens! {
     qwen3: "qwen3";
     qwen3_with_experts: "qwen3-moe";
     hunyuan_normed_after_rope: "hunyuan-dense";
+    phi3_within_its_window: "phi3";
+}
+
+/// `transformers` takes other divisors for a text that is longer than the original context; here it is
+/// the whole model that is stretched, or not.
+#[test]
+fn phi3_with_divisors_for_long_texts_and_for_short_ones() {
+    const ORIGINAL: usize = 64;
+    let name = "phi3-longrope";
+    let (long, short) = (golden(name), stretched(name, Some(RopeScalingRequest::None)));
+    assert_eq!(
+        (long.model.config().context_length, short.model.config().context_length),
+        (512, 64)
+    );
+    for piece in [usize::MAX, 1, 7] {
+        check_some(name, &long, piece, |n| n > ORIGINAL);
+        check_some(name, &short, piece, |n| n <= ORIGINAL);
+    }
+    assert!(long.prompts.iter().any(|p| p.tokens.len() > ORIGINAL));
+    assert!(short.prompts.iter().any(|p| (2..=ORIGINAL).contains(&p.tokens.len())));
 }
 
 #[test]

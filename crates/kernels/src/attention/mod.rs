@@ -69,8 +69,8 @@ struct Job {
     kv_head: usize,
     /// Where the queries start, and the results.
     offset: usize,
-    /// Parts the last token sees.
-    parts: usize,
+    /// Parts of what its tokens see.
+    parts: Range<usize>,
     /// Where the parts are kept when several threads may work on them.
     kept: Option<usize>,
     /// Parts still to be done.
@@ -93,14 +93,17 @@ pub struct Heads<'a> {
     pub scale: f32,
     /// What is not stored with the keys.
     pub apart: Option<Apart<'a>>,
+    /// How many positions a token sees, itself and those right before it; all if none is given.
+    pub window: Option<usize>,
 }
 
-/// Causal attention of all spans: each token sees its sequence up to and with itself.
+/// Causal attention of all spans: each token sees its sequence up to and with itself, or as much of
+/// it as the window lets it see.
 ///
 /// `q` and `out` are `[tokens of all spans, heads, head_dim]`.
 ///
 /// # Panics
-/// If shapes don't agree or a span sees positions its pages don't hold.
+/// If shapes don't agree, the window is empty, or a span sees positions its pages don't hold.
 pub fn attend(
     isa: Isa,
     pool: &Pool,
@@ -109,7 +112,8 @@ pub fn attend(
     q: &[f32],
     out: &mut [f32],
 ) {
-    let Heads { shape, scale, apart } = heads;
+    let Heads { shape, scale, apart, window } = heads;
+    assert_ne!(window, Some(0));
     assert_eq!(shape.check(), Ok(()));
     let row = shape.heads * shape.head_dim;
     let tokens: usize = spans.iter().map(|s| s.tokens).sum();
@@ -126,7 +130,8 @@ pub fn attend(
     let scale = scale * std::f32::consts::LOG2_E;
     let of_bias =
         apart.map(|Apart { bias, .. }| bias.of_queries(q, shape.heads, shape.head_dim, scale));
-    let layer = Layer { shape, scale, spans, apart: apart.zip(of_bias.as_deref()) };
+    let window = window.unwrap_or(usize::MAX);
+    let layer = Layer { shape, scale, spans, apart: apart.zip(of_bias.as_deref()), window };
     if shape.ty.is_rotated() {
         let mut q = q.to_vec();
         rotate(isa, &mut q, shape.head_dim);
@@ -144,14 +149,15 @@ struct Layer<'a> {
     spans: &'a [AttentionSpan<'a>],
     /// What is not stored with the keys, and what of it depends on the queries.
     apart: Option<(Apart<'a>, &'a [f32])>,
+    /// Positions a token sees, at most.
+    window: usize,
 }
 
 impl Layer<'_> {
     /// [`attend`] with queries, and results, turned as what is in the pages is.
     fn attend(&self, isa: Isa, pool: &Pool, q: &[f32], out: &mut [f32]) {
-        let Layer { shape, spans, .. } = *self;
-        let mut jobs = jobs(shape, spans, pool.threads());
-        let (pieces, kept) = pieces(shape, spans, &mut jobs, pool.threads());
+        let mut jobs = self.jobs(pool.threads());
+        let (pieces, kept) = self.pieces(&mut jobs, pool.threads());
         KEPT.with_borrow_mut(|lines| {
             let kept = SendPtr(room(lines, kept));
             let out = SendPtr(out.as_mut_ptr());
@@ -189,8 +195,9 @@ impl Layer<'_> {
         out: *mut f32,
         scratch: &mut Scratch,
     ) {
-        let Layer { shape, scale, spans, apart } = *self;
+        let Layer { shape, scale, spans, apart, window } = *self;
         let stride = part_len(shape, job);
+        let before = parts.start - job.parts.start;
         let apart = apart.map(|(apart, queries)| {
             let first = job.offset / shape.head_dim * apart.bias.width();
             ApartHead { apart, kv_head: job.kv_head, queries: &queries[first..] }
@@ -199,6 +206,7 @@ impl Layer<'_> {
             shape,
             scale,
             apart,
+            window,
             span: &spans[job.span],
             tokens: job.tokens.clone(),
             kv_head: job.kv_head,
@@ -206,7 +214,7 @@ impl Layer<'_> {
             goal: match keep {
                 None => Goal::Finish(out),
                 // SAFETY: within what the caller vouches for.
-                Some(keep) => Goal::Keep(unsafe { keep.add(parts.start * stride) }),
+                Some(keep) => Goal::Keep(unsafe { keep.add(before * stride) }),
             },
             parts,
             scratch,
@@ -216,69 +224,75 @@ impl Layer<'_> {
         let Some(known) = keep else { return };
         // Whoever finishes last sees what all the others wrote.
         if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let (tokens, parts) = (job.tokens.len(), job.parts);
+            let (tokens, parts) = (job.tokens.len(), job.parts.len());
             // SAFETY: as the caller vouches; all parts are there.
             unsafe {
                 isa.run_without_tiles(Join { shape, tokens, known, stride, parts, out, scratch })
             };
         }
     }
-}
 
-/// Cuts the batch into jobs.
-fn jobs(shape: &KvShape, spans: &[AttentionSpan<'_>], threads: usize) -> Vec<Job> {
-    let group = shape.heads / shape.kv_heads;
-    let rows: usize = spans.iter().map(|s| s.tokens * shape.heads).sum();
-    let tile = rows / (threads * JOBS_PER_THREAD);
-    let tile = (tile.clamp(LEAST_ROWS, MOST_ROWS) / group).max(1);
-    let mut jobs = Vec::new();
-    let mut first = 0;
-    for (s, span) in spans.iter().enumerate() {
-        for at in (0..span.tokens).step_by(tile) {
-            let tokens = at..span.tokens.min(at + tile);
-            let parts = (span.position + tokens.end).div_ceil(PART * PAGE);
-            for kv_head in 0..shape.kv_heads {
-                let head = (first + at) * shape.heads + kv_head * group;
-                jobs.push(Job {
-                    span: s,
-                    tokens: tokens.clone(),
-                    kv_head,
-                    offset: head * shape.head_dim,
-                    parts,
-                    kept: None,
-                    left: AtomicUsize::new(parts),
-                });
+    /// Cuts the batch into jobs.
+    fn jobs(&self, threads: usize) -> Vec<Job> {
+        let Layer { shape, spans, window, .. } = *self;
+        let group = shape.heads / shape.kv_heads;
+        let rows: usize = spans.iter().map(|s| s.tokens * shape.heads).sum();
+        let tile = rows / (threads * JOBS_PER_THREAD);
+        let tile = (tile.clamp(LEAST_ROWS, MOST_ROWS) / group).max(1);
+        let mut jobs = Vec::new();
+        let mut first = 0;
+        for (s, span) in spans.iter().enumerate() {
+            for at in (0..span.tokens).step_by(tile) {
+                let tokens = at..span.tokens.min(at + tile);
+                // What the first of them sees first, and the last one last.
+                let from = (span.position + at + 1).saturating_sub(window);
+                let end = span.position + tokens.end;
+                let parts = from / (PART * PAGE)..end.div_ceil(PART * PAGE);
+                for kv_head in 0..shape.kv_heads {
+                    let head = (first + at) * shape.heads + kv_head * group;
+                    jobs.push(Job {
+                        span: s,
+                        tokens: tokens.clone(),
+                        kv_head,
+                        offset: head * shape.head_dim,
+                        parts: parts.clone(),
+                        kept: None,
+                        left: AtomicUsize::new(parts.len()),
+                    });
+                }
+            }
+            first += span.tokens;
+        }
+        jobs
+    }
+
+    /// Cuts jobs that would hold everybody up into parts. Returns what there is to do, the longest
+    /// first, so that the threads finish together, and how many numbers all the parts to be kept
+    /// take.
+    fn pieces(&self, jobs: &mut [Job], threads: usize) -> (Vec<(usize, Range<usize>)>, usize) {
+        let Layer { shape, spans, window, .. } = *self;
+        let cost = |job: &Job| {
+            let tokens = job.tokens.len();
+            let seen = spans[job.span].position + job.tokens.end;
+            seen.min(window.saturating_add(tokens)) * tokens
+        };
+        let all: usize = jobs.iter().map(cost).sum();
+        let mut pieces = Vec::new();
+        let mut kept = 0;
+        for (j, job) in jobs.iter_mut().enumerate() {
+            let cost = cost(job);
+            let parts = job.parts.len();
+            if parts > 1 && threads > 1 && cost * threads * JOBS_PER_THREAD > all {
+                job.kept = Some(kept);
+                kept += parts * part_len(shape, job);
+                pieces.extend(job.parts.clone().map(|p| (cost / parts, (j, p..p + 1))));
+            } else {
+                pieces.push((cost, (j, job.parts.clone())));
             }
         }
-        first += span.tokens;
+        pieces.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+        (pieces.into_iter().map(|(_, piece)| piece).collect(), kept)
     }
-    jobs
-}
-
-/// Cuts jobs that would hold everybody up into parts. Returns what there is to do, the longest
-/// first, so that the threads finish together, and how many numbers all the parts to be kept take.
-fn pieces(
-    shape: &KvShape,
-    spans: &[AttentionSpan<'_>],
-    jobs: &mut [Job],
-    threads: usize,
-) -> (Vec<(usize, Range<usize>)>, usize) {
-    let cost = |job: &Job| (spans[job.span].position + job.tokens.end) * job.tokens.len();
-    let all: usize = jobs.iter().map(cost).sum();
-    let mut pieces = Vec::new();
-    let mut kept = 0;
-    for (j, job) in jobs.iter_mut().enumerate() {
-        let cost = cost(job);
-        if job.parts > 1 && threads > 1 && cost * threads * JOBS_PER_THREAD > all {
-            job.kept = Some(kept);
-            kept += job.parts * part_len(shape, job);
-            pieces.extend((0..job.parts).map(|p| (cost / job.parts, (j, p..p + 1))));
-        } else {
-            pieces.push((cost, (j, 0..job.parts)));
-        }
-    }
-    pieces.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
-    (pieces.into_iter().map(|(_, piece)| piece).collect(), kept)
 }
 
 /// Numbers a part of a job takes.

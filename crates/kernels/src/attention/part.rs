@@ -7,7 +7,7 @@ use crate::simd::{Kernel, LANES, Simd};
 
 use super::apart::ApartHead;
 use super::page::{Cell, F16, F32, KvShape, KvType, PAGE, Q4, Q8, SCALE_BLOCK};
-use super::softmax::{begin, finish, merge, row_len, soften};
+use super::softmax::{begin, finish, merge, row_len, soften_after};
 use super::tile::{Numbers, score, unpack, weigh};
 use super::{AttentionSpan, PART};
 
@@ -65,7 +65,9 @@ struct Row {
     query: *const f32,
     /// What of the bias kept apart depends on it, if any is.
     of_bias: *const f32,
-    /// Positions it sees.
+    /// The first position it sees.
+    from: usize,
+    /// Positions it sees, and those before the first.
     seen: usize,
 }
 
@@ -75,6 +77,8 @@ pub(super) struct Attend<'a> {
     /// Of scores, which are logarithms to base 2.
     pub(super) scale: f32,
     pub(super) apart: Option<ApartHead<'a>>,
+    /// Positions a token sees, at most.
+    pub(super) window: usize,
     pub(super) span: &'a AttentionSpan<'a>,
     /// Tokens of the span.
     pub(super) tokens: Range<usize>,
@@ -107,13 +111,17 @@ impl Kernel for Attend<'_> {
 
         let Scratch { rows, scores, scales, total, part, .. } = &mut *self.scratch;
         rows.clear();
-        rows.extend((0..n).map(|r| Row {
-            query: self.q[in_row(r)..][..head_dim].as_ptr(),
-            of_bias: self.apart.map_or(std::ptr::null(), |apart| {
-                let width = apart.apart.bias.width();
-                apart.queries[in_row(r) / head_dim * width..][..width].as_ptr()
-            }),
-            seen: self.span.position + self.tokens.start + r / group + 1,
+        rows.extend((0..n).map(|r| {
+            let seen = self.span.position + self.tokens.start + r / group + 1;
+            Row {
+                query: self.q[in_row(r)..][..head_dim].as_ptr(),
+                of_bias: self.apart.map_or(std::ptr::null(), |apart| {
+                    let width = apart.apart.bias.width();
+                    apart.queries[in_row(r) / head_dim * width..][..width].as_ptr()
+                }),
+                from: seen.saturating_sub(self.window),
+                seen,
+            }
         }));
         // The last tile is filled up with copies of the last row, which nobody reads. There are
         // few sizes of tiles, since each is a lot of code.
@@ -165,16 +173,23 @@ impl Kernel for Attend<'_> {
     }
 }
 
-/// The pages of a part.
-fn pages(part: usize, seen: usize) -> Range<usize> {
-    part * PART..seen.div_ceil(PAGE).min((part + 1) * PART)
+/// The pages of a part of which some of the rows, which are in the order of positions, see something.
+fn pages(part: usize, rows: &[Row]) -> Range<usize> {
+    let first = (part * PART).max(rows[0].from / PAGE);
+    first..rows[rows.len() - 1].seen.div_ceil(PAGE).min((part + 1) * PART)
 }
 
 impl Row {
-    /// How many positions of page `p` it sees.
+    /// How many positions of page `p` it sees, with those that its window hides.
     #[inline(always)]
     fn seen_in(&self, p: usize) -> usize {
         self.seen.saturating_sub(p * PAGE).min(PAGE)
+    }
+
+    /// How many positions of page `p` are before its window.
+    #[inline(always)]
+    fn hidden_in(&self, p: usize) -> usize {
+        self.from.saturating_sub(p * PAGE).min(PAGE)
     }
 }
 
@@ -207,7 +222,7 @@ impl Attend<'_> {
         let Scratch { rows, scores, scales, .. } = &mut *self.scratch;
         let scores: *mut f32 = scores.as_mut_ptr().cast();
         let scales: *mut f32 = scales.as_mut_ptr().cast();
-        let pages = pages(part, rows[R - 1].seen);
+        let pages = pages(part, &rows[..R]);
         for p in pages.clone() {
             let page = span.pages[p];
             let values = page[shape.values_at(kv_head)..].as_ptr();
@@ -240,7 +255,7 @@ impl Attend<'_> {
         let scores: *mut f32 = scores.as_mut_ptr().cast();
         let scales: *mut f32 = scales.as_mut_ptr().cast();
         let last = rows[rows.len() - 1];
-        for p in pages(part, last.seen) {
+        for p in pages(part, rows) {
             let page = span.pages[p];
             let k = page[shape.keys_at(kv_head)..].as_ptr();
             let v = page[shape.values_at(kv_head)..].as_ptr();
@@ -322,7 +337,8 @@ unsafe fn scored<S: Simd, C: Cell, const R: usize>(
         }
         for (r, row) in tile.iter().enumerate() {
             let known = known.add(r * row_len(dim));
-            soften::<S>(scores.add(r * PAGE), row.seen_in(p), groups, known, dim);
+            let (scores, seen) = (scores.add(r * PAGE), row.seen_in(p));
+            soften_after::<S>(scores, row.hidden_in(p), seen, groups, known, dim);
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) unsafe fn begin(row: *mut f32, head_dim: usize) {
 /// # Safety
 /// `scores` has [`PAGE`] numbers and `row` [`row_len`]; the machine has the instructions of `S`.
 #[inline(always)]
-pub(super) unsafe fn soften<S: Simd>(
+unsafe fn soften<S: Simd>(
     scores: *mut f32,
     seen: usize,
     groups: usize,
@@ -57,6 +57,27 @@ pub(super) unsafe fn soften<S: Simd>(
         // `exp2` never quite reaches zero, but what isn't seen must weigh nothing. (That the sum
         // of the weights has 2^-126 too much for each is lost in rounding.)
         all[seen..].fill(0.0);
+    }
+}
+
+/// [`soften`] where the first `hidden` positions, perhaps all that are seen, don't count either.
+///
+/// # Safety
+/// As for [`soften`], and `hidden <= seen`.
+#[inline(always)]
+pub(super) unsafe fn soften_after<S: Simd>(
+    scores: *mut f32,
+    hidden: usize,
+    seen: usize,
+    groups: usize,
+    row: *mut f32,
+    head_dim: usize,
+) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        std::slice::from_raw_parts_mut(scores, hidden).fill(f32::NEG_INFINITY);
+        soften::<S>(scores, if hidden < seen { seen } else { 0 }, groups, row, head_dim);
+        std::slice::from_raw_parts_mut(scores, hidden).fill(0.0);
     }
 }
 

@@ -1,15 +1,35 @@
 //! Settings from GGUF metadata (keys as laid down in the GGUF specification).
 
 use kernels::ops::RopeLayout;
+use weights::Checkpoint;
 use weights::gguf::Gguf;
 
 use super::{Config, ExpertConfig, Traits, ntk_theta};
+use crate::load::read_f32;
 use crate::{Error, RopeConfig, RopeScaling};
 
-pub(super) fn read(file: &Gguf) -> Result<Config, Error> {
+/// What frequencies are divided by for texts longer than the original context, and for others.
+const LONG: &str = "rope_factors_long.weight";
+const SHORT: &str = "rope_factors_short.weight";
+
+/// The divisors of `dim / 2` frequencies.
+fn read_divisors(checkpoint: &Checkpoint, name: &str, dim: usize) -> Result<Vec<f32>, Error> {
+    let divisors = read_f32(checkpoint, name, &[dim / 2])?;
+    match divisors.iter().find(|d| !(**d > 0.0 && d.is_finite())) {
+        None => Ok(divisors),
+        Some(wrong) => Err(Error::Config {
+            path: checkpoint.path().to_owned(),
+            key: name.to_owned(),
+            problem: format!("a frequency can't be divided by {wrong}"),
+        }),
+    }
+}
+
+pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error> {
     let metadata = file.metadata();
     let architecture = metadata.require_str("general.architecture")?;
-    let Traits { qkv_bias, qk_norm, norm_after_rope } = Traits::of(file.path(), architecture)?;
+    let Traits { qkv_bias, qk_norm, norm_after_rope, fused, windowed } =
+        Traits::of(file.path(), architecture)?;
     let key = |name: &str| format!("{architecture}.{name}");
     let bad = |name: &str, problem: String| Error::Config {
         path: file.path().to_owned(),
@@ -32,9 +52,26 @@ pub(super) fn read(file: &Gguf) -> Result<Config, Error> {
         return Err(bad("attention.value_length", problem));
     }
     let context_length = size("context_length")?;
+    let dim = maybe_size("rope.dimension_count")?.unwrap_or(head_dim);
     let factor = metadata.f32(&key("rope.scaling.factor"))?;
     let original = maybe_size("rope.scaling.original_context_length")?;
-    let scaling = match (metadata.str(&key("rope.scaling.type"))?, factor) {
+    let kind = metadata.str(&key("rope.scaling.type"))?;
+    let scaling = match (kind, factor) {
+        // That it is LongRoPE is seen from its tensors; few files say so.
+        _ if checkpoint.tensor(LONG).is_some() => {
+            let divisors = |name| read_divisors(checkpoint, name, dim);
+            RopeScaling::LongRope {
+                long: divisors(LONG)?,
+                short: divisors(SHORT)?,
+                original: original.unwrap_or(context_length),
+                attention_factor: metadata.f32(&key("rope.scaling.attn_factor"))?.unwrap_or(1.0),
+                stretched: true,
+            }
+        }
+        (Some("longrope"), _) => {
+            let problem = format!("is longrope, but there is no tensor `{LONG}`");
+            return Err(bad("rope.scaling.type", problem));
+        }
         (None | Some("none"), _) => RopeScaling::None,
         (Some("linear"), Some(factor)) if factor >= 1.0 => RopeScaling::Linear { factor },
         (Some("yarn"), Some(factor)) if factor >= 1.0 => {
@@ -68,7 +105,6 @@ pub(super) fn read(file: &Gguf) -> Result<Config, Error> {
         }),
         false => None,
     };
-    let dim = maybe_size("rope.dimension_count")?.unwrap_or(head_dim);
     let theta = metadata.f32(&key("rope.freq_base"))?.unwrap_or(10_000.0);
     // Most files have a base that is scaled already.
     let theta = match metadata.f32(&key("rope.scaling.alpha"))? {
@@ -90,6 +126,9 @@ pub(super) fn read(file: &Gguf) -> Result<Config, Error> {
         qkv_bias,
         qk_norm,
         norm_after_rope,
+        fused,
+        // There 0 stands for none.
+        window: maybe_size("attention.sliding_window")?.filter(|n| windowed && *n > 0),
     })
 }
 

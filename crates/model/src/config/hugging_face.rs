@@ -7,6 +7,7 @@ use serde_json::Value;
 use weights::safetensors::names;
 
 use super::{Config, ExpertConfig, Traits, ntk_theta};
+use crate::rope::long_rope_attention;
 use crate::{Error, RopeConfig, RopeScaling};
 
 /// An object of `config.json` and where it is.
@@ -65,7 +66,8 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         config.need("model_type", value.get("model_type").and_then(Value::as_str))?;
     // One name for both kinds of file.
     let architecture = names::architecture(architecture);
-    let Traits { qkv_bias, qk_norm, norm_after_rope } = Traits::of(path, architecture)?;
+    let Traits { qkv_bias, qk_norm, norm_after_rope, fused, windowed } =
+        Traits::of(path, architecture)?;
     let experts = match architecture {
         "qwen3moe" => Some(experts(&config)?),
         _ => None,
@@ -101,8 +103,11 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         Some(theta) => theta,
         None => config.number("rope_theta")?.unwrap_or(10_000.0),
     };
-    let dim = head_dim as f32 * rope.number("partial_rotary_factor")?.unwrap_or(1.0);
-    let dim = dim as usize;
+    let part = match rope.number("partial_rotary_factor")? {
+        Some(part) => part,
+        None => config.number("partial_rotary_factor")?.unwrap_or(1.0),
+    };
+    let dim = (head_dim as f32 * part) as usize;
     // Hunyuan's "dynamic" scaling is always the same: another base.
     let (theta, scaling) = match rope.number("alpha")? {
         Some(alpha) if rope.kind() == "dynamic" => {
@@ -110,6 +115,10 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
                 return Err(rope.bad("alpha", format!("{alpha} is not within 1 to 1000000")));
             }
             (ntk_theta(theta, alpha, dim), RopeScaling::None)
+        }
+        // Phi-3's first files had other names for it.
+        _ if matches!(rope.kind(), "longrope" | "su") || rope.get("long_factor").is_some() => {
+            (theta, long_rope(&rope, &config, dim, max_positions)?)
         }
         _ => (theta, scaling(&rope, &config, max_positions)?),
     };
@@ -138,6 +147,8 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         qkv_bias,
         qk_norm,
         norm_after_rope,
+        fused,
+        window: if windowed { config.size("sliding_window")? } else { None },
     })
 }
 
@@ -157,6 +168,46 @@ fn experts(config: &Object<'_>) -> Result<ExpertConfig, Error> {
         count: size("num_experts")?,
         used: size("num_experts_per_tok")?,
         normalised: normalised.unwrap_or(false),
+    })
+}
+
+fn long_rope(
+    rope: &Object<'_>,
+    config: &Object<'_>,
+    dim: usize,
+    max_positions: usize,
+) -> Result<RopeScaling, Error> {
+    let original = match rope.size("original_max_position_embeddings")? {
+        Some(original) => Some(original),
+        None => config.size("original_max_position_embeddings")?,
+    };
+    let original = rope.need("original_max_position_embeddings", original)?;
+    if original < 2 {
+        return Err(rope.bad("original_max_position_embeddings", format!("{original} is too few")));
+    }
+    let factor = match rope.number("factor")? {
+        Some(factor) => factor,
+        None => max_positions as f32 / original as f32,
+    };
+    let own = rope.number("attention_factor")?;
+    let divisors = |key: &str| -> Result<Vec<f32>, Error> {
+        let list = rope.need(key, rope.get(key))?;
+        let numbers = list.as_array().map(|list| list.iter().map(Value::as_f64));
+        let numbers: Option<Vec<f64>> = numbers.and_then(Iterator::collect);
+        let usable = |numbers: &Vec<f64>| {
+            numbers.len() == dim / 2 && numbers.iter().all(|d| *d > 0.0 && (*d as f32).is_finite())
+        };
+        let numbers = numbers.filter(usable);
+        let problem = format!("is no list of {} numbers above 0", dim / 2);
+        let numbers = numbers.ok_or_else(|| rope.bad(key, problem))?;
+        Ok(numbers.into_iter().map(|d| d as f32).collect())
+    };
+    Ok(RopeScaling::LongRope {
+        long: divisors("long_factor")?,
+        short: divisors("short_factor")?,
+        original,
+        attention_factor: own.unwrap_or_else(|| long_rope_attention(factor, original)),
+        stretched: true,
     })
 }
 

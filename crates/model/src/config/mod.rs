@@ -12,10 +12,11 @@ use std::path::Path;
 pub(crate) use gguf::layout as gguf_layout;
 use weights::Checkpoint;
 
-use crate::{Error, RopeConfig};
+use crate::{Error, RopeConfig, RopeScaling, RopeScalingRequest};
 
 /// The architectures there are answers for.
-pub const ARCHITECTURES: [&str; 5] = ["llama", "qwen2", "qwen3", "qwen3moe", "hunyuan-dense"];
+pub const ARCHITECTURES: [&str; 6] =
+    ["llama", "qwen2", "qwen3", "qwen3moe", "hunyuan-dense", "phi3"];
 
 /// Whether a kind of tensor is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +71,11 @@ pub struct Config {
     pub qk_norm: Presence,
     /// Whether that norm comes after RoPE (Hunyuan), not before.
     pub norm_after_rope: bool,
+    /// Whether files have q, k and v in one matrix, and gate and up in another (Phi-3).
+    pub fused: bool,
+    /// How many positions a token sees, itself and those right before it (Beltagy et al. 2020,
+    /// arXiv:2004.05150); all if there is no window.
+    pub window: Option<usize>,
 }
 
 /// What the architecture's name alone decides.
@@ -77,17 +83,26 @@ struct Traits {
     qkv_bias: Presence,
     qk_norm: Presence,
     norm_after_rope: bool,
+    fused: bool,
+    /// Whether a window that the file names is one of all layers.
+    windowed: bool,
 }
 
 impl Traits {
     fn of(path: &Path, architecture: &str) -> Result<Traits, Error> {
-        let plain =
-            Traits { qkv_bias: Presence::Maybe, qk_norm: Presence::Never, norm_after_rope: false };
+        let plain = Traits {
+            qkv_bias: Presence::Maybe,
+            qk_norm: Presence::Never,
+            norm_after_rope: false,
+            fused: false,
+            windowed: false,
+        };
         let normed = Traits { qk_norm: Presence::Always, ..plain };
         match architecture {
             "llama" => Ok(plain),
             "qwen2" => Ok(Traits { qkv_bias: Presence::Always, ..plain }),
             "qwen3" | "qwen3moe" => Ok(normed),
+            "phi3" => Ok(Traits { fused: true, windowed: true, ..plain }),
             "hunyuan-dense" => Ok(Traits { norm_after_rope: true, ..normed }),
             _ => Err(Error::Architecture { path: path.to_owned(), found: architecture.to_owned() }),
         }
@@ -108,11 +123,28 @@ impl Config {
     /// The architecture is unknown, or a setting is missing or makes no sense.
     pub fn read(checkpoint: &Checkpoint) -> Result<Config, Error> {
         let config = match checkpoint {
-            Checkpoint::Gguf(file) => gguf::read(file)?,
+            Checkpoint::Gguf(file) => gguf::read(checkpoint, file)?,
             Checkpoint::Safetensors(dir) => hugging_face::read(dir.path(), dir.config()?)?,
         };
         config.check(checkpoint.path())?;
         Ok(config)
+    }
+
+    /// Stretches positions as a user asks for, whatever the file says.
+    pub(crate) fn stretch(&mut self, request: RopeScalingRequest) {
+        let scaling = &mut self.rope.scaling;
+        if let (RopeScalingRequest::None, RopeScaling::LongRope { original, stretched, .. }) =
+            (request, &mut *scaling)
+        {
+            // Without the short divisors it would be another model.
+            *stretched = false;
+            self.context_length = *original;
+            return;
+        }
+        *scaling = request.resolve(self.context_length);
+        if let RopeScaling::Yarn { factor, original, .. } = *scaling {
+            self.context_length = self.context_length.max((original as f32 * factor) as usize);
+        }
     }
 
     /// Whether gradients can be worked out for such a model.
@@ -123,7 +155,7 @@ impl Config {
         if self.experts.is_some() {
             return Err(Error::Experts("trained"));
         }
-        match self.norm_after_rope {
+        match self.norm_after_rope || self.fused || self.window.is_some() {
             true => Err(Error::Untrainable(self.architecture.clone())),
             false => Ok(()),
         }
@@ -156,6 +188,9 @@ impl Config {
             if used == 0 || used > count {
                 return bad("expert_used_count", format!("{used} is not within 1 to {count}"));
             }
+        }
+        if self.window == Some(0) {
+            return bad("attention.sliding_window", "0 positions are none to see".to_owned());
         }
         if !self.heads.is_multiple_of(self.kv_heads) || self.heads / self.kv_heads > 256 {
             let problem =

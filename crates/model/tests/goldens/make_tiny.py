@@ -85,6 +85,17 @@ HUNYUAN_DENSE = COMMON | {
     "dtype": "float32",
 }
 
+PHI3 = COMMON | {
+    "architectures": ["Phi3ForCausalLM"],
+    "model_type": "phi3",
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "embd_pdrop": 0.0,
+    "resid_pdrop": 0.0,
+    "pad_token_id": 289,
+    "torch_dtype": "float32",
+}
+
 # Epsilons are large enough that forgetting or swapping one moves the logits by more than the tolerance.
 MODELS = {
     "qwen2": QWEN2
@@ -198,6 +209,38 @@ MODELS = {
         },
         "tie_word_embeddings": True,
     },
+    # As Phi-3-mini: every element turned, and a window, which is shorter than a page of the cache.
+    "phi3": PHI3
+    | {
+        "intermediate_size": 96,
+        "max_position_embeddings": 256,
+        "original_max_position_embeddings": 256,
+        "rms_norm_eps": 1e-3,
+        "rope_theta": 10000.0,
+        "rope_scaling": None,
+        "sliding_window": 20,
+        "tie_word_embeddings": False,
+    },
+    # As Phi-4-mini: three quarters of a head turned, divisors for texts longer than 64 and others for the rest.
+    # The window is longer than a page.
+    "phi3-longrope": PHI3
+    | {
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 96,
+        "max_position_embeddings": 512,
+        "original_max_position_embeddings": 64,
+        "partial_rotary_factor": 0.75,
+        "rms_norm_eps": 1e-3,
+        "rope_theta": 10000.0,
+        "rope_scaling": {
+            "long_factor": [1.0, 1.12, 1.3, 1.7, 2.2, 2.9, 3.5, 4.4, 5.1, 6.3, 7.2, 7.9],
+            "short_factor": [1.0, 1.02, 1.04, 1.05, 1.08, 1.1, 1.15, 1.2, 1.3, 1.45, 1.6, 1.8],
+            "type": "longrope",
+        },
+        "sliding_window": 90,
+        "tie_word_embeddings": True,
+    },
 }
 
 GENERATION = {
@@ -244,6 +287,13 @@ def random_weights(config: dict, rng: torch.Generator) -> dict[str, torch.Tensor
             block[f"{module}.gate_proj.weight"] = matrix(width, hidden)
             block[f"{module}.up_proj.weight"] = matrix(width, hidden)
             block[f"{module}.down_proj.weight"] = matrix(hidden, width)
+        if config["model_type"] == "phi3":  # one matrix of several, one below the other
+            fused = {
+                "self_attn.qkv_proj": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+                "mlp.gate_up_proj": ["mlp.gate_proj", "mlp.up_proj"],
+            }
+            for name, parts in fused.items():
+                block[f"{name}.weight"] = torch.cat([block.pop(f"{part}.weight") for part in parts])
         if config["model_type"] == "qwen2":
             for name, n in (("q", q), ("k", kv), ("v", kv)):
                 block[f"self_attn.{name}_proj.bias"] = torch.randn(n, generator=rng) * 0.5

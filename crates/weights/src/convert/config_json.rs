@@ -6,8 +6,8 @@ use kernels::blocks::BlockType;
 use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
-use super::settings::llama3;
-use super::shape::{Shape, unknown};
+use super::settings::{llama3, long_rope_attention};
+use super::shape::{LONG, SHORT, Shape, unknown};
 use crate::Error;
 use crate::safetensors::names::Family;
 
@@ -44,6 +44,14 @@ impl Draft<'_> {
             "use_cache": true,
         });
         match shape.architecture.as_str() {
+            "phi3" => {
+                let window = m.u32(&key("attention.sliding_window"))?.filter(|n| *n > 0);
+                config["sliding_window"] = window.into();
+                let part = shape.rotated as f32 / shape.head_dim as f32;
+                config["partial_rotary_factor"] = decimal(part);
+                let original = m.u32(&key("rope.scaling.original_context_length"))?;
+                config["original_max_position_embeddings"] = original.unwrap_or(context).into();
+            }
             "qwen2" => config["use_sliding_window"] = false.into(),
             _ => config["attention_bias"] = has("blk.0.attn_q.bias").into(),
         }
@@ -76,7 +84,10 @@ impl Draft<'_> {
                 )
             });
         }
-        if m.u32(&key("dimension_count"))?.is_some_and(|dim| dim as usize != shape.head_dim) {
+        if let Some(scaling) = self.long_rope(shape, context, path)? {
+            return Ok(scaling);
+        }
+        if shape.rotated != shape.head_dim && !shape.is_fused() {
             let problem = "only a part of each head is rotated";
             return Err(Error::unsupported(
                 path,
@@ -116,6 +127,31 @@ impl Draft<'_> {
             }
         }
         Ok(Value::Object(scaling))
+    }
+
+    /// LongRoPE's lists, where there are tensors of them.
+    fn long_rope(&self, shape: &Shape, context: u32, path: &Path) -> Result<Option<Value>, Error> {
+        let read = |name: &str| {
+            let Some(t) = self.tensors.iter().find(|t| t.name == name) else { return Ok(None) };
+            let mut found = vec![0.0; shape.rotated / 2];
+            t.rows.read(0, &mut found)?;
+            Ok::<_, Error>(Some(found.into_iter().map(decimal).collect::<Vec<_>>()))
+        };
+        let (Some(long), Some(short)) = (read(LONG)?, read(SHORT)?) else { return Ok(None) };
+        let key = |name: &str| format!("{}.rope.scaling.{name}", shape.architecture);
+        let m = &self.metadata;
+        let original = m.u32(&key("original_context_length"))?.unwrap_or(context).max(2);
+        let own = m.f32(&key("attn_factor"))?.unwrap_or(1.0);
+        // `transformers` works it out; that some of its versions take no other settings than these is the reason
+        // for not naming it.
+        let made = long_rope_attention(context as f32 / original as f32, original as usize);
+        if (own - made).abs() > 1e-4 {
+            let problem = format!("{own} is not what the contexts call for, {made}");
+            let remedy = "convert another file";
+            return Err(Error::unsupported(path, key("attn_factor"), problem, remedy));
+        }
+        let scaling = json!({"type": "longrope", "long_factor": long, "short_factor": short});
+        Ok(Some(scaling))
     }
 
     /// What ends an answer, and the sampling that the makers recommend.

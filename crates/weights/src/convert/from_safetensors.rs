@@ -62,10 +62,10 @@ impl<'a> Draft<'a> {
             vocabulary::read(dir, rows, pre, &mut metadata)?;
         }
 
-        let mut tensors = Vec::with_capacity(infos.len() + 1);
-        if let Some(frequencies) = settings.frequencies {
+        let mut tensors = Vec::with_capacity(infos.len() + 2);
+        for (name, frequencies) in settings.frequencies {
             tensors.push(DraftTensor {
-                name: "rope_freqs.weight".to_owned(),
+                name: name.to_owned(),
                 shape: vec![frequencies.len()],
                 ty: BlockType::F32,
                 rows: Box::new(Made { cols: frequencies.len(), values: frequencies }),

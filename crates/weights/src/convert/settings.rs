@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::shape::{ARCHITECTURES, Shape, unknown};
+use super::shape::{ARCHITECTURES, LONG, SHORT, Shape, unknown};
 use crate::Error;
 use crate::gguf::Metadata;
 use crate::safetensors::names;
 
-/// What `config.json` says that GGUF has no key for: it goes into a tensor of its own.
+/// What `config.json` says that GGUF has no key for: it goes into tensors of its own.
 pub(super) struct Settings {
     pub(super) shape: Shape,
-    /// What each frequency of `rope` is divided by, where that isn't 1 (Llama 3.1).
-    pub(super) frequencies: Option<Vec<f32>>,
+    /// What each frequency of `rope` is divided by, where that isn't 1 (Llama 3.1, LongRoPE), by the names
+    /// of the tensors.
+    pub(super) frequencies: Vec<(&'static str, Vec<f32>)>,
     /// The output matrix is the embedding, whatever other copy there is.
     pub(super) tied: bool,
 }
@@ -84,6 +85,16 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     let size = |key: &str| config.need(key, config.size(key)?);
     let (hidden, heads) = (size("hidden_size")?, size("num_attention_heads")?);
     let own_head_dim = config.size("head_dim")?;
+    // Newer files keep theta and scaling together in `rope_parameters`.
+    let (name, rope) = ["rope_parameters", "rope_scaling"]
+        .into_iter()
+        .find_map(|name| config.get(name).map(|v| (name, v)))
+        .unwrap_or(("", &Value::Null));
+    let prefix = format!("{name}.");
+    let rope = Object { path: &path, prefix: &prefix, value: rope };
+    let head_dim = own_head_dim.or(hidden.checked_div(heads)).unwrap_or(0);
+    let part = rope.number("partial_rotary_factor")?;
+    let part = part.or(config.number("partial_rotary_factor")?).unwrap_or(1.0);
     let shape = Shape {
         architecture: architecture.to_owned(),
         layers: size("num_hidden_layers")?,
@@ -91,8 +102,13 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
         ffn: size("intermediate_size")?,
         heads,
         kv_heads: config.size("num_key_value_heads")?.unwrap_or(heads),
-        head_dim: own_head_dim.or(hidden.checked_div(heads)).unwrap_or(0),
+        head_dim,
+        rotated: (head_dim as f32 * part) as usize,
     };
+    if shape.rotated != head_dim && !shape.is_fused() {
+        rope.refuse_unless("partial_rotary_factor", &Value::from(1.0))?;
+        config.refuse_unless("partial_rotary_factor", &Value::from(1.0))?;
+    }
     shape.check(&path)?;
 
     let mut set = |key: &str, value: crate::gguf::Value| {
@@ -111,15 +127,6 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     }
     let eps = config.need("rms_norm_eps", config.number("rms_norm_eps")?)?;
     set("attention.layer_norm_rms_epsilon", eps.into());
-
-    // Newer files keep theta and scaling together in `rope_parameters`.
-    let (name, rope) = ["rope_parameters", "rope_scaling"]
-        .into_iter()
-        .find_map(|name| config.get(name).map(|v| (name, v)))
-        .unwrap_or(("", &Value::Null));
-    let prefix = format!("{name}.");
-    let rope = Object { path: &path, prefix: &prefix, value: rope };
-    rope.refuse_unless("partial_rotary_factor", &Value::from(1.0))?;
     let theta = rope.number("rope_theta")?.or(config.number("rope_theta")?).unwrap_or(10_000.0);
     let kind = ["rope_type", "type"].into_iter().find_map(|key| rope.get(key)?.as_str());
     let kind = kind.unwrap_or("default");
@@ -127,12 +134,43 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     let alpha = rope.number("alpha")?.filter(|_| kind == "dynamic");
     let theta = alpha.map_or(theta, |alpha| ntk_theta(theta, alpha, shape.head_dim));
     set("rope.freq_base", theta.into());
-    if architecture == "llama" {
-        set("rope.dimension_count", sized(shape.head_dim));
+    if architecture == "llama" || shape.is_fused() {
+        set("rope.dimension_count", sized(shape.rotated));
+    }
+    if shape.is_fused() {
+        // There 0 stands for none.
+        set("attention.sliding_window", sized(config.size("sliding_window")?.unwrap_or(0)));
     }
     let mut context = positions;
-    let mut frequencies = None;
-    if kind != "default" && alpha.is_none() {
+    let mut frequencies = Vec::new();
+    let divided = matches!(kind, "longrope" | "su") || rope.get("long_factor").is_some();
+    if shape.is_fused() && divided {
+        let own = rope.size("original_max_position_embeddings")?;
+        let original = own.or(config.size("original_max_position_embeddings")?);
+        let original = rope.need("original_max_position_embeddings", original)?;
+        if original < 2 {
+            return Err(rope.bad("original_max_position_embeddings", "is too small"));
+        }
+        let factor = rope.number("factor")?.unwrap_or(positions as f32 / original as f32);
+        let attention = match rope.number("attention_factor")? {
+            Some(own) => own,
+            None => long_rope_attention(factor, original),
+        };
+        set("rope.scaling.original_context_length", sized(original));
+        set("rope.scaling.attn_factor", attention.into());
+        for (key, name) in [("long_factor", LONG), ("short_factor", SHORT)] {
+            let list = rope.need(key, rope.get(key))?.as_array();
+            let numbers = list.map(|list| list.iter().map(|d| Some(d.as_f64()? as f32)).collect());
+            let numbers: Option<Vec<f32>> = numbers.flatten();
+            let usable = |numbers: &Vec<f32>| {
+                numbers.len() == shape.rotated / 2
+                    && numbers.iter().all(|d| *d > 0.0 && d.is_finite())
+            };
+            let problem = format!("is no list of {} numbers above 0", shape.rotated / 2);
+            let numbers = numbers.filter(usable).ok_or_else(|| rope.bad(key, problem))?;
+            frequencies.push((name, numbers));
+        }
+    } else if kind != "default" && alpha.is_none() {
         let factor = rope.need("factor", rope.number("factor")?)?;
         if !(1.0..=1024.0).contains(&factor) {
             return Err(rope.bad("factor", format!("{factor} is not within 1 to 1024")));
@@ -163,7 +201,8 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
             "llama3" => {
                 let need = |key: &str| rope.need(key, rope.number(key)?);
                 let bounds = [need("low_freq_factor")?, need("high_freq_factor")?];
-                frequencies = Some(llama3(shape.head_dim, theta, factor, bounds, original));
+                let divisors = llama3(shape.head_dim, theta, factor, bounds, original);
+                frequencies.push(("rope_freqs.weight", divisors));
             }
             other => {
                 let field = format!("{prefix}rope_type");
@@ -182,6 +221,14 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
 fn ntk_theta(theta: f32, alpha: f32, head_dim: usize) -> f32 {
     let dim = head_dim as f64;
     (f64::from(theta) * f64::from(alpha).powf(dim / (dim - 2.0))) as f32
+}
+
+/// What LongRoPE multiplies cosines and sines with, in a context `factor` times the original.
+pub(super) fn long_rope_attention(factor: f32, original: usize) -> f32 {
+    match factor > 1.0 {
+        true => (1.0 + f64::from(factor).ln() / (original as f64).ln()).sqrt() as f32,
+        false => 1.0,
+    }
 }
 
 /// What Llama 3.1 divides each frequency by: long waves by `factor`, short ones by 1, and between

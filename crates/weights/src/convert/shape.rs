@@ -8,7 +8,11 @@ use crate::gguf::Metadata;
 use crate::tensor::shorten;
 
 /// The architectures that can be converted.
-pub(super) const ARCHITECTURES: [&str; 4] = ["llama", "qwen2", "qwen3", "hunyuan-dense"];
+pub(super) const ARCHITECTURES: [&str; 5] = ["llama", "qwen2", "qwen3", "hunyuan-dense", "phi3"];
+
+/// Tensors with what LongRoPE divides frequencies by, for long texts and for others.
+pub(super) const LONG: &str = "rope_factors_long.weight";
+pub(super) const SHORT: &str = "rope_factors_short.weight";
 
 /// Sizes of a transformer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +24,8 @@ pub(super) struct Shape {
     pub(super) heads: usize,
     pub(super) kv_heads: usize,
     pub(super) head_dim: usize,
+    /// Elements of a head that are turned.
+    pub(super) rotated: usize,
 }
 
 /// Whether a tensor has to be there.
@@ -30,8 +36,9 @@ enum Need {
 }
 
 /// What a layer may have.
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 15] = [
     "attn_norm.weight",
+    "attn_qkv.weight",
     "attn_q.weight",
     "attn_k.weight",
     "attn_v.weight",
@@ -59,6 +66,8 @@ impl Shape {
         let (hidden, heads) = (size("embedding_length")?, size("attention.head_count")?);
         let kv_heads = metadata.u32(&key("attention.head_count_kv"))?.map(|v| v as usize);
         let head_dim = metadata.u32(&key("attention.key_length"))?.map(|v| v as usize);
+        let head_dim = head_dim.or(hidden.checked_div(heads)).unwrap_or(0);
+        let rotated = metadata.u32(&key("rope.dimension_count"))?.map(|v| v as usize);
         let shape = Shape {
             architecture: architecture.to_owned(),
             layers: size("block_count")?,
@@ -66,7 +75,8 @@ impl Shape {
             ffn: size("feed_forward_length")?,
             heads,
             kv_heads: kv_heads.unwrap_or(heads),
-            head_dim: head_dim.or(hidden.checked_div(heads)).unwrap_or(0),
+            head_dim,
+            rotated: rotated.unwrap_or(head_dim),
         };
         shape.check(path)?;
         Ok(shape)
@@ -81,15 +91,20 @@ impl Shape {
             ("number of heads", self.heads, 1 << 14),
             ("number of key-value heads", self.kv_heads, 1 << 14),
             ("length of a head", self.head_dim, 1 << 12),
+            ("part of a head that is rotated", self.rotated, self.head_dim.min(1 << 12)),
         ] {
             if value == 0 || value > limit {
                 let problem = format!("{value} is not within 1 to {limit}");
                 return Err(Error::malformed(path, name, problem));
             }
         }
-        if !self.head_dim.is_multiple_of(2) {
-            let problem = format!("{} is odd, and can't be rotated in pairs", self.head_dim);
-            return Err(Error::malformed(path, "length of a head", problem));
+        for (name, value) in
+            [("length of a head", self.head_dim), ("part of a head that is rotated", self.rotated)]
+        {
+            if !value.is_multiple_of(2) {
+                let problem = format!("{value} is odd, and can't be rotated in pairs");
+                return Err(Error::malformed(path, name, problem));
+            }
         }
         Ok(())
     }
@@ -105,12 +120,25 @@ impl Shape {
         matches!(&self.architecture[..], "qwen3" | "hunyuan-dense")
     }
 
+    /// Whether q, k and v are one matrix, and gate and up another.
+    pub(super) fn is_fused(&self) -> bool {
+        self.architecture == "phi3"
+    }
+
     fn part(&self, part: &str) -> Option<(Need, Vec<usize>)> {
         use Need::{Always, Perhaps};
         let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let bias = if self.architecture == "qwen2" { Always } else { Perhaps };
         let (need, shape) = match part {
             "attn_norm.weight" | "ffn_norm.weight" => (Always, vec![self.hidden]),
+            "attn_qkv.weight" if self.is_fused() => (Always, vec![q + 2 * kv, self.hidden]),
+            "ffn_up.weight" if self.is_fused() => (Always, vec![2 * self.ffn, self.hidden]),
+            "attn_q.weight" | "attn_k.weight" | "attn_v.weight" | "ffn_gate.weight"
+            | "attn_q.bias" | "attn_k.bias" | "attn_v.bias"
+                if self.is_fused() =>
+            {
+                return None;
+            }
             "attn_q.weight" => (Always, vec![q, self.hidden]),
             "attn_k.weight" | "attn_v.weight" => (Always, vec![kv, self.hidden]),
             "attn_output.weight" => (Always, vec![self.hidden, q]),
@@ -132,6 +160,7 @@ impl Shape {
             "token_embd.weight" | "output.weight" => return Some(vec![vocab, self.hidden]),
             "output_norm.weight" => return Some(vec![self.hidden]),
             "rope_freqs.weight" => return Some(vec![self.head_dim / 2]),
+            LONG | SHORT if self.is_fused() => return Some(vec![self.rotated / 2]),
             _ => {}
         }
         let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
@@ -201,6 +230,6 @@ impl Shape {
 /// The error for an architecture that can't be converted.
 pub(super) fn unknown(path: &Path, field: &str, found: &str) -> Error {
     let problem = format!("`{}` can't be converted", shorten(found));
-    let remedy = "only llama, qwen2, qwen3 and hunyuan-dense can";
+    let remedy = "only llama, qwen2, qwen3, hunyuan-dense and phi3 can";
     Error::unsupported(path, field, problem, remedy)
 }

@@ -79,10 +79,10 @@ impl Draft<'static> {
         copy_vocabulary(vocabulary, tokens as usize, path, &mut metadata)?;
 
         let mut tensors = Vec::new();
-        if let Some(frequencies) = settings.frequencies {
+        for (name, frequencies) in settings.frequencies {
             let rows = Made { cols: frequencies.len(), values: frequencies };
             let shape = vec![rows.cols];
-            tensors.push(tensor("rope_freqs.weight", shape, Box::new(rows)));
+            tensors.push(tensor(name, shape, Box::new(rows)));
         }
         let layers = settings.shape.layers as f32;
         for (name, shape) in settings.shape.tensors(tokens as usize, settings.tied) {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::config_json::torch_name;
 use super::draft::{Broken, Draft, DraftTensor, reordered};
 use super::output;
-use super::shape::Shape;
+use super::shape::{LONG, SHORT, Shape};
 use crate::Error;
 use crate::pull::Progress;
 use crate::safetensors::names;
@@ -101,7 +101,7 @@ impl Draft<'_> {
         let Draft { path, metadata, tensors, importance } = self;
         let tensors = tensors
             .into_iter()
-            .filter(|t| t.name != "rope_freqs.weight")
+            .filter(|t| !["rope_freqs.weight", LONG, SHORT].contains(&&t.name[..]))
             .map(|mut t| {
                 if shape.is_permuted(&t.name) {
                     t = reordered(t, shape.head_dim, RopeLayout::Halves);

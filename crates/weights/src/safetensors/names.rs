@@ -46,7 +46,7 @@ const fn family(gguf: &'static str, model_type: &'static str, class: &'static st
 }
 
 /// The architectures that are known by more than their name.
-pub const FAMILIES: [Family; 5] = [
+pub const FAMILIES: [Family; 6] = [
     family("llama", "llama", "LlamaForCausalLM"),
     family("qwen2", "qwen2", "Qwen2ForCausalLM"),
     family("qwen3", "qwen3", "Qwen3ForCausalLM"),
@@ -57,6 +57,10 @@ pub const FAMILIES: [Family; 5] = [
             ("self_attn.key_layernorm", "attn_k_norm"),
         ],
         ..family("hunyuan-dense", "hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM")
+    },
+    Family {
+        own: &[("self_attn.qkv_proj", "attn_qkv"), ("mlp.gate_up_proj", "ffn_up")],
+        ..family("phi3", "phi3", "Phi3ForCausalLM")
     },
 ];
 
@@ -159,6 +163,8 @@ mod tests {
         for (architecture, hf, gguf) in [
             ("hunyuan-dense", "self_attn.query_layernorm", "attn_q_norm"),
             ("hunyuan-dense", "self_attn.q_proj", "attn_q"),
+            ("phi3", "self_attn.qkv_proj", "attn_qkv"),
+            ("phi3", "mlp.gate_up_proj", "ffn_up"),
         ] {
             let hf = format!("model.layers.2.{hf}.weight");
             let gguf = format!("blk.2.{gguf}.weight");
