@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use kernels::Pool;
-use model::{AdapterUse, Model, RopeScalingRequest};
+use model::{AdapterUse, Config, Model, RopeScalingRequest};
 use text::splitter::{Start, Tags};
 use text::template::{ChatTemplate, Message, Render, drop_thinking};
 use text::tokenizer::{Special, Tokenizer};
@@ -73,10 +73,13 @@ impl Engine {
         }
         let checkpoint = Arc::new(Checkpoint::open(path)?);
         let threads = options.threads.unwrap_or_else(Pool::cores);
+        let rope_scaling = match (options.rope_scaling, options.ctx) {
+            (None, Some(ctx)) => Config::read(&checkpoint)?.rope.scaling.request_for(ctx),
+            (asked, _) => asked,
+        };
         let (speech, model) = std::thread::scope(|scope| {
             let speech = scope.spawn(|| Speech::read(&checkpoint));
-            let model =
-                Model::load(Arc::clone(&checkpoint), Pool::new(threads), options.rope_scaling);
+            let model = Model::load(Arc::clone(&checkpoint), Pool::new(threads), rope_scaling);
             let speech = speech.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (speech, model)
         });

@@ -73,6 +73,17 @@ pub(crate) fn long_rope_attention(factor: f32, original: usize) -> f32 {
 }
 
 impl RopeScaling {
+    /// What is to be asked for where texts have at most `context` tokens: those that fit LongRoPE's original
+    /// context are what its short divisors are for.
+    pub fn request_for(&self, context: usize) -> Option<RopeScalingRequest> {
+        match self {
+            RopeScaling::LongRope { original, .. } if context <= *original => {
+                Some(RopeScalingRequest::None)
+            }
+            _ => None,
+        }
+    }
+
     /// YaRN with the paper's constants.
     pub fn yarn(factor: f32, original: usize) -> RopeScaling {
         RopeScaling::Yarn {
@@ -285,6 +296,20 @@ mod tests {
             let error = bad.parse::<RopeScalingRequest>().unwrap_err().to_string();
             assert!(error.contains("yarn:FACTOR"), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn texts_within_the_original_context_have_the_short_divisors() {
+        let scaling = RopeScaling::LongRope {
+            long: vec![2.0],
+            short: vec![1.0],
+            original: 4096,
+            attention_factor: 1.2,
+            stretched: true,
+        };
+        assert_eq!(scaling.request_for(4096), Some(RopeScalingRequest::None));
+        assert_eq!(scaling.request_for(4097), None);
+        assert_eq!(RopeScaling::yarn(4.0, 4096).request_for(16), None);
     }
 
     #[test]

@@ -114,7 +114,8 @@ fn an_unknown_architecture() {
     let error = sound().set("general.architecture", Value::Str("mamba".into())).error();
     assert_eq!(
         error,
-        "architecture `mamba` is not one of those this version runs: llama, qwen2, qwen3, qwen3moe"
+        "architecture `mamba` is not one of those this version runs: llama, qwen2, qwen3, qwen3moe, \
+         hunyuan-dense, phi3"
     );
 }
 

@@ -64,7 +64,7 @@ mod tests {
             "a": {"lr": 1e-5, "n": 3, "whole": 2.0, "none": null, "fine": true, "list": ["x", "y: z"], "no": {}},
             "b c": "\"q\"\n",
         });
-        let wanted = "a:\n  lr: 0.00001\n  n: 3\n  whole: 2.0\n  none: null\n  fine: true\n  list:\n    - \"x\"\n    \
+        let wanted = "a:\n  lr: 0.00001\n  \"n\": 3\n  whole: 2.0\n  none: null\n  fine: true\n  list:\n    - \"x\"\n    \
                       - \"y: z\"\n  \"no\": {}\n\"b c\": \"\\\"q\\\"\\n\"\n";
         assert_eq!(yaml(&value), wanted);
     }
