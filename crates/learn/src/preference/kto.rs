@@ -23,6 +23,8 @@ pub struct Kto<'m> {
     recipe: Recipe,
     objective: objective::Kto,
     answers: Examples<Answer>,
+    /// Most tokens of a text.
+    longest: usize,
     /// The model before it learned anything.
     reference: Network<'m>,
 }
@@ -47,6 +49,7 @@ impl<'m> Kto<'m> {
         Ok(Kto {
             recipe: recipe.clone(),
             objective: settings.objective.clone(),
+            longest: settings.answers.max_tokens.min(engine.context_length()),
             answers: Examples::open(recipe, &settings.answers, engine, read_answers)?,
             reference: recipe.network(engine.model())?,
         })
@@ -61,14 +64,15 @@ impl<'m> Kto<'m> {
         watch: &mut dyn Watch,
     ) -> Result<Option<f64>, Error> {
         let all: Vec<&Answer> = answers.iter().flatten().copied().collect();
-        if all.len() < 2 {
-            return Ok(Some(0.0));
-        }
-        let next = all.iter().cycle().skip(1);
-        let mismatched: Vec<Answer> = all
-            .iter()
-            .zip(next)
-            .map(|(one, next)| Answer { prompt: one.prompt.clone(), ..Answer::clone(next) })
+        let mismatched: Vec<Answer> = (0..all.len())
+            .filter_map(|i| {
+                let others = all.iter().cycle().skip(i + 1).take(all.len());
+                let other = others.into_iter().find(|other| other.prompt != all[i].prompt)?;
+                // Together they may be longer than either with its own.
+                let room = self.longest.saturating_sub(all[i].prompt.len()).max(1);
+                let tokens = other.tokens[..other.tokens.len().min(room)].to_vec();
+                Some(Answer { prompt: all[i].prompt.clone(), tokens, ..Answer::default() })
+            })
             .collect();
         let batches = self.answers.split(mismatched.iter());
         let mut sequences = Vec::new();

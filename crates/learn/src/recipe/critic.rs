@@ -17,8 +17,8 @@ use crate::objective::{Gae, ValueLoss};
 #[serde(deny_unknown_fields, default)]
 pub struct Critic {
     /// Its adapter and head begin with those of a reward model, the adapter of a `[reward_model]`
-    /// recipe of the same rank on the same matrices. Without it the head begins with zeros, and the
-    /// first step's advantages are the rewards.
+    /// recipe of the same rank on the same matrices. Without it the head begins with zeros: the
+    /// first step's advantages are then, with gamma and lambda of 1 and before whitening, the rewards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
     /// Its learning rate, on the schedule of the policy's.

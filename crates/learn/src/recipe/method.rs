@@ -240,6 +240,10 @@ impl Grpo {
         }
         if let Some(critic) = &self.critic {
             critic.check()?;
+            if self.completions == 1 && self.resample_rounds > 0 {
+                let problem = "one completion of a problem always earns what all of them do";
+                return Err(recipe("grpo.resample_rounds", problem));
+            }
         }
         for (i, source) in self.problems.iter().enumerate() {
             let all = source.difficulties.iter().chain(&source.held_out_difficulties);

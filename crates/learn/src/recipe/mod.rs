@@ -170,7 +170,10 @@ impl Recipe {
         model: &'m Model,
     ) -> Result<Network<'m>, Error> {
         let network = self.lora.scorer(model, self.seed, critic.from.as_deref());
-        network.map_err(|error| recipe("grpo.critic.from", error.to_string()))
+        network.map_err(|error| match critic.from {
+            Some(_) => recipe("grpo.critic.from", error.to_string()),
+            None => error,
+        })
     }
 
     /// The method whose table is there.

@@ -75,8 +75,7 @@ struct Teaching {
     /// Draw the completions of [grpo] from an engine elsewhere that serves the model (may be repeated).
     ///
     /// It is told to load the adapter before each step: vLLM (--enable-lora, and
-    /// VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment), SGLang (--enable-lora) or
-    /// `ponder serve --lora-dir`. A key is read from PONDER_ENDPOINT_KEY.
+    /// VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment) or `ponder serve --lora-dir`. A key is read from PONDER_ENDPOINT_KEY.
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     rollouts: Vec<String>,
 
@@ -198,6 +197,8 @@ impl Teaching {
         let options = EndpointOptions {
             key: std::env::var("PONDER_ENDPOINT_KEY").ok().filter(|key| !key.is_empty()),
             slots: self.rollouts_slots.max(1),
+            // An answer comes when all completions of its problem are there.
+            patience: std::time::Duration::from_secs(6 * 3600),
             ..EndpointOptions::default()
         };
         let pool = Pool::connect(&self.rollouts, &options)?;

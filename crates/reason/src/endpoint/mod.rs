@@ -48,6 +48,9 @@ impl Default for EndpointOptions {
     }
 }
 
+/// Most bytes of a reply that is read as a whole: many completions with a number or two a token.
+const MOST_BYTES: u64 = 1 << 30;
+
 /// One engine elsewhere.
 pub struct Endpoint {
     /// Up to and with `/v1`.
@@ -176,7 +179,8 @@ impl Endpoint {
             true => format!("{}{path}", self.base.strip_suffix("/v1").unwrap_or(&self.base)),
             false => format!("{}/{path}", self.base),
         };
-        let text = self.post(&url, body)?.body_mut().read_to_string();
+        let mut response = self.post(&url, body)?;
+        let text = response.body_mut().with_config().limit(MOST_BYTES).read_to_string();
         let text = text.map_err(|error| self.unavailable(reason(&error)))?;
         match text.is_empty() {
             true => Ok(Value::Null),

@@ -137,14 +137,18 @@ impl Pool {
         let endpoint = &mut state[at];
         endpoint.busy -= 1;
         match failed {
-            None => endpoint.failures = 0,
+            None => {
+                // It is there again: who fails after this begins anew.
+                endpoint.failures = 0;
+                endpoint.rests_until = Instant::now();
+            }
             Some(wish) => {
                 let now = Instant::now();
                 // Asks that fail together are one failure.
                 if endpoint.rests_until <= now {
                     endpoint.failures += 1;
                 }
-                let pause = self.pause * 2u32.pow((endpoint.failures - 1).min(10));
+                let pause = self.pause * 2u32.pow(endpoint.failures.saturating_sub(1).min(10));
                 let pause = wish.unwrap_or(pause).min(LONGEST_PAUSE);
                 endpoint.rests_until = endpoint.rests_until.max(now + pause);
             }

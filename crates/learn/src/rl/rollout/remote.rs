@@ -1,4 +1,4 @@
-//! Completions drawn by engines elsewhere (vLLM, SGLang, `ponder serve`): before each step they are told
+//! Completions drawn by engines elsewhere (vLLM, `ponder serve`): before each step they are told
 //! to load the adapter, which lies in a folder that they see too.
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::Request;
-use reason::Pool;
+use reason::{Endpoint, Pool};
 use serde_json::{Value, json};
 use text::splitter::Answer;
 use train::Network;
@@ -17,11 +17,14 @@ use super::{Draw, Drawn, Rollouts, Watch};
 use crate::Error;
 use crate::error::io;
 
+/// How often an endpoint is told something that it has no time for, and the first pause between.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(500);
 /// How often it is asked whether to go on.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Endpoints that serve the model that is trained, and load adapters at run time: vLLM and `ponder
-/// serve` by `/v1/load_lora_adapter`, SGLang by `/load_lora_adapter`.
+/// Endpoints that serve the model that is trained, and load adapters at run time by
+/// `/v1/load_lora_adapter`.
 ///
 /// Other than in this process, what is drawn depends on the engines and on which requests meet in
 /// them: a run can't be repeated to the bit.
@@ -35,8 +38,8 @@ pub struct Endpoints {
     run: String,
     /// How many there have been.
     count: usize,
-    /// The one that is loaded.
-    loaded: Option<String>,
+    /// Those that may be loaded somewhere, the one in use last.
+    loaded: Vec<String>,
 }
 
 impl Endpoints {
@@ -51,23 +54,30 @@ impl Endpoints {
         // Two runs may share a folder and endpoints.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let run = format!("ponder-{:x}-{:x}", std::process::id(), now.as_millis());
-        Ok(Endpoints { pool, dir, base: base.to_owned(), run, count: 0, loaded: None })
+        Ok(Endpoints { pool, dir, base: base.to_owned(), run, count: 0, loaded: Vec::new() })
     }
 
-    /// Tells all endpoints what to do with an adapter: `load` or `unload`.
-    fn tell(&self, what: &str, name: &str) -> Result<(), Error> {
+    /// Tells an endpoint to `load` or `unload` an adapter; a busy one is asked again.
+    fn tell(&self, endpoint: &Endpoint, what: &str, name: &str) -> Result<(), reason::Error> {
         let path = self.dir.join(name);
         let body = json!({"lora_name": name, "lora_path": path.display().to_string()});
-        for endpoint in self.pool.endpoints() {
-            let mut told = endpoint.send(&format!("{what}_lora_adapter"), &body);
-            if let Err(reason::Error::Refused { status: 404 | 405, .. }) = &told
-                && let Ok(reply) = endpoint.send(&format!("/{what}_lora_adapter"), &body)
-            {
-                told = Ok(reply);
+        let mut pause = PAUSE;
+        for left in (0..TRIES).rev() {
+            match endpoint.send(&format!("{what}_lora_adapter"), &body) {
+                Err(reason::Error::Unavailable { .. }) if left > 0 => std::thread::sleep(pause),
+                told => return told.map(|_| ()),
             }
-            told.map_err(|error| Error::Rollouts {
+            pause *= 2;
+        }
+        Ok(())
+    }
+
+    /// Tells all endpoints to load an adapter.
+    fn load(&self, name: &str) -> Result<(), Error> {
+        for endpoint in self.pool.endpoints() {
+            self.tell(endpoint, "load", name).map_err(|error| Error::Rollouts {
                 problem: format!(
-                    "{} doesn't {what} an adapter: {error}\n\
+                    "{} doesn't load an adapter: {error}\n\
                      hint: vLLM wants --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, \
                      `ponder serve` --lora-dir {}",
                     endpoint.url(),
@@ -78,10 +88,20 @@ impl Endpoints {
         Ok(())
     }
 
-    fn forget(&self, name: &str) -> Result<(), Error> {
-        self.tell("unload", name)?;
+    /// Tells all endpoints to forget an adapter, and removes it. What is left over costs memory there,
+    /// and no run.
+    fn forget(&self, name: &str) {
+        for endpoint in self.pool.endpoints() {
+            match self.tell(endpoint, "unload", name) {
+                // It never had it.
+                Ok(()) | Err(reason::Error::Refused { status: 404, .. }) => {}
+                Err(error) => tracing::warn!("{} keeps adapter {name}: {error}", endpoint.url()),
+            }
+        }
         let dir = self.dir.join(name);
-        fs::remove_dir_all(&dir).map_err(io(&dir, "remove"))
+        if let Err(error) = fs::remove_dir_all(&dir) {
+            tracing::warn!("{} can't be removed: {error}", dir.display());
+        }
     }
 
     /// The completions of one prompt.
@@ -164,11 +184,18 @@ impl Rollouts for Endpoints {
         let name = format!("{}-{}", self.run, self.count);
         let (part, dir) = (self.dir.join(format!(".{name}")), self.dir.join(&name));
         fs::create_dir_all(&part).map_err(io(&part, "create"))?;
-        network.save_adapter(&part, &self.base)?;
-        fs::rename(&part, &dir).map_err(io(&part, "rename"))?;
-        let old = self.loaded.replace(name.clone());
-        self.tell("load", &name)?;
-        old.map_or(Ok(()), |old| self.forget(&old))
+        let written = network.save_adapter(&part, &self.base).map_err(Error::from);
+        if let Err(error) =
+            written.and_then(|()| fs::rename(&part, &dir).map_err(io(&part, "rename")))
+        {
+            let _ = fs::remove_dir_all(&part);
+            return Err(error);
+        }
+        self.loaded.push(name.clone());
+        self.load(&name)?;
+        let old: Vec<String> = self.loaded.drain(..self.loaded.len() - 1).collect();
+        old.iter().for_each(|name| self.forget(name));
+        Ok(())
     }
 
     fn draw(
@@ -177,7 +204,7 @@ impl Rollouts for Endpoints {
         how: Draw,
         watch: &mut Watch<'_>,
     ) -> Result<Option<Vec<Vec<Drawn>>>, Error> {
-        let model = self.loaded.as_deref().unwrap_or(&self.base);
+        let model = self.loaded.last().map_or(&*self.base, String::as_str);
         let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (send, receive) = mpsc::channel();
         let workers = reason::Completer::slots(&self.pool).min(prompts.len());
@@ -229,11 +256,7 @@ impl Rollouts for Endpoints {
 
 impl Drop for Endpoints {
     fn drop(&mut self) {
-        if let Some(name) = &self.loaded
-            && let Err(error) = self.forget(name)
-        {
-            tracing::warn!("the last adapter is still at the endpoints: {error}");
-        }
+        std::mem::take(&mut self.loaded).iter().for_each(|name| self.forget(name));
     }
 }
 

@@ -67,6 +67,7 @@ pub fn print(
     learner: &mut Learner<'_>,
 ) -> Result<()> {
     let parameters = learner.network().parameters().count();
+    let critic = matches!(recipe.method(), Method::Grpo(grpo) if grpo.critic.is_some());
     let what = match recipe.learns() {
         What::Adapter => format!("an adapter of rank {}", recipe.lora.rank),
         What::Everything => "every weight".to_owned(),
@@ -74,7 +75,10 @@ pub fn print(
     let model = engine.model();
     eprintln!("learns: {what} of {name}, {parameters} parameters");
     // Value, gradient and two moments.
-    eprintln!("memory: {} for parameters and optimizer", human_bytes(16 * parameters as u64));
+    eprintln!(
+        "memory: {} for parameters and optimizer",
+        human_bytes(if critic { 32 } else { 16 } * parameters as u64)
+    );
     let tokens = TRIAL.min(model.config().context_length.saturating_sub(1)).max(1);
     let speed = tokens as f64 / trial(learner, model.vocab(), tokens)?;
     eprintln!(
@@ -86,9 +90,13 @@ pub fn print(
         Method::Pretrain(pretrain) => pretrain.batch * pretrain.sequence_tokens,
         Method::Sft(sft) => sft.batch * sft.max_tokens,
         Method::Preference(of) => 2 * of.pairs.batch * of.pairs.max_tokens,
-        Method::Kto(of) => of.answers.batch * of.answers.max_tokens,
+        // Three more ways through the network, of which none goes back.
+        Method::Kto(of) => 2 * of.answers.batch * of.answers.max_tokens,
         Method::RewardModel(of) => 2 * of.pairs.batch * of.pairs.max_tokens,
-        Method::Grpo(grpo) => grpo.prompts * grpo.completions * grpo.max_tokens,
+        Method::Grpo(grpo) => {
+            let networks = if critic { 2 } else { 1 };
+            networks * grpo.epochs * grpo.prompts * grpo.completions * grpo.max_tokens
+        }
     };
     let step = tokens as f64 / speed;
     let all = step * recipe.steps as f64 / 3600.0;
