@@ -9,8 +9,9 @@ mod policy;
 mod reward;
 mod verifier;
 
+pub use examples::{Example, Examples};
 pub use kto::Kto;
-pub use method::FromPairs;
+pub use method::{ExampleLoss, FromExamples, Part};
 pub use policy::Policy;
 pub use reward::RewardModel;
 pub use verifier::RewardVerifier;

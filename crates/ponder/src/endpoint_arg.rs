@@ -35,13 +35,18 @@ impl EndpointArg {
         }
         let options = EndpointOptions {
             model: model.map(str::to_owned),
-            key: std::env::var("PONDER_ENDPOINT_KEY").ok().filter(|key| !key.is_empty()),
+            key: key(),
             slots: self.endpoint_slots.max(1),
             patience: Duration::from_secs(self.endpoint_patience.max(1)),
             ..EndpointOptions::default()
         };
         Ok(Some(Pool::connect(&self.endpoint, &options)?))
     }
+}
+
+/// The key to show to endpoints, which is not for a command line.
+pub fn key() -> Option<String> {
+    std::env::var("PONDER_ENDPOINT_KEY").ok().filter(|key| !key.is_empty())
 }
 
 /// The flags as they can be sent to an endpoint.

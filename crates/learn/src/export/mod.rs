@@ -71,6 +71,15 @@ impl Job {
         self.differences.push(difference.into());
     }
 
+    /// Tells of an adapter that the recipe goes on from, which no library is given.
+    fn begins_anew(&mut self, recipe: &Recipe) {
+        if recipe.lora.from.is_some() {
+            self.differs(
+                "lora.from: the run begins with a new adapter; merge the old one into the model (`ponder merge`) first",
+            );
+        }
+    }
+
     /// The file of this name.
     pub fn file(&self, name: &str) -> Option<&str> {
         self.files.iter().find(|(known, _)| known == name).map(|(_, text)| &**text)

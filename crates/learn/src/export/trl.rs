@@ -35,11 +35,7 @@ fn arguments(job: &mut Job, recipe: &Recipe, updates: u64) -> Map<String, Value>
             "the warm-up begins at a learning rate of 0 there, at its first step's share here",
         );
     }
-    if recipe.lora.from.is_some() {
-        job.differs(
-            "lora.from: the run begins with a new adapter; merge the old one into the model (`ponder merge`) first",
-        );
-    }
+    job.begins_anew(recipe);
     let scheduler = match schedule {
         Schedule::Constant => "constant_with_warmup",
         Schedule::Cosine => "cosine",

@@ -47,11 +47,7 @@ pub(super) fn grpo(
     if grpo.leave_out_truncated {
         job.differs("leave_out_truncated: completions that were cut off are learned from; verl has no setting for it");
     }
-    if recipe.lora.from.is_some() {
-        job.differs(
-            "lora.from: the run begins with a new adapter; merge the old one into the model (`ponder merge`) first",
-        );
-    }
+    job.begins_anew(recipe);
     if recipe.lora.dropout > 0.0 {
         job.differs("lora.dropout: verl has no setting for it");
     }

@@ -10,7 +10,7 @@ use crate::data::{Answer, Preferred};
 use crate::recipe::{Examples as Settings, Recipe};
 
 /// What is learned from as a whole.
-pub(super) trait Example: Sized {
+pub trait Example: Sized {
     /// Tokens that go through the network.
     fn tokens(&self) -> usize;
     /// Tokens of its longest text.
@@ -38,10 +38,12 @@ impl Example for Answer {
 }
 
 /// All examples of a run.
-pub(super) struct Examples<T> {
+pub struct Examples<T> {
     seed: u64,
     batch: usize,
     size: usize,
+    /// Most tokens of a text.
+    pub(super) longest: usize,
     learned: Vec<T>,
     pub(super) held_out: Vec<T>,
 }
@@ -96,7 +98,7 @@ impl<T: Example> Examples<T> {
             return Err(too_few("there are too few to hold any out"));
         }
         let (seed, batch, size) = (recipe.seed, settings.batch, recipe.micro_batch_tokens);
-        Ok(Examples { seed, batch, size, learned, held_out })
+        Ok(Examples { seed, batch, size, longest, learned, held_out })
     }
 
     /// The examples of a step, in micro-batches.

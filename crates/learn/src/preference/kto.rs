@@ -1,30 +1,23 @@
 //! The policy learns from answers that are each good or bad: KTO (arXiv:2402.01306).
 
 use std::ops::Range;
-use std::time::Instant;
 
 use engine::Engine;
 use train::{Batch, Continuation, Network, Scores};
 
 use super::examples::Examples;
-use super::method::Part;
+use super::method::{ExampleLoss, FromExamples, Part};
 use crate::Error;
-use crate::chance::chance;
 use crate::data::{Answer, read_answers};
 use crate::error::recipe;
-use crate::journal::Record;
 use crate::learner::Learner;
 use crate::objective::{self, Labelled, PreferenceStatistics, Sequence, kto_baseline, per_token};
 use crate::recipe::Recipe;
-use crate::run::{Measured, Teach, Watch};
+use crate::run::Watch;
 
-/// The method, with all answers read.
+/// The loss of a policy's own log-probabilities, held against a reference's.
 pub struct Kto<'m> {
-    recipe: Recipe,
     objective: objective::Kto,
-    answers: Examples<Answer>,
-    /// Most tokens of a text.
-    longest: usize,
     /// The model before it learned anything.
     reference: Network<'m>,
 }
@@ -34,11 +27,11 @@ fn wrong(error: objective::Error) -> Error {
 }
 
 impl<'m> Kto<'m> {
-    /// Reads all answers.
+    /// The method, with all answers read.
     ///
     /// # Errors
     /// The recipe isn't one for this method, or its data can't be used.
-    pub fn open(recipe: &Recipe, engine: &'m Engine) -> Result<Kto<'m>, Error> {
+    pub fn open(recipe: &Recipe, engine: &'m Engine) -> Result<FromExamples<Kto<'m>>, Error> {
         let Some(settings) = &recipe.kto else {
             return Err(crate::error::recipe("kto", "is not there"));
         };
@@ -46,46 +39,12 @@ impl<'m> Kto<'m> {
             .objective
             .check()
             .map_err(|e| crate::error::recipe("kto.objective", e.to_string()))?;
-        Ok(Kto {
+        let reference = recipe.network(engine.model())?;
+        Ok(FromExamples {
             recipe: recipe.clone(),
-            objective: settings.objective.clone(),
-            longest: settings.answers.max_tokens.min(engine.context_length()),
-            answers: Examples::open(recipe, &settings.answers, engine, read_answers)?,
-            reference: recipe.network(engine.model())?,
+            examples: Examples::open(recipe, &settings.answers, engine, read_answers)?,
+            loss: Kto { objective: settings.objective.clone(), reference },
         })
-    }
-
-    /// How far the policy has strayed from the reference, judged by answers that are each to another
-    /// prompt than their own. None if it was stopped.
-    fn baseline(
-        &self,
-        policy: &Network<'_>,
-        answers: &[Vec<&Answer>],
-        watch: &mut dyn Watch,
-    ) -> Result<Option<f64>, Error> {
-        let all: Vec<&Answer> = answers.iter().flatten().copied().collect();
-        let mismatched: Vec<Answer> = (0..all.len())
-            .filter_map(|i| {
-                let others = all.iter().cycle().skip(i + 1).take(all.len());
-                let other = others.into_iter().find(|other| other.prompt != all[i].prompt)?;
-                // Together they may be longer than either with its own.
-                let room = self.longest.saturating_sub(all[i].prompt.len()).max(1);
-                let tokens = other.tokens[..other.tokens.len().min(room)].to_vec();
-                Some(Answer { prompt: all[i].prompt.clone(), tokens, ..Answer::default() })
-            })
-            .collect();
-        let batches = self.answers.split(mismatched.iter());
-        let mut sequences = Vec::new();
-        for (i, answers) in batches.iter().enumerate() {
-            watch.phase("comparing with the reference", i, batches.len());
-            if watch.stopped() {
-                return Ok(None);
-            }
-            let (batch, slots) = batch(answers)?;
-            let (now, before) = (policy.log_probs(&batch)?, self.reference.log_probs(&batch)?);
-            sequences.extend(slots.iter().map(|slots| sequence(slots, &now, &before)));
-        }
-        kto_baseline(&sequences).map(Some).map_err(wrong)
     }
 
     /// The loss of a micro-batch, its gradient a slot, and what there is to be seen.
@@ -129,80 +88,82 @@ fn sequence(slots: &Range<usize>, now: &Scores, before: &Scores) -> Sequence {
     Sequence::new(&now.log_probs[slots.clone()], Some(&before.log_probs[slots.clone()]))
 }
 
-fn figures(part: &Part<PreferenceStatistics>, baseline: f64) -> Vec<(&'static str, f64)> {
-    let mut figures = part.statistics.figures();
-    figures.push(("kl", baseline));
-    figures
-}
+impl ExampleLoss for Kto<'_> {
+    type Example = Answer;
+    /// The baseline.
+    type Known = f64;
+    type Statistics = PreferenceStatistics;
 
-impl Teach for Kto<'_> {
-    fn step(
-        &mut self,
-        learner: &mut Learner<'_>,
-        step: u64,
+    const NAME: &'static str = "answers";
+
+    /// How far the policy has strayed from the reference, judged by answers that are each to another
+    /// prompt than their own.
+    fn know(
+        &self,
+        policy: &Network<'_>,
+        examples: &Examples<Answer>,
+        batches: &[Vec<&Answer>],
         watch: &mut dyn Watch,
-    ) -> Result<Option<Record>, Error> {
-        let started = Instant::now();
-        let batches = self.answers.step(step);
-        let of = batches.iter().map(Vec::len).sum();
-        let baseline = self.baseline(learner.network(), &batches, watch)?;
-        let Some(baseline) = baseline else { return Ok(None) };
-        let mut random = chance(self.recipe.seed, "dropout", step);
-        let mut sum = Part::default();
+    ) -> Result<Option<f64>, Error> {
+        let all: Vec<&Answer> = batches.iter().flatten().copied().collect();
+        let mismatched: Vec<Answer> = (0..all.len())
+            .filter_map(|i| {
+                let others = all.iter().cycle().skip(i + 1).take(all.len());
+                let other = others.into_iter().find(|other| other.prompt != all[i].prompt)?;
+                // Together they may be longer than either with its own.
+                let room = examples.longest.saturating_sub(all[i].prompt.len()).max(1);
+                let tokens = other.tokens[..other.tokens.len().min(room)].to_vec();
+                Some(Answer { prompt: all[i].prompt.clone(), tokens, ..Answer::default() })
+            })
+            .collect();
+        let batches = examples.split(mismatched.iter());
+        let mut sequences = Vec::new();
         for (i, answers) in batches.iter().enumerate() {
-            watch.phase("learning", i, batches.len());
+            watch.phase("comparing with the reference", i, batches.len());
             if watch.stopped() {
-                learner.forget();
                 return Ok(None);
             }
-            let dropout = (self.recipe.lora.dropout > 0.0).then(|| random.next());
             let (batch, slots) = batch(answers)?;
-            let reference = self.reference.log_probs(&batch)?;
-            let (mut loss, mut statistics) = (0.0, PreferenceStatistics::default());
-            learner.learn(&batch, dropout, |scores| {
-                let d;
-                (loss, d, statistics) =
-                    self.loss(answers, &slots, (scores, &reference), (baseline, of))?;
-                Ok((d, None))
-            })?;
-            sum += Part { loss, statistics, tokens: batch.len() };
+            let (now, before) = (policy.log_probs(&batch)?, self.reference.log_probs(&batch)?);
+            sequences.extend(slots.iter().map(|slots| sequence(slots, &now, &before)));
         }
-        let taken = learner.step(step)?;
-        let mut record = Record::default();
-        record.put("loss", sum.loss);
-        record.put_all("", figures(&sum, baseline));
-        record.put_all("", taken.figures());
-        record.put("epoch", self.answers.epoch(step));
-        record.took(sum.tokens, started.elapsed());
-        Ok(Some(record))
+        kto_baseline(&sequences).map(Some).map_err(wrong)
     }
 
-    fn evaluate(
-        &mut self,
+    fn figures(statistics: &PreferenceStatistics, baseline: f64) -> Vec<(&'static str, f64)> {
+        let mut figures = statistics.figures();
+        figures.push(("kl", baseline));
+        figures
+    }
+
+    fn learn(
+        &self,
+        learner: &mut Learner<'_>,
+        answers: &[&Answer],
+        step: (f64, usize),
+        dropout: Option<u64>,
+    ) -> Result<Part<PreferenceStatistics>, Error> {
+        let (batch, slots) = batch(answers)?;
+        let reference = self.reference.log_probs(&batch)?;
+        let (mut loss, mut statistics) = (0.0, PreferenceStatistics::default());
+        learner.learn(&batch, dropout, |scores| {
+            let d;
+            (loss, d, statistics) = self.loss(answers, &slots, (scores, &reference), step)?;
+            Ok((d, None))
+        })?;
+        Ok(Part { loss, statistics, tokens: batch.len() })
+    }
+
+    fn measure(
+        &self,
         learner: &Learner<'_>,
-        watch: &mut dyn Watch,
-    ) -> Result<Option<Measured>, Error> {
-        let batches = self.answers.split(self.answers.held_out.iter());
-        let of = self.answers.held_out.len();
-        let baseline = self.baseline(learner.network(), &batches, watch)?;
-        let Some(baseline) = baseline else { return Ok(None) };
-        let mut sum = Part::default();
-        for (i, answers) in batches.iter().enumerate() {
-            watch.phase("measuring", i, batches.len());
-            if watch.stopped() {
-                return Ok(None);
-            }
-            let (batch, slots) = batch(answers)?;
-            let (scores, reference) =
-                (learner.network().log_probs(&batch)?, self.reference.log_probs(&batch)?);
-            let (loss, _, statistics) =
-                self.loss(answers, &slots, (&scores, &reference), (baseline, of))?;
-            sum += Part { loss, statistics, tokens: batch.len() };
-        }
-        let mut record = Record::default();
-        record.put("held_out/loss", sum.loss);
-        record.put_all("held_out/", figures(&sum, baseline));
-        record.put("held_out/answers", of as f64);
-        Ok(Some(Measured { record, score: -sum.loss }))
+        answers: &[&Answer],
+        step: (f64, usize),
+    ) -> Result<Part<PreferenceStatistics>, Error> {
+        let (batch, slots) = batch(answers)?;
+        let reference = self.reference.log_probs(&batch)?;
+        let scores = learner.network().log_probs(&batch)?;
+        let (loss, _, statistics) = self.loss(answers, &slots, (&scores, &reference), step)?;
+        Ok(Part { loss, statistics, tokens: batch.len() })
     }
 }

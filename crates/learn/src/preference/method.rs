@@ -1,12 +1,13 @@
-//! Steps and measurements over pairs, whatever is made of a pair.
+//! Steps and measurements over examples, whatever is made of one.
 
 use std::ops::AddAssign;
 use std::time::Instant;
 
-use super::examples::Examples;
+use train::Network;
+
+use super::examples::{Example, Examples};
 use crate::Error;
 use crate::chance::chance;
-use crate::data::Preferred;
 use crate::journal::Record;
 use crate::learner::Learner;
 use crate::recipe::Recipe;
@@ -31,46 +32,65 @@ impl<S: AddAssign> AddAssign for Part<S> {
     }
 }
 
-/// What is made of pairs: a loss and its gradient.
-pub trait PairLoss {
+/// What is made of examples: a loss and its gradient.
+pub trait ExampleLoss {
+    /// What is learned from as a whole.
+    type Example: Example;
+    /// What has to be known of all examples of a step before the first of them is learned from.
+    type Known: Copy;
     /// What there is to be seen.
     type Statistics: Default + AddAssign;
 
-    /// Its figures, by name.
-    fn figures(statistics: &Self::Statistics) -> Vec<(&'static str, f64)>;
+    /// What examples are called in the figures.
+    const NAME: &'static str;
 
-    /// The loss of a micro-batch of a step's `of` pairs; its gradients are gathered.
+    /// What is to be known of the examples of a step. None if it was stopped.
+    ///
+    /// # Errors
+    /// A text is too long, or a number isn't finite.
+    fn know(
+        &self,
+        policy: &Network<'_>,
+        examples: &Examples<Self::Example>,
+        batches: &[Vec<&Self::Example>],
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Self::Known>, Error>;
+
+    /// The figures, by name.
+    fn figures(statistics: &Self::Statistics, known: Self::Known) -> Vec<(&'static str, f64)>;
+
+    /// The loss of a micro-batch of a step's `of` examples; its gradients are gathered.
     ///
     /// # Errors
     /// A text is too long, or the loss isn't a number.
     fn learn(
         &self,
         learner: &mut Learner<'_>,
-        pairs: &[&Preferred],
-        of: usize,
+        examples: &[&Self::Example],
+        step: (Self::Known, usize),
         dropout: Option<u64>,
     ) -> Result<Part<Self::Statistics>, Error>;
 
     /// The same, with nothing learned.
     ///
     /// # Errors
-    /// As for [`PairLoss::learn`].
+    /// As for [`ExampleLoss::learn`].
     fn measure(
         &self,
         learner: &Learner<'_>,
-        pairs: &[&Preferred],
-        of: usize,
+        examples: &[&Self::Example],
+        step: (Self::Known, usize),
     ) -> Result<Part<Self::Statistics>, Error>;
 }
 
-/// A method that learns from pairs.
-pub struct FromPairs<L> {
+/// A method that learns from examples.
+pub struct FromExamples<L: ExampleLoss> {
     pub(super) recipe: Recipe,
-    pub(super) pairs: Examples<Preferred>,
+    pub(super) examples: Examples<L::Example>,
     pub(super) loss: L,
 }
 
-impl<L: PairLoss> Teach for FromPairs<L> {
+impl<L: ExampleLoss> Teach for FromExamples<L> {
     fn step(
         &mut self,
         learner: &mut Learner<'_>,
@@ -78,25 +98,27 @@ impl<L: PairLoss> Teach for FromPairs<L> {
         watch: &mut dyn Watch,
     ) -> Result<Option<Record>, Error> {
         let started = Instant::now();
-        let batches = self.pairs.step(step);
+        let batches = self.examples.step(step);
         let of = batches.iter().map(Vec::len).sum();
+        let known = self.loss.know(learner.network(), &self.examples, &batches, watch)?;
+        let Some(known) = known else { return Ok(None) };
         let mut random = chance(self.recipe.seed, "dropout", step);
         let mut sum = Part::default();
-        for (i, pairs) in batches.iter().enumerate() {
+        for (i, examples) in batches.iter().enumerate() {
             watch.phase("learning", i, batches.len());
             if watch.stopped() {
                 learner.forget();
                 return Ok(None);
             }
             let dropout = (self.recipe.lora.dropout > 0.0).then(|| random.next());
-            sum += self.loss.learn(learner, pairs, of, dropout)?;
+            sum += self.loss.learn(learner, examples, (known, of), dropout)?;
         }
         let taken = learner.step(step)?;
         let mut record = Record::default();
         record.put("loss", sum.loss);
-        record.put_all("", L::figures(&sum.statistics));
+        record.put_all("", L::figures(&sum.statistics, known));
         record.put_all("", taken.figures());
-        record.put("epoch", self.pairs.epoch(step));
+        record.put("epoch", self.examples.epoch(step));
         record.took(sum.tokens, started.elapsed());
         Ok(Some(record))
     }
@@ -106,20 +128,22 @@ impl<L: PairLoss> Teach for FromPairs<L> {
         learner: &Learner<'_>,
         watch: &mut dyn Watch,
     ) -> Result<Option<Measured>, Error> {
-        let batches = self.pairs.split(self.pairs.held_out.iter());
-        let of = self.pairs.held_out.len();
+        let batches = self.examples.split(self.examples.held_out.iter());
+        let of = self.examples.held_out.len();
+        let known = self.loss.know(learner.network(), &self.examples, &batches, watch)?;
+        let Some(known) = known else { return Ok(None) };
         let mut sum = Part::default();
-        for (i, pairs) in batches.iter().enumerate() {
+        for (i, examples) in batches.iter().enumerate() {
             watch.phase("measuring", i, batches.len());
             if watch.stopped() {
                 return Ok(None);
             }
-            sum += self.loss.measure(learner, pairs, of)?;
+            sum += self.loss.measure(learner, examples, (known, of))?;
         }
         let mut record = Record::default();
         record.put("held_out/loss", sum.loss);
-        record.put_all("held_out/", L::figures(&sum.statistics));
-        record.put("held_out/pairs", of as f64);
+        record.put_all("held_out/", L::figures(&sum.statistics, known));
+        record.put(&format!("held_out/{}", L::NAME), of as f64);
         Ok(Some(Measured { record, score: -sum.loss }))
     }
 }

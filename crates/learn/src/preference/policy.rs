@@ -6,13 +6,14 @@ use engine::Engine;
 use train::{Batch, Continuation, Network, Scores};
 
 use super::examples::Examples;
-use super::method::{FromPairs, PairLoss, Part};
+use super::method::{ExampleLoss, FromExamples, Part};
 use crate::Error;
 use crate::data::{Preferred, read_pairs};
 use crate::error::recipe;
 use crate::learner::Learner;
 use crate::objective::{Pair, Preference, PreferenceStatistics, Sequence, per_token};
 use crate::recipe::Recipe;
+use crate::run::Watch;
 
 /// The loss of a policy's own log-probabilities.
 pub struct Policy<'m> {
@@ -29,7 +30,7 @@ impl<'m> Policy<'m> {
     ///
     /// # Errors
     /// The recipe isn't one for this method, or its data can't be used.
-    pub fn open(recipe: &Recipe, engine: &'m Engine) -> Result<FromPairs<Policy<'m>>, Error> {
+    pub fn open(recipe: &Recipe, engine: &'m Engine) -> Result<FromExamples<Policy<'m>>, Error> {
         let Some(settings) = &recipe.preference else {
             return Err(crate::error::recipe("preference", "is not there"));
         };
@@ -40,8 +41,8 @@ impl<'m> Policy<'m> {
         objective.check().map_err(wrong)?;
         let looks_back = objective.needs_reference();
         let reference = looks_back.then(|| recipe.network(engine.model())).transpose()?;
-        let pairs = Examples::open(recipe, &settings.pairs, engine, read_pairs)?;
-        Ok(FromPairs { recipe: recipe.clone(), pairs, loss: Policy { objective, reference } })
+        let examples = Examples::open(recipe, &settings.pairs, engine, read_pairs)?;
+        Ok(FromExamples { recipe: recipe.clone(), examples, loss: Policy { objective, reference } })
     }
 
     /// The loss of a micro-batch, its gradient a slot, and what there is to be seen.
@@ -89,10 +90,24 @@ fn batch(pairs: &[&Preferred]) -> Result<(Batch, Slots), Error> {
     Ok((batch, slots))
 }
 
-impl PairLoss for Policy<'_> {
+impl ExampleLoss for Policy<'_> {
+    type Example = Preferred;
+    type Known = ();
     type Statistics = PreferenceStatistics;
 
-    fn figures(statistics: &PreferenceStatistics) -> Vec<(&'static str, f64)> {
+    const NAME: &'static str = "pairs";
+
+    fn know(
+        &self,
+        _: &Network<'_>,
+        _: &Examples<Preferred>,
+        _: &[Vec<&Preferred>],
+        _: &mut dyn Watch,
+    ) -> Result<Option<()>, Error> {
+        Ok(Some(()))
+    }
+
+    fn figures(statistics: &PreferenceStatistics, (): ()) -> Vec<(&'static str, f64)> {
         statistics.figures()
     }
 
@@ -100,7 +115,7 @@ impl PairLoss for Policy<'_> {
         &self,
         learner: &mut Learner<'_>,
         pairs: &[&Preferred],
-        of: usize,
+        ((), of): ((), usize),
         dropout: Option<u64>,
     ) -> Result<Part<PreferenceStatistics>, Error> {
         let (batch, slots) = batch(pairs)?;
@@ -118,7 +133,7 @@ impl PairLoss for Policy<'_> {
         &self,
         learner: &Learner<'_>,
         pairs: &[&Preferred],
-        of: usize,
+        ((), of): ((), usize),
     ) -> Result<Part<PreferenceStatistics>, Error> {
         let (batch, slots) = batch(pairs)?;
         let reference = self.reference(&batch)?;

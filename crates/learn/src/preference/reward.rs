@@ -1,16 +1,17 @@
 //! A reward model: a scalar head learns to give the better answer more.
 
 use engine::Engine;
-use train::Batch;
+use train::{Batch, Network};
 
 use super::examples::Examples;
-use super::method::{FromPairs, PairLoss, Part};
+use super::method::{ExampleLoss, FromExamples, Part};
 use crate::Error;
 use crate::data::{Preferred, read_pairs};
 use crate::error::recipe;
 use crate::learner::Learner;
 use crate::objective::{BradleyTerry, Pair, RewardStatistics};
 use crate::recipe::Recipe;
+use crate::run::Watch;
 
 /// The loss of a scalar head's values.
 pub struct RewardModel {
@@ -22,13 +23,13 @@ impl RewardModel {
     ///
     /// # Errors
     /// The recipe isn't one for this method, or its data can't be used.
-    pub fn open(recipe: &Recipe, engine: &Engine) -> Result<FromPairs<RewardModel>, Error> {
+    pub fn open(recipe: &Recipe, engine: &Engine) -> Result<FromExamples<RewardModel>, Error> {
         let Some(settings) = &recipe.reward_model else {
             return Err(crate::error::recipe("reward_model", "is not there"));
         };
         let objective = BradleyTerry { centering_coefficient: settings.centering_coefficient };
-        let pairs = Examples::open(recipe, &settings.pairs, engine, read_pairs)?;
-        Ok(FromPairs { recipe: recipe.clone(), pairs, loss: RewardModel { objective } })
+        let examples = Examples::open(recipe, &settings.pairs, engine, read_pairs)?;
+        Ok(FromExamples { recipe: recipe.clone(), examples, loss: RewardModel { objective } })
     }
 
     /// The loss of a micro-batch, its gradient a slot, and what there is to be seen.
@@ -69,10 +70,24 @@ fn batch(pairs: &[&Preferred]) -> Result<(Batch, Vec<Pair<usize>>), Error> {
     Ok((batch, ends))
 }
 
-impl PairLoss for RewardModel {
+impl ExampleLoss for RewardModel {
+    type Example = Preferred;
+    type Known = ();
     type Statistics = RewardStatistics;
 
-    fn figures(statistics: &RewardStatistics) -> Vec<(&'static str, f64)> {
+    const NAME: &'static str = "pairs";
+
+    fn know(
+        &self,
+        _: &Network<'_>,
+        _: &Examples<Preferred>,
+        _: &[Vec<&Preferred>],
+        _: &mut dyn Watch,
+    ) -> Result<Option<()>, Error> {
+        Ok(Some(()))
+    }
+
+    fn figures(statistics: &RewardStatistics, (): ()) -> Vec<(&'static str, f64)> {
         statistics.figures()
     }
 
@@ -80,7 +95,7 @@ impl PairLoss for RewardModel {
         &self,
         learner: &mut Learner<'_>,
         pairs: &[&Preferred],
-        of: usize,
+        ((), of): ((), usize),
         dropout: Option<u64>,
     ) -> Result<Part<RewardStatistics>, Error> {
         let (batch, ends) = batch(pairs)?;
@@ -97,7 +112,7 @@ impl PairLoss for RewardModel {
         &self,
         learner: &Learner<'_>,
         pairs: &[&Preferred],
-        of: usize,
+        ((), of): ((), usize),
     ) -> Result<Part<RewardStatistics>, Error> {
         let (batch, ends) = batch(pairs)?;
         let values = learner.network().values(&batch)?;

@@ -23,6 +23,7 @@ use learn::sft::Sft;
 use learn::{Learner, Recipe};
 use reason::{EndpointOptions, Pool};
 
+use crate::endpoint_arg;
 use crate::model_arg::ModelArg;
 use crate::terminal::keyboard::{INTERRUPTED, Interrupt};
 
@@ -195,7 +196,7 @@ impl Teaching {
     /// The engines that draw.
     fn endpoints(&self, recipe: &Recipe) -> Result<Endpoints> {
         let options = EndpointOptions {
-            key: std::env::var("PONDER_ENDPOINT_KEY").ok().filter(|key| !key.is_empty()),
+            key: endpoint_arg::key(),
             slots: self.rollouts_slots.max(1),
             // An answer comes when all completions of its problem are there.
             patience: std::time::Duration::from_secs(6 * 3600),
