@@ -1,5 +1,7 @@
 //! Groups of completions through the network, a micro-batch at a time.
 
+use std::ops::Range;
+
 use train::{Batch, Continuation, Network};
 
 use super::critic::Worth;
@@ -135,6 +137,39 @@ pub(super) fn batch(groups: &[&Group], parts: &[Part]) -> Result<(Batch, Vec<usi
     Ok((batch, starts))
 }
 
+/// A completion, and its slots in the batch it was in: group, member, slots.
+pub(super) type Place = (usize, usize, Range<usize>);
+/// Of each micro-batch, where its completions are and what was made of it.
+pub(super) type Found<T> = Vec<(Vec<Place>, T)>;
+
+/// What `run` makes of the completions that are `wanted`, a micro-batch of at most `size` tokens at a
+/// time, and where each is in it. None if stopped.
+pub(super) fn over<T>(
+    groups: &[Group],
+    size: usize,
+    wanted: impl Fn(&Member) -> bool,
+    (what, watch): (&str, &mut dyn Watch),
+    run: impl Fn(&Batch) -> Result<T, Error>,
+) -> Result<Option<Found<T>>, Error> {
+    let view: Vec<&Group> = groups.iter().collect();
+    let batches = split(&view, size, wanted);
+    let mut found = Vec::new();
+    for (i, parts) in batches.iter().enumerate() {
+        watch.phase(what, i, batches.len());
+        if watch.stopped() {
+            return Ok(None);
+        }
+        let (batch, starts) = batch(&view, parts)?;
+        let members = parts.iter().flat_map(|(g, ms)| ms.iter().map(move |m| (*g, *m)));
+        let places = members
+            .zip(starts)
+            .map(|((g, m), start)| (g, m, start..start + groups[g].members[m].tokens.len()))
+            .collect();
+        found.push((places, run(&batch)?));
+    }
+    Ok(Some(found))
+}
+
 /// Scores all completions with the network as it is now, and with the reference. False if stopped.
 pub(super) fn score(
     groups: &mut [Group],
@@ -143,23 +178,15 @@ pub(super) fn score(
     size: usize,
     watch: &mut dyn Watch,
 ) -> Result<bool, Error> {
-    let view: Vec<&Group> = groups.iter().collect();
-    let batches = split(&view, size, |member| !member.left_out);
-    let mut found = Vec::new();
-    for (i, parts) in batches.iter().enumerate() {
-        watch.phase("scoring", i, batches.len());
-        if watch.stopped() {
-            return Ok(false);
-        }
-        let (batch, starts) = batch(&view, parts)?;
-        let of = |network: Option<&Network<'_>>| network.map(|n| n.log_probs(&batch)).transpose();
-        found.push((starts, of(old)?, of(reference)?));
-    }
-    for (parts, (starts, old, reference)) in batches.into_iter().zip(found) {
-        let members = parts.into_iter().flat_map(|(g, ms)| ms.into_iter().map(move |m| (g, m)));
-        for ((g, m), start) in members.zip(starts) {
+    let of = |network: Option<&Network<'_>>, batch: &Batch| -> Result<_, Error> {
+        Ok(network.map(|n| n.log_probs(batch)).transpose()?)
+    };
+    let run = |batch: &Batch| Ok((of(old, batch)?, of(reference, batch)?));
+    let found = over(groups, size, |member| !member.left_out, ("scoring", watch), run)?;
+    let Some(found) = found else { return Ok(false) };
+    for (places, (old, reference)) in found {
+        for (g, m, slots) in places {
             let member = &mut groups[g].members[m];
-            let slots = start..start + member.tokens.len();
             let of = |scores: &Option<train::Scores>| {
                 scores.as_ref().map(|scores| scores.log_probs[slots.clone()].to_vec())
             };

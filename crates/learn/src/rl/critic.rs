@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use model::Model;
+use train::Batch;
 
-use super::batches::{Earned, Group, batch, split};
+use super::batches::{Earned, Group, batch, over, split};
 use crate::Error;
 use crate::error::recipe;
 use crate::learner::{Learner, Step};
@@ -80,22 +81,13 @@ impl<'m> Critic<'m> {
         rewards: &[Vec<f64>],
         watch: &mut dyn Watch,
     ) -> Result<Option<Seen>, Error> {
-        let view: Vec<&Group> = groups.iter().collect();
-        let batches = split(&view, self.size, |_| true);
-        let mut found = Vec::new();
-        for (i, parts) in batches.iter().enumerate() {
-            watch.phase("valuing", i, batches.len());
-            if watch.stopped() {
-                return Ok(None);
-            }
-            let (batch, starts) = batch(&view, parts)?;
-            found.push((starts, self.learner.network().values(&batch)?));
-        }
-        for (parts, (starts, values)) in batches.into_iter().zip(found) {
-            let members = parts.into_iter().flat_map(|(g, ms)| ms.into_iter().map(move |m| (g, m)));
-            for ((g, m), start) in members.zip(starts) {
+        let run = |batch: &Batch| Ok(self.learner.network().values(batch)?);
+        let found = over(groups, self.size, |_| true, ("valuing", watch), run)?;
+        let Some(found) = found else { return Ok(None) };
+        for (places, values) in found {
+            for (g, m, slots) in places {
                 let member = &mut groups[g].members[m];
-                let values = values[start..start + member.tokens.len()].to_vec();
+                let values = values[slots].to_vec();
                 let mut earned = vec![0.0; values.len()];
                 if self.settings.kl_in_reward > 0.0
                     && let (Some(now), Some(before)) =
