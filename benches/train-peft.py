@@ -4,7 +4,7 @@
     python benches/train-peft.py --texts 4 --tokens 256 --rank 16 --steps 4 --threads 2
 
 Needs torch, transformers and peft from PyPI. The model has the shape of Qwen2.5-0.5B and random
-weights in bf16: what a step takes doesn't depend on the weights. The work is the same: rank-16 pairs on
+weights, in bf16 unless asked otherwise: what a step takes doesn't depend on the weights. The work is the same: rank-16 pairs on
 all seven matrices of each layer, every token counts, AdamW with gradients clipped.
 """
 
@@ -19,6 +19,8 @@ import transformers
 parser = argparse.ArgumentParser()
 for name, default in [("texts", 4), ("tokens", 256), ("rank", 16), ("steps", 4), ("threads", 2)]:
     parser.add_argument(f"--{name}", type=int, default=default)
+parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16",
+                    help="float32 is the faster one where the processor can't multiply bf16")
 parser.add_argument("--checkpointing", action="store_true", help="work activations out again")
 args = parser.parse_args()
 
@@ -31,7 +33,7 @@ config = transformers.Qwen2Config(
 )
 with torch.device("meta"):
     model = transformers.Qwen2ForCausalLM(config)
-model = model.to_empty(device="cpu").to(torch.bfloat16)
+model = model.to_empty(device="cpu").to(getattr(torch, args.dtype))
 with torch.no_grad():
     for parameter in model.parameters():
         parameter.normal_(0.0, 0.02)

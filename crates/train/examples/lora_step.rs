@@ -91,7 +91,7 @@ fn parts(
     let (mut ahead, mut back, mut work) = (0.0, 0.0, 0.0);
     let mut tiles = Tiles::default();
     let (isa, pool, t) = (model.isa(), model.pool(), all.len());
-    let layer = &model.layers()[0];
+    let layer = model.layer(0)?;
     for target in Target::ALL {
         let Some(w) = layer.matrix(target) else { continue };
         let (x, mut y) = (vec![0.5; t * w.cols()], vec![0.5; t * w.rows()]);

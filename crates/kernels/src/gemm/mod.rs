@@ -15,6 +15,8 @@
 //! they are needed, 32 columns × 512 k at a time, which stay in the nearest cache while all of `a`
 //! passes by (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
 //!
+//! Where pairs of bf16 can't be multiplied, the same numbers are widened to f32 (`widened.rs`).
+//!
 //! Sums run over k in an order that depends on k alone: a row's results are the same whatever the
 //! other rows are and however many threads there are.
 
@@ -22,6 +24,7 @@ mod amx;
 mod block;
 mod pack;
 mod weights;
+mod widened;
 
 use std::ops::Range;
 
@@ -35,6 +38,7 @@ pub(crate) use amx::{Tile4, works as amx_works};
 use block::{Block, multiply};
 use pack::pack_rows;
 use weights::{Backward, Forward};
+use widened::Widened;
 
 /// Rows of a tile (columns of `out`, for `b`).
 const TILE: usize = 16;
@@ -85,6 +89,10 @@ impl<'a> View<'a> {
         View { transposed: !self.transposed, ..self }
     }
 
+    fn is_transposed(&self) -> bool {
+        self.transposed
+    }
+
     /// Rows and columns as seen.
     pub fn shape(&self) -> (usize, usize) {
         if self.transposed { (self.cols, self.rows) } else { (self.rows, self.cols) }
@@ -102,7 +110,60 @@ pub enum Sum {
 
 /// Memory for `a`'s tiles, kept from one product to the next.
 #[derive(Default)]
-pub struct Tiles(Vec<u16>);
+pub struct Tiles {
+    pairs: Vec<u16>,
+    /// What there is instead where bf16 can't be multiplied.
+    widened: Vec<f32>,
+}
+
+impl Tiles {
+    /// The products of `a` with each `b`, as this instruction set does it.
+    fn multiply(
+        &mut self,
+        isa: Isa,
+        pool: &Pool,
+        a: View<'_>,
+        products: &[(&dyn Columns, SendPtr<f32>)],
+        sum: Sum,
+    ) {
+        match isa {
+            Isa::Avx2 => {
+                widened::pack(isa, pool, a, &mut self.widened);
+                product(isa, pool, Widened(&self.widened), a.shape(), products, sum);
+            }
+            _ => {
+                pack_rows(isa, pool, a, &mut self.pairs);
+                product(isa, pool, Pairs(&self.pairs), a.shape(), products, sum);
+            }
+        }
+    }
+}
+
+/// The first operand, cut into what is multiplied.
+trait Operand: Copy + Sync {
+    /// Rows that are worked on together.
+    const GROUP: usize;
+    /// Where a thread makes parts of `b`.
+    type Room;
+
+    fn room() -> Self::Room;
+
+    /// The columns of some pairs of `b`'s panels, in a range of rows that begins with a group.
+    ///
+    /// # Safety
+    /// `isa` is available, with its tiles configured if it is [`Isa::Amx`]; the operand has the rows named, each
+    /// of `k` filled up to whole steps; `out`, with `b`'s columns in a row, takes the columns in those rows, which
+    /// nobody else touches.
+    unsafe fn columns(
+        self,
+        isa: Isa,
+        rows: (Range<usize>, usize),
+        b: &dyn Columns,
+        pairs: Range<usize>,
+        out: (SendPtr<f32>, bool),
+        room: &mut Self::Room,
+    );
+}
 
 /// The second operand: makes its own tiles.
 pub(crate) trait Columns: Sync {
@@ -174,8 +235,7 @@ fn one_product(
 ) {
     let ((m, k), n) = (a.shape(), b.columns());
     assert!(k == depth && out.len() == m * n, "{m} × {k} times {n} × {depth} into {}", out.len());
-    pack_rows(isa, pool, a, &mut tiles.0);
-    product(isa, pool, &tiles.0, (m, k), &[(b, SendPtr(out.as_mut_ptr()))], sum);
+    tiles.multiply(isa, pool, a, &[(b, SendPtr(out.as_mut_ptr()))], sum);
 }
 
 /// Several products with the same `x`, in one parallel step, each overwriting its `out`.
@@ -189,22 +249,21 @@ pub(crate) unsafe fn gemm_weights(
     products: &[(&Matrix, SendPtr<f32>)],
     tiles: &mut Tiles,
 ) {
-    pack_rows(isa, pool, x, &mut tiles.0);
     let forward: Vec<Forward<'_>> = products.iter().map(|(weight, _)| Forward(weight)).collect();
     let all: Vec<(&dyn Columns, SendPtr<f32>)> =
         forward.iter().zip(products).map(|(f, (_, out))| (f as &dyn Columns, *out)).collect();
-    product(isa, pool, &tiles.0, x.shape(), &all, Sum::Write);
+    tiles.multiply(isa, pool, x, &all, Sum::Write);
 }
 
 /// Panels of `b` with room for [`STEPS`] steps.
 #[repr(C, align(64))]
 struct Panels([u16; 2 * STEPS * TILE_LEN]);
 
-/// The products of `a`'s tiles with each `b`, `[m, columns]`.
-fn product(
+/// The products of `a` with each `b`, `[m, columns]`.
+fn product<A: Operand>(
     isa: Isa,
     pool: &Pool,
-    a: &[u16],
+    a: A,
     (m, k): (usize, usize),
     products: &[(&dyn Columns, SendPtr<f32>)],
     sum: Sum,
@@ -216,10 +275,10 @@ fn product(
     let total: usize = pairs.iter().sum();
     // Few columns (a LoRA's rank): the threads share the rows as well.
     let parts = (4 * pool.threads()).div_ceil(total.max(1)).min(m.div_ceil(4 * TILE));
-    let part = m.div_ceil(parts).next_multiple_of(2 * TILE);
+    let part = m.div_ceil(parts).next_multiple_of(A::GROUP);
     let parts = m.div_ceil(part);
     pool.for_each_guided(total * parts, PAIRS, |items| {
-        let mut panels = Panels([0; 2 * STEPS * TILE_LEN]);
+        let mut room = A::room();
         let _tiles = (isa == Isa::Amx).then(amx::Configured::new);
         let mut first = 0;
         for p in 0..parts {
@@ -228,10 +287,11 @@ fn product(
                 let mine = items.start.max(first)..items.end.min(first + n);
                 if !mine.is_empty() {
                     let mine = mine.start - first..mine.end - first;
+                    let (rows, out) = ((rows.clone(), k), (*out, sum == Sum::Add));
                     // SAFETY: `isa` is available; items are handed out once, and each owns the
                     // columns of its pairs in the rows of its part; `a` holds all steps of all
                     // rows.
-                    unsafe { columns(isa, a, (rows.clone(), k), *b, mine, *out, sum, &mut panels) };
+                    unsafe { a.columns(isa, rows, *b, mine, out, &mut room) };
                 }
                 first += n;
             }
@@ -239,56 +299,63 @@ fn product(
     });
 }
 
-/// The columns of some pairs of panels.
-///
-/// # Safety
-/// `isa` is available, with its tiles configured if it is [`Isa::Amx`]; `a` holds the tiles of the
-/// rows named; `out` takes the columns in those rows, which nobody else touches.
-#[allow(clippy::too_many_arguments)] // One product's geometry: each is needed once, together.
-unsafe fn columns(
-    isa: Isa,
-    a: &[u16],
-    (rows, k): (Range<usize>, usize),
-    b: &dyn Columns,
-    pairs: Range<usize>,
-    out: SendPtr<f32>,
-    sum: Sum,
-    panels: &mut Panels,
-) {
-    let n = b.columns();
-    let steps = k.div_ceil(STEP);
-    // Parts of equal length, none longer than the panels.
-    let part = steps.div_ceil(steps.div_ceil(STEPS).max(1)).max(1);
-    for first in (0..steps.max(1)).step_by(part) {
-        let some = first..steps.min(first + part);
-        let add = sum == Sum::Add || first > 0;
-        for pair in pairs.clone() {
-            let columns = (n - pair * 2 * TILE).min(2 * TILE);
-            let panel_len = some.len() * TILE_LEN;
-            for i in 0..columns.div_ceil(TILE) {
-                // SAFETY: the panels have room for two times `STEPS` tiles.
-                unsafe {
-                    let at = panels.0.as_mut_ptr().add(i * panel_len);
-                    b.fill(isa, 2 * pair + i, some.clone(), at);
+/// The first operand's tiles.
+#[derive(Clone, Copy)]
+struct Pairs<'a>(&'a [u16]);
+
+impl Operand for Pairs<'_> {
+    const GROUP: usize = 2 * TILE;
+    type Room = Panels;
+
+    fn room() -> Panels {
+        Panels([0; 2 * STEPS * TILE_LEN])
+    }
+
+    unsafe fn columns(
+        self,
+        isa: Isa,
+        (rows, k): (Range<usize>, usize),
+        b: &dyn Columns,
+        pairs: Range<usize>,
+        (out, add): (SendPtr<f32>, bool),
+        panels: &mut Panels,
+    ) {
+        let Pairs(a) = self;
+        let n = b.columns();
+        let steps = k.div_ceil(STEP);
+        // Parts of equal length, none longer than the panels.
+        let part = steps.div_ceil(steps.div_ceil(STEPS).max(1)).max(1);
+        for first in (0..steps.max(1)).step_by(part) {
+            let some = first..steps.min(first + part);
+            let add = add || first > 0;
+            for pair in pairs.clone() {
+                let columns = (n - pair * 2 * TILE).min(2 * TILE);
+                let panel_len = some.len() * TILE_LEN;
+                for i in 0..columns.div_ceil(TILE) {
+                    // SAFETY: the panels have room for two times `STEPS` tiles.
+                    unsafe {
+                        let at = panels.0.as_mut_ptr().add(i * panel_len);
+                        b.fill(isa, 2 * pair + i, some.clone(), at);
+                    }
                 }
-            }
-            for row in rows.clone().step_by(2 * TILE) {
-                let at = (row / TILE * steps + some.start) * TILE_LEN;
-                let block = Block {
-                    a: a[at.min(a.len())..].as_ptr(),
-                    a_panel: steps * TILE_LEN,
-                    b: panels.0.as_ptr(),
-                    b_panel: panel_len,
-                    steps: some.len(),
-                    // SAFETY: the caller's `out` has this row and column.
-                    out: unsafe { out.get().add(row * n + pair * 2 * TILE) },
-                    stride: n,
-                    rows: (rows.end - row).min(2 * TILE),
-                    columns,
-                    add,
-                };
-                // SAFETY: as the caller vouches; `a` and the panels hold the block's tiles.
-                unsafe { multiply(isa, &block) };
+                for row in rows.clone().step_by(2 * TILE) {
+                    let at = (row / TILE * steps + some.start) * TILE_LEN;
+                    let block = Block {
+                        a: a[at.min(a.len())..].as_ptr(),
+                        a_panel: steps * TILE_LEN,
+                        b: panels.0.as_ptr(),
+                        b_panel: panel_len,
+                        steps: some.len(),
+                        // SAFETY: the caller's `out` has this row and column.
+                        out: unsafe { out.get().add(row * n + pair * 2 * TILE) },
+                        stride: n,
+                        rows: (rows.end - row).min(2 * TILE),
+                        columns,
+                        add,
+                    };
+                    // SAFETY: as the caller vouches; `a` and the panels hold the block's tiles.
+                    unsafe { multiply(isa, &block) };
+                }
             }
         }
     }

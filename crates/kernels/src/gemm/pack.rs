@@ -32,7 +32,7 @@ pub(super) fn pack_rows(isa: Isa, pool: &Pool, view: View<'_>, out: &mut Vec<u16
 /// # Safety
 /// As for [`Simd`].
 #[inline(always)]
-unsafe fn sixteen<S: Simd>(view: &View<'_>, major: usize, minor: usize) -> S::F {
+pub(super) unsafe fn sixteen<S: Simd>(view: &View<'_>, major: usize, minor: usize) -> S::F {
     // SAFETY: full vectors lie within the row; others go through a buffer.
     unsafe {
         if major >= view.rows || minor >= view.cols {

@@ -1,0 +1,81 @@
+"""Prompts a second: `ponder bench` and PyTorch + transformers, in turn, on a model of one shape.
+
+    python benches/prefill-torch.py --ponder target/release/ponder -p 512 --rounds 3
+    python benches/prefill-torch.py --ponder target/release/ponder --dtype float32     # without bf16 arithmetic
+
+Needs torch and transformers from PyPI. PyTorch's model has the shape of Qwen2.5-0.5B and random weights: what a
+prompt takes doesn't depend on them. With --gemm, the product 512 x 896 x 4864 of PyTorch as well.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import time
+
+import torch
+import transformers
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--ponder", required=True, help="the program")
+parser.add_argument("-m", "--model", default="qwen2.5-coder-0.5b", help="ponder's model, of the same shape")
+parser.add_argument("-p", "--prompt", type=int, default=512)
+parser.add_argument("--rounds", type=int, default=3)
+parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
+parser.add_argument("--gemm", action="store_true")
+args = parser.parse_args()
+
+torch.set_num_threads(args.threads)
+torch.manual_seed(0)
+dtype = getattr(torch, args.dtype)
+config = transformers.Qwen2Config(
+    vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
+    num_attention_heads=14, num_key_value_heads=2, max_position_embeddings=32768,
+    tie_word_embeddings=True,
+)
+with torch.device("meta"):
+    model = transformers.Qwen2ForCausalLM(config)
+model = model.to_empty(device="cpu").to(dtype)
+with torch.no_grad():
+    for parameter in model.parameters():
+        parameter.normal_(0.0, 0.02)
+    # `to_empty` leaves what isn't a parameter without a value.
+    model.model.rotary_emb = type(model.model.rotary_emb)(config)
+model.tie_weights()
+model.eval()
+
+
+def torchs() -> float:
+    tokens = torch.randint(0, config.vocab_size, (1, args.prompt))
+    with torch.inference_mode():
+        start = time.perf_counter()
+        # As an engine does it: logits of the last position alone.
+        model(input_ids=tokens, use_cache=True, logits_to_keep=1)
+        return args.prompt / (time.perf_counter() - start)
+
+
+def ponders() -> float:
+    command = [args.ponder, "bench", "-m", args.model, "-p", str(args.prompt), "-n", "0", "-r", "1",
+               "-t", str(args.threads), "-o", "json"]
+    rows = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return next(row["avg_ts"] for row in rows if row["test"] == "prefill")
+
+
+print(f"torch {torch.__version__}, transformers {transformers.__version__}, {args.dtype}, {args.threads} threads")
+torchs()
+ours, theirs = [], []
+for round in range(args.rounds):
+    for run, rates in [(ponders, ours), (torchs, theirs)][:: 1 if round % 2 else -1]:
+        rates.append(run())
+shown = lambda rates: f"{statistics.median(rates):.1f} ({min(rates):.1f}-{max(rates):.1f})"
+print(f"prompt of {args.prompt}, tokens/s: ponder {shown(ours)}, PyTorch {shown(theirs)}, "
+      f"ratio of medians {statistics.median(ours) / statistics.median(theirs):.2f}")
+if args.gemm:
+    a, b = torch.randn(512, 896, dtype=dtype), torch.randn(4864, 896, dtype=dtype)
+    times = []
+    for _ in range(30):
+        start = time.perf_counter()
+        a @ b.T
+        times.append(time.perf_counter() - start)
+    print(f"product 512 x 896 x 4864: {2 * 512 * 896 * 4864 / statistics.median(times) / 1e9:.0f} GFLOP/s")
