@@ -12,6 +12,7 @@ use weights::Checkpoint;
 
 use crate::adapters::{Adapters, Lora};
 use crate::constraint::{Compiler, Constraint, Grammar, Scope};
+use crate::memory::WeightMemory;
 use crate::sampler::Sampling;
 use crate::speech::Speech;
 use crate::{Error, Request};
@@ -25,6 +26,8 @@ pub struct LoadOptions {
     pub ctx: Option<usize>,
     /// Overrides what the file says about stretching positions.
     pub rope_scaling: Option<RopeScalingRequest>,
+    /// Memory that weights may take.
+    pub weights: WeightMemory,
 }
 
 /// Where a conversation's prompt ends.
@@ -73,13 +76,16 @@ impl Engine {
         }
         let checkpoint = Arc::new(Checkpoint::open(path)?);
         let threads = options.threads.unwrap_or_else(Pool::cores);
+        let config = Config::read(&checkpoint)?;
         let rope_scaling = match (options.rope_scaling, options.ctx) {
-            (None, Some(ctx)) => Config::read(&checkpoint)?.rope.scaling.request_for(ctx),
+            (None, Some(ctx)) => config.rope.scaling.request_for(ctx),
             (asked, _) => asked,
         };
+        let room = options.weights.room(&config, options.ctx);
         let (speech, model) = std::thread::scope(|scope| {
             let speech = scope.spawn(|| Speech::read(&checkpoint));
-            let model = Model::load(Arc::clone(&checkpoint), Pool::new(threads), rope_scaling);
+            let pool = Pool::new(threads);
+            let model = Model::load_within(Arc::clone(&checkpoint), pool, rope_scaling, room);
             let speech = speech.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (speech, model)
         });

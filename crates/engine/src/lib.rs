@@ -16,6 +16,7 @@ mod constraint;
 mod embed;
 mod engine;
 mod error;
+mod memory;
 mod request;
 mod reward;
 mod runtime;
@@ -33,6 +34,7 @@ pub use bench::{Case as BenchCase, Plan as BenchPlan, Row as BenchRow, Test as B
 pub use constraint::{Constraint, Grammar, Scope};
 pub use engine::{Ending, Engine, LoadOptions};
 pub use error::Error;
+pub use memory::{WeightMemory, available as available_memory};
 pub use request::{Completion, Delta, FinishReason, Flow, Request, Timings, TokenLogprob, Usage};
 pub use runtime::{Pending, Runtime};
 pub use scheduler::{Event, Kept, Load, RequestId, Scheduler, SchedulerOptions, Update};

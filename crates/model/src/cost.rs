@@ -6,6 +6,44 @@ use kernels::matmul::Matrix;
 use crate::load::FeedForward;
 use crate::{Layer, Model};
 
+/// What a token costs at one layer.
+pub(crate) struct LayerCost {
+    /// Bytes of the matrices a token meets, as they lie in memory, all experts but those it isn't given to.
+    pub(crate) bytes: f64,
+    /// Weights of the same.
+    weights: f64,
+    experts: Option<ExpertCost>,
+}
+
+struct ExpertCost {
+    count: f64,
+    used: f64,
+    /// Bytes of one expert's matrices.
+    bytes: f64,
+}
+
+impl LayerCost {
+    pub(crate) fn of(layer: &Layer) -> LayerCost {
+        let matrices = layer.matrices();
+        LayerCost {
+            bytes: matrices.iter().map(|m| m.bytes() as f64).sum(),
+            weights: matrices.iter().map(|m| weights(m)).sum(),
+            experts: match &layer.feed_forward {
+                FeedForward::Dense(_) => None,
+                FeedForward::Experts(experts) => Some(ExpertCost {
+                    count: experts.config.count as f64,
+                    used: experts.config.used as f64,
+                    bytes: experts.all[0].matrices().iter().map(|m| m.bytes() as f64).sum(),
+                }),
+            },
+        }
+    }
+}
+
+fn weights(matrix: &Matrix) -> f64 {
+    (matrix.rows() * matrix.cols()) as f64
+}
+
 impl Layer {
     /// The matrices a token meets: as many experts as it is given to, whichever these are.
     fn matrices(&self) -> Vec<&Matrix> {
@@ -27,24 +65,19 @@ impl Model {
     /// layers without experts and of the output, and of experts as many as are met on average when each
     /// token is given to any with the same chance.
     pub fn weight_bytes(&self, tokens: usize) -> f64 {
-        let bytes = |m: &Matrix| m.bytes() as f64;
-        let layers = self.layers.iter().map(|layer| {
-            let all: f64 = layer.matrices().into_iter().map(bytes).sum();
-            let FeedForward::Experts(experts) = &layer.feed_forward else { return all };
-            let one: f64 = experts.all[0].matrices().into_iter().map(bytes).sum();
-            let (count, used) = (experts.config.count as f64, experts.config.used as f64);
+        let layers = self.layers.costs().map(|LayerCost { bytes: all, experts, .. }| {
+            let Some(ExpertCost { count, used, bytes }) = experts else { return *all };
             let met = count * (1.0 - (1.0 - used / count).powf(tokens as f64));
-            all + (met - used) * one
+            all + (met - used) * bytes
         });
-        layers.sum::<f64>() + bytes(&self.output)
+        layers.sum::<f64>() + self.output.bytes() as f64
     }
 
     /// Operations (a multiplication and an addition are two) for `tokens` tokens of one sequence,
     /// the first at `position`, with `predictions` rows of logits: products with weights, and
     /// attention to the positions each token sees.
     pub fn operations(&self, position: usize, tokens: usize, predictions: usize) -> f64 {
-        let weights = |m: &Matrix| (m.rows() * m.cols()) as f64;
-        let layers: f64 = self.layers.iter().flat_map(Layer::matrices).map(weights).sum();
+        let layers: f64 = self.layers.costs().map(|cost| cost.weights).sum();
         let c = &self.config;
         // Scores and weighted sums.
         let attention = (2 * c.layers * c.heads * c.head_dim) as f64;

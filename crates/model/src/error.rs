@@ -44,6 +44,26 @@ pub enum Error {
         "a model of architecture `{0}` can't be trained yet; run, serve, eval and reason work with it"
     )]
     Untrainable(String),
+    /// What needs all layers in memory, where some are in the file.
+    #[error(
+        "training needs all layers of the model in memory, and there is not enough of it; train a \
+         smaller model or a smaller type of this one, or free some memory"
+    )]
+    InFile,
+    /// Not even one layer fits into the memory that weights may take.
+    #[error(
+        "{}: weights may take {room} bytes of memory, and at least {needed} are needed, for the output matrix \
+         and one layer; allow more with --weight-memory, free some, or take a smaller model",
+        .path.display()
+    )]
+    Memory {
+        /// The model.
+        path: PathBuf,
+        /// Bytes they may take.
+        room: u64,
+        /// The least that would do.
+        needed: u64,
+    },
     /// What comes into matrices can't be named as the tensors of an architecture are.
     #[error(
         "an importance matrix can't be made of a model of architecture `{0}` yet; quantize without one"

@@ -103,8 +103,8 @@ impl Model {
     /// batch. Spans without an adapter are computed as if there were none at all.
     ///
     /// # Errors
-    /// A token isn't in the vocabulary, an adapter isn't this model's or its scale not finite, or
-    /// the cache is full; no sequence has changed then.
+    /// A token isn't in the vocabulary, an adapter isn't this model's or its scale not finite, the cache is full,
+    /// or a layer that isn't in memory can't be read; no sequence has changed then.
     pub fn forward(
         &self,
         cache: &mut KvCache,
@@ -127,16 +127,16 @@ impl Model {
         for span in spans.iter_mut() {
             cache.reserve(span.sequence, span.tokens.len())?;
         }
-        let keeps = |layer: &Layer| layer.apart.as_ref().is_some_and(|apart| apart.keys.is_some());
-        if cache.shape().ty.is_rounded() && self.layers.iter().any(keeps) {
+        if cache.shape().ty.is_rounded() && self.layers.any_key_bias() {
             let end = spans.iter().map(|span| span.sequence.len() + span.tokens.len()).max();
             cache.know_angles(end.unwrap_or(0), &self.rope, c.rope.dim);
         }
         if tokens > 0 {
             let batch = Batch { spans, tokens, runs: &runs };
-            for (i, layer) in self.layers.iter().enumerate() {
-                self.attention(layer, i, cache, &batch, work);
-                self.feed_forward(layer, i, &batch, work);
+            for i in 0..c.layers {
+                let layer = self.layer_to_run(i)?;
+                self.attention(&layer, i, cache, &batch, work);
+                self.feed_forward(&layer, i, &batch, work);
             }
             if let Some(inputs) = &mut work.inputs {
                 inputs.count(tokens);

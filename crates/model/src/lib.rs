@@ -14,6 +14,7 @@ mod experts;
 mod forward;
 mod inputs;
 mod kv_cache;
+mod layers;
 mod load;
 mod lora;
 mod parts;

@@ -12,6 +12,7 @@ use weights::{Checkpoint, Tensor};
 
 use crate::config::{ExpertConfig, Presence};
 use crate::experts::{Dense, Experts};
+use crate::layers::{self, Layers};
 use crate::rope::Rope;
 use crate::{Config, Error, RopeScalingRequest};
 
@@ -67,12 +68,13 @@ pub struct Model {
     pub(crate) config: Config,
     pub(crate) isa: Isa,
     pub(crate) pool: Pool,
-    pub(crate) layers: Vec<Layer>,
+    pub(crate) layers: Layers,
     pub(crate) output_norm: Vec<f32>,
     pub(crate) output: Matrix,
     pub(crate) rope: Rope,
-    /// Kept for the embeddings: a token's row is read from the mapped file when it is needed.
-    checkpoint: Arc<Checkpoint>,
+    /// Kept for the embeddings, of which a token's row is read from the mapped file when it is needed, and for
+    /// layers that aren't in memory.
+    pub(crate) checkpoint: Arc<Checkpoint>,
     vocab: usize,
 }
 
@@ -90,28 +92,37 @@ impl Model {
         pool: Pool,
         rope_scaling: Option<RopeScalingRequest>,
     ) -> Result<Model, Error> {
+        Model::load_within(checkpoint, pool, rope_scaling, u64::MAX)
+    }
+
+    /// The same, in no more than `room` bytes: layers that don't fit are read from the file each time they are
+    /// needed. What is computed is the same to the bit.
+    ///
+    /// # Errors
+    /// As above; or not even one layer fits.
+    pub fn load_within(
+        checkpoint: impl Into<Arc<Checkpoint>>,
+        pool: Pool,
+        rope_scaling: Option<RopeScalingRequest>,
+        room: u64,
+    ) -> Result<Model, Error> {
         let checkpoint = checkpoint.into();
         let isa = Isa::detect()?;
         let mut config = Config::read(&checkpoint)?;
         if let Some(request) = rope_scaling {
             config.stretch(request);
         }
-        let loader = Loader {
-            checkpoint: &checkpoint,
-            path: checkpoint.path(),
-            pool: &pool,
-            arena: RefCell::default(),
-        };
+        let loader = Loader::new(&checkpoint, &pool);
         let vocab = loader.vocab(&config)?;
         let rope = Rope::read(&checkpoint, &config)?;
         let output_norm = loader.vector("output_norm.weight", config.hidden)?;
         // The largest matrix first: while one is repacked it is in memory twice.
         let tied = checkpoint.tensor(OUTPUT).is_none();
         let output = loader.matrix(if tied { EMBEDDING } else { OUTPUT }, vocab, config.hidden)?;
-        let layers = (0..config.layers)
-            .map(|i| loader.layer(&config, i))
-            .collect::<Result<Vec<_>, Error>>()?;
-        tracing::debug!(%isa, threads = pool.threads(), layers = layers.len(), "model loaded");
+        let sizes = layers::sizes(&checkpoint, config.layers);
+        let keep = layers::choose(&sizes, output.bytes() as u64, room, checkpoint.path())?;
+        let layers = Layers::load(&loader, &config, &keep)?;
+        tracing::debug!(%isa, threads = pool.threads(), layers = config.layers, "model loaded");
         Ok(Model { config, isa, pool, layers, output_norm, output, rope, checkpoint, vocab })
     }
 
@@ -202,15 +213,24 @@ pub fn read_f32(
 }
 
 /// Takes tensors out of a file, holding them against what the configuration says.
-struct Loader<'a> {
-    checkpoint: &'a Checkpoint,
+pub(crate) struct Loader<'a> {
+    pub(crate) checkpoint: &'a Checkpoint,
     path: &'a Path,
     pool: &'a Pool,
     /// Where the repacked weights go.
     arena: RefCell<Arena>,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    pub(crate) fn new(checkpoint: &'a Checkpoint, pool: &'a Pool) -> Loader<'a> {
+        Loader { checkpoint, path: checkpoint.path(), pool, arena: RefCell::default() }
+    }
+
+    /// The same with memory of its own.
+    pub(crate) fn apart(&self) -> Loader<'a> {
+        Loader::new(self.checkpoint, self.pool)
+    }
+
     fn tensor(&self, name: &str) -> Result<Tensor<'_>, Error> {
         tensor(self.checkpoint, name)
     }
@@ -261,7 +281,7 @@ impl Loader<'_> {
         Ok(rows)
     }
 
-    fn layer(&self, c: &Config, i: usize) -> Result<Layer, Error> {
+    pub(crate) fn layer(&self, c: &Config, i: usize) -> Result<Layer, Error> {
         let name = |part: &str| format!("blk.{i}.{part}");
         let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
         let matrix = |part: &str, rows, cols| self.matrix(&name(part), rows, cols);

@@ -12,9 +12,16 @@ impl Model {
         &self.pool
     }
 
-    /// Its layers, first to last.
-    pub fn layers(&self) -> &[Layer] {
-        &self.layers
+    /// One of its layers.
+    ///
+    /// # Errors
+    /// It isn't in memory (see [`Model::load_within`]).
+    ///
+    /// # Panics
+    /// If there are fewer layers.
+    pub fn layer(&self, i: usize) -> Result<&Layer, Error> {
+        assert!(i < self.config.layers, "layer {i} of {}", self.config.layers);
+        self.layers.kept(i).ok_or(Error::InFile)
     }
 
     /// The matrix from final states to logits, `[vocab, hidden]`.

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use engine::{Engine, LoadOptions, Lora, Runtime, Scheduler, SchedulerOptions};
+use engine::{Engine, LoadOptions, Lora, Runtime, Scheduler, SchedulerOptions, WeightMemory};
 use kernels::attention::KvType;
 use model::{Adapter, RopeScalingRequest};
 use reason::Local;
 
 use crate::model_arg::ResolvedModel;
 use crate::sampling_arg::SamplingArgs;
+use crate::size_arg;
 
 /// The arguments, to be flattened into a command's own.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,6 +28,11 @@ pub struct EngineArg {
     #[arg(long, value_name = "TYPE", default_value_t = KvType::F16)]
     pub kv_cache_type: KvType,
 
+    /// Memory that weights may take, as in 12GiB; what is free if not given. Layers that don't fit are read from
+    /// the file whenever they are needed, which is slow.
+    #[arg(long, value_name = "SIZE", value_parser = size_arg::bytes)]
+    pub weight_memory: Option<u64>,
+
     /// A low-rank adapter for the model, as `ponder train` makes them: a directory as PEFT has it,
     /// or a GGUF file.
     #[arg(long, value_name = "PATH")]
@@ -40,8 +46,20 @@ impl EngineArg {
             threads: self.threads.map(usize::from),
             ctx,
             rope_scaling: self.rope_scaling,
+            weights: self.weight_memory.map_or(WeightMemory::Free, WeightMemory::AtMost),
         };
         let mut engine = Engine::load(&model.path, &options)?;
+        let (in_file, bytes) = engine.model().layers_in_file();
+        if in_file > 0 {
+            eprintln!(
+                "note: {} does not fit into the memory there is: {in_file} of its {} layers, {:.1} GB, are read \
+                 from the file for each step\n\
+                 hint: free some memory, set it with --weight-memory, or take a smaller type or model",
+                model.name,
+                engine.model().config().layers,
+                bytes as f64 / 1e9,
+            );
+        }
         if let Some(path) = &self.adapter {
             let adapter = Adapter::load(path, engine.model());
             let adapter = adapter.with_context(|| format!("cannot load {}", path.display()))?;

@@ -76,6 +76,22 @@ fn json_tells_everything() {
 }
 
 #[test]
+fn a_model_larger_than_its_memory_says_the_same_and_that_it_is() {
+    let world = World::new(false);
+    let asked = ["--max-tokens", "12", "--seed", "5", "2 + 2?"];
+    let whole = world.json(&asked);
+    let too_little = world.failure(&[&asked[..], &["--weight-memory", "1k"]].concat());
+    let needed = too_little.split_once("at least ").and_then(|(_, rest)| rest.split(' ').next());
+    let needed = needed.unwrap_or_else(|| panic!("{too_little}"));
+    let output = world.run(&[&asked[..], &["--weight-memory", needed, "--json"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(said.contains("does not fit") && said.contains("--weight-memory"), "{said}");
+    let little: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(little["content"], whole["content"]);
+}
+
+#[test]
 fn a_seed_repeats_and_another_one_does_not() {
     let world = World::new(false);
     let answer = |seed| world.json(&["--max-tokens", "30", "--seed", seed, "hello"]);

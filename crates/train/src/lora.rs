@@ -223,7 +223,7 @@ struct Build<'m> {
 
 impl<'m> Build<'m> {
     fn layer(&mut self, i: usize) -> Result<Layer<'m>, Error> {
-        let layer = &self.model.layers()[i];
+        let layer = self.model.layer(i)?;
         let frozen = |values: &[f32]| Vector::Frozen(values.to_vec());
         let linears = Target::ALL.map(|target| self.linear(i, target));
         let [q, k, v, o, gate, up, down] = linears;
@@ -236,7 +236,7 @@ impl<'m> Build<'m> {
     }
 
     fn linear(&mut self, i: usize, target: Target) -> Result<Linear<'m>, Error> {
-        let layer = &self.model.layers()[i];
+        let layer = self.model.layer(i)?;
         let (outputs, inputs) = target.shape(self.model.config());
         let name = target.module(i) + ".weight";
         let packed = layer.matrix(target).ok_or(model::Error::Experts("trained"))?;

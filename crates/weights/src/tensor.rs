@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use kernels::blocks::BlockType;
+use kernels::matmul::Matrix;
 
 use crate::Error;
 
@@ -41,6 +42,13 @@ impl TensorInfo {
         self.elements() / self.cols().max(1)
     }
 
+    /// Bytes it takes in memory once loaded: a vector in f32, matrices repacked (of more than two dimensions,
+    /// the outer ones count matrices), or as many as in the file where it can't be repacked.
+    pub fn loaded_bytes(&self) -> u64 {
+        let shape: Vec<u64> = self.shape.iter().map(|n| *n as u64).collect();
+        loaded_bytes(Some(self.ty), &shape, self.bytes as u64)
+    }
+
     /// Where in the file these of the tensor's own bytes are.
     pub(crate) fn part_of(&self, bytes: Range<usize>) -> Range<usize> {
         self.offset + bytes.start.min(self.bytes)..self.offset + bytes.end.min(self.bytes)
@@ -58,6 +66,20 @@ pub struct Tensor<'a> {
     pub info: &'a TensorInfo,
     /// `info.bytes` bytes: rows of blocks of `info.ty`, little-endian.
     pub data: &'a [u8],
+}
+
+/// [`TensorInfo::loaded_bytes`] of what is only known from a header, of a type perhaps unknown.
+pub(crate) fn loaded_bytes(ty: Option<BlockType>, shape: &[u64], bytes: u64) -> u64 {
+    let matrices = || {
+        let [outer @ .., rows, cols] = shape else { return None };
+        let (rows, cols) = (usize::try_from(*rows).ok()?, usize::try_from(*cols).ok()?);
+        let one = Matrix::bytes_of(ty?, rows, cols)? as u64;
+        Some(outer.iter().fold(one, |n, &matrices| n.saturating_mul(matrices)))
+    };
+    match shape {
+        [elements] => elements.saturating_mul(4),
+        _ => matrices().unwrap_or(bytes),
+    }
 }
 
 /// The tensors of a model in file order, found by name.

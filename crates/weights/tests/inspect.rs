@@ -49,6 +49,22 @@ fn text(path: &Path) -> String {
 }
 
 #[test]
+fn the_longest_context_that_fits_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    small(&path);
+    let report = inspect(&path, Some(1000)).unwrap();
+    let memory = report.memory[0];
+    // Two layers with a head of sixteen numbers at most, keys and values, two bytes each.
+    let token = memory.kv_cache / 1000;
+    assert!(token > 0);
+    let beside = memory.weights + memory.work;
+    assert_eq!(report.fitting(memory.total()), Some(1000));
+    assert_eq!(report.fitting(beside + 7 * token + token / 2), Some(7));
+    assert_eq!(report.fitting(beside - 1), Some(0));
+}
+
+#[test]
 fn a_complete_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");

@@ -33,17 +33,40 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let path = find(&args.model)?;
     let report = inspect(&path, args.ctx)?;
+    let fit = engine::available_memory().and_then(|free| Some((free, report.fitting(free)?)));
     let mut out = std::io::stdout().lock();
     if args.json {
+        let mut report = serde_json::to_value(&report)?;
+        report["available_memory"] = fit.map(|(free, _)| free).into();
+        report["fitting_context"] = fit.map(|(_, fitting)| fitting).into();
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
         write!(out, "{report}")?;
+        if let Some((free, fitting)) = fit {
+            writeln!(out, "\n{}", told(free, fitting, report.context))?;
+        }
     }
     if !report.is_complete() {
         let hint = "hint: what is missing or wrong is in the report";
         bail!("{} is not complete\n{hint}", path.display());
     }
     Ok(())
+}
+
+/// How much of the model there is room for now.
+fn told(free: u64, fitting: u64, context: Option<u64>) -> String {
+    let free = format!("{:.1} GB of memory are free now", free as f64 / 1e9);
+    match fitting {
+        0 => format!(
+            "{free}: not enough for all weights; `ponder run` reads some from the file for each step"
+        ),
+        _ if context.is_some_and(|whole| fitting >= whole) => {
+            format!("{free}: enough for the whole context")
+        }
+        _ => format!(
+            "{free}: enough for a context of {fitting} tokens (of twice as many with --kv-cache-type q8_0)"
+        ),
+    }
 }
 
 /// The file meant. Looking at a model is no reason to fetch it, but one whose pull was interrupted

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use engine::Engine;
+use engine::{Engine, WeightMemory};
 use learn::preference::{Kto, Policy, RewardModel};
 use learn::pretrain::Pretrain;
 use learn::recipe::{Method, What};
@@ -144,6 +144,7 @@ fn teach(args: Teaching) -> Result<ExitCode> {
         threads: args.threads.map(usize::from),
         ctx: plan::context(&recipe),
         rope_scaling: None,
+        weights: WeightMemory::Free,
     };
     let engine = Engine::load(&path, &options).with_context(|| format!("cannot load {name}"))?;
     let engine = Arc::new(engine);

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::{Report, Template, Tokenizer, loaded};
+use super::{Report, Template, Tokenizer};
 use crate::Error;
 use crate::gguf::{Metadata, Partial};
+use crate::tensor::loaded_bytes;
 
 pub(super) fn report(path: &Path) -> Result<Report, Error> {
     let partial = Partial::open(path)?;
@@ -19,7 +20,7 @@ pub(super) fn report(path: &Path) -> Result<Report, Error> {
     for tensor in &partial.tensors {
         let stays = apart && tensor.name == "token_embd.weight";
         let ty = tensor.block_type().filter(|_| !stays);
-        let loaded = loaded(ty, &tensor.shape, tensor.bytes);
+        let loaded = loaded_bytes(ty, &tensor.shape, tensor.bytes);
         report.add_tensor(tensor.type_name(), tensor.elements(), tensor.bytes, loaded);
     }
     report.finish_tensors();

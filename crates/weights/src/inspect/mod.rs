@@ -10,8 +10,6 @@ mod template;
 
 use std::path::{Path, PathBuf};
 
-use kernels::blocks::BlockType;
-use kernels::matmul::Matrix;
 use serde::Serialize;
 
 use crate::Error;
@@ -159,21 +157,6 @@ pub fn inspect(path: &Path, context: Option<u64>) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Bytes that a tensor of `bytes` bytes takes in memory once loaded: as many where nothing better is known.
-/// Of more than two dimensions, the outer ones count matrices.
-fn loaded(ty: Option<BlockType>, shape: &[u64], bytes: u64) -> u64 {
-    let matrices = || {
-        let [outer @ .., rows, cols] = shape else { return None };
-        let (rows, cols) = (usize::try_from(*rows).ok()?, usize::try_from(*cols).ok()?);
-        let one = Matrix::bytes_of(ty?, rows, cols)? as u64;
-        Some(outer.iter().fold(one, |n, &matrices| n.saturating_mul(matrices)))
-    };
-    match shape {
-        [elements] => elements.saturating_mul(4),
-        _ => matrices().unwrap_or(bytes),
-    }
-}
-
 impl Report {
     /// Whether everything the model needs is there.
     pub fn is_complete(&self) -> bool {
@@ -215,6 +198,15 @@ impl Report {
             (None, None) => vec![DEFAULT_CONTEXT],
         };
         self.memory = contexts.into_iter().filter_map(|context| self.memory_at(context)).collect();
+    }
+
+    /// The longest context for which `bytes` of memory are enough, with keys and values in 16 bits: 0 if they are
+    /// not enough for the weights; none, where the report doesn't say what a context takes.
+    pub fn fitting(&self, bytes: u64) -> Option<u64> {
+        let Memory { context, weights, kv_cache, work } = *self.memory.last()?;
+        let left = bytes.saturating_sub(weights.saturating_add(work));
+        let tokens = u128::from(left) * u128::from(context) / u128::from(kv_cache.max(1));
+        Some(u64::try_from(tokens).unwrap_or(u64::MAX))
     }
 
     fn memory_at(&self, context: u64) -> Option<Memory> {

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::{Report, Template, Tokenizer, loaded};
+use super::{Report, Template, Tokenizer};
 use crate::Error;
 use crate::mapping::Mapping;
 use crate::safetensors::{Header, SafetensorsDir, Shards, chat_template, find, names, read_json};
-use crate::tensor::shorten;
+use crate::tensor::{loaded_bytes, shorten};
 
 pub(super) fn report(path: &Path) -> Result<Report, Error> {
     let Shards { dir, files, index } = find(path)?;
@@ -59,7 +59,7 @@ fn add_file(report: &mut Report, bytes: &[u8], file: &Path) {
         let elements = tensor.shape.iter().fold(1u64, |n, &d| n.saturating_mul(d));
         let size = tensor.end.saturating_sub(tensor.start);
         // In numbers of 16 or 32 bits it takes the same space, whether it is repacked or not.
-        let loaded = loaded(tensor.block_type(), &tensor.shape, size);
+        let loaded = loaded_bytes(tensor.block_type(), &tensor.shape, size);
         report.add_tensor(shorten(&tensor.dtype), elements, size, loaded);
         if names::to_gguf("", &tensor.name).as_deref() == Some("token_embd.weight") {
             report.shape.vocab = tensor.shape.first().copied();
