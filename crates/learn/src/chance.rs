@@ -1,6 +1,9 @@
 //! Chance that can be had again: a stream of numbers for each seed and each purpose, with no state
 //! that a checkpoint would have to keep.
 
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
 use verify::tasks::random::{Random, hash};
 
 /// The numbers of `purpose` at `step`.
@@ -75,6 +78,33 @@ pub(crate) fn hold_out<T>(
     things.into_iter().partition(|_| chosen.next() == Some(true))
 }
 
+/// The same for things that belong together where `of` says the same of them: none of a kind is held out while others
+/// of it are not, and at least `wanted` are. Where that would leave less than it takes, kinds don't matter.
+pub(crate) fn hold_out_kinds<T, K: Eq + Hash>(
+    seed: u64,
+    things: Vec<T>,
+    wanted: usize,
+    of: impl Fn(&T) -> K,
+) -> (Vec<T>, Vec<T>) {
+    let mut sizes = HashMap::<K, usize>::new();
+    things.iter().for_each(|thing| *sizes.entry(of(thing)).or_default() += 1);
+    let (mut chosen, mut taken) = (HashSet::new(), 0);
+    for i in shuffled(seed, "held out", 0, things.len()) {
+        if taken >= wanted {
+            break;
+        }
+        let kind = of(&things[i]);
+        let size = sizes[&kind];
+        if chosen.insert(kind) {
+            taken += size;
+        }
+    }
+    if 2 * taken > things.len() {
+        return hold_out(seed, 0, things, wanted);
+    }
+    things.into_iter().partition(|thing| chosen.contains(&of(thing)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +129,19 @@ mod tests {
         assert!(held_out.is_sorted() && rest.is_sorted());
         assert!(held_out.iter().all(|x| !rest.contains(x)));
         assert_eq!(hold_out(1, 0, vec![1, 2], 9).0, [1, 2]);
+    }
+
+    #[test]
+    fn what_belongs_together_is_held_out_together() {
+        let things: Vec<usize> = (0..60).collect();
+        for seed in 0..20 {
+            let (held_out, rest) = hold_out_kinds(seed, things.clone(), 5, |x| x / 3);
+            assert_eq!((held_out.len(), rest.len()), (6, 54), "two threes");
+            assert!(held_out.iter().all(|x| rest.iter().all(|y| x / 3 != y / 3)));
+        }
+        // Where nothing belongs together it is the same choice.
+        let alone = hold_out_kinds(3, things.clone(), 5, |x| *x);
+        assert_eq!(alone, hold_out(3, 0, things.clone(), 5));
+        assert_eq!(hold_out_kinds(1, things.clone(), 5, |_| 0), hold_out(1, 0, things, 5));
     }
 }

@@ -3,7 +3,7 @@
 use engine::Engine;
 
 use crate::Error;
-use crate::chance::{hold_out, rounds};
+use crate::chance::{hold_out_kinds, rounds};
 use crate::cross_entropy::{learn, measure};
 use crate::data::{Rendered, Text, read, render};
 use crate::error::recipe;
@@ -61,7 +61,8 @@ impl Sft {
         if recipe.evaluate.every > 0 {
             if settings.held_out.is_empty() {
                 let wanted = recipe.evaluate.items.min(examples.len() / 10);
-                (held_out, examples) = hold_out(recipe.seed, 0, examples, wanted);
+                let prompt = |text: &Text| text.prompt().to_vec();
+                (held_out, examples) = hold_out_kinds(recipe.seed, examples, wanted, prompt);
             }
             held_out.truncate(recipe.evaluate.items);
             if held_out.is_empty() {

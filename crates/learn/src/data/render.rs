@@ -24,6 +24,12 @@ impl Text {
         self.weights.resize(self.tokens.len(), weight);
     }
 
+    /// What comes before the first that counts.
+    pub fn prompt(&self) -> &[u32] {
+        let end = self.weights.iter().position(|weight| *weight != 0.0);
+        &self.tokens[..end.unwrap_or(self.tokens.len())]
+    }
+
     /// Tokens that count.
     pub fn counted(&self) -> usize {
         self.weights.iter().skip(1).filter(|w| **w != 0.0).count()

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use text::template::Message;
 
 use crate::Error;
-use crate::chance::hold_out;
+use crate::chance::hold_out_kinds;
 use crate::data::pairs::both;
 use crate::data::{Conversation, read};
 use crate::recipe::{Recipe, Sft, Thinking, Turns};
@@ -33,7 +33,8 @@ fn rows_of(
         kept.clear();
     } else if held_out.is_empty() {
         let wanted = recipe.evaluate.items.min(learned.len() / 10);
-        (kept, learned) = hold_out(recipe.seed, 0, learned, wanted);
+        let prompt = |rows: &Vec<Value>| rows.first().map(|row| row["prompt"].to_string());
+        (kept, learned) = hold_out_kinds(recipe.seed, learned, wanted, prompt);
     }
     kept.truncate(recipe.evaluate.items);
     if learned.is_empty() {

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use engine::Engine;
 
 use crate::Error;
-use crate::chance::{hold_out, rounds};
+use crate::chance::{hold_out_kinds, rounds};
 use crate::data::{Answer, Preferred};
 use crate::recipe::{Examples as Settings, Recipe};
 
 /// What is learned from as a whole.
 pub trait Example: Sized {
+    /// What it is an answer to, or answers.
+    fn prompt(&self) -> &[u32];
     /// Tokens that go through the network.
     fn tokens(&self) -> usize;
     /// Tokens of its longest text.
@@ -18,6 +20,10 @@ pub trait Example: Sized {
 }
 
 impl Example for Preferred {
+    fn prompt(&self) -> &[u32] {
+        &self.prompt
+    }
+
     fn tokens(&self) -> usize {
         self.prompt.len() + self.answers.chosen.len() + self.answers.rejected.len()
     }
@@ -28,6 +34,10 @@ impl Example for Preferred {
 }
 
 impl Example for Answer {
+    fn prompt(&self) -> &[u32] {
+        &self.prompt
+    }
+
     fn tokens(&self) -> usize {
         self.prompt.len() + self.tokens.len()
     }
@@ -84,7 +94,9 @@ impl<T: Example> Examples<T> {
         }
         if recipe.evaluate.every > 0 && settings.held_out.is_empty() {
             let wanted = recipe.evaluate.items.min(learned.len() / 10);
-            (held_out, learned) = hold_out(recipe.seed, 0, learned, wanted);
+            // Of a prompt in several examples, none is learned from if one is measured with.
+            let prompt = |example: &T| example.prompt().to_vec();
+            (held_out, learned) = hold_out_kinds(recipe.seed, learned, wanted, prompt);
         }
         held_out.truncate(recipe.evaluate.items);
         let too_few = |problem: &str| Error::Data {
