@@ -38,7 +38,9 @@ impl WeightMemory {
 /// Keys and values in 16 bits, and the work.
 fn beside_weights(config: &Config, ctx: Option<usize>) -> u64 {
     let tokens = ctx.unwrap_or(config.context_length.min(TOKENS));
-    let factors = [config.layers, config.kv_heads, config.head_dim, 2, 2, tokens];
+    // Latents are keys and values.
+    let numbers = config.head_dim * if config.latent.is_some() { 1 } else { 2 };
+    let factors = [config.layers, config.kv_heads, numbers, 2, tokens];
     factors.iter().fold(1u64, |n, factor| n.saturating_mul(*factor as u64)).saturating_add(WORK)
 }
 

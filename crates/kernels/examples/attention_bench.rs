@@ -9,13 +9,15 @@ use std::time::Instant;
 use kernels::attention::{AttentionSpan, Heads, KvShape, KvType, PAGE, attend, store_kv};
 use kernels::{Aligned, Arena, Isa, Pool};
 
-/// Heads, key-value heads and elements of a head of some models.
-const MODELS: [(&str, usize, usize, usize); 5] = [
-    ("Qwen2.5 0.5B", 14, 2, 64),
-    ("Qwen2.5 1.5B", 12, 2, 128),
-    ("SmolLM2 135M", 9, 3, 64),
-    ("QwQ-32B", 40, 8, 128),
-    ("0.5B, one kv head", 7, 1, 64),
+/// Heads, key-value heads, elements of a head, and of values that are the beginnings of keys, of some models.
+const MODELS: [(&str, usize, usize, usize, Option<usize>); 7] = [
+    ("Qwen2.5 0.5B", 14, 2, 64, None),
+    ("Qwen2.5 1.5B", 12, 2, 128, None),
+    ("SmolLM2 135M", 9, 3, 64, None),
+    ("QwQ-32B", 40, 8, 128, None),
+    ("0.5B, one kv head", 7, 1, 64, None),
+    ("DeepSeek-V2-Lite", 16, 1, 576, Some(512)),
+    ("DeepSeek-R1", 128, 1, 576, Some(512)),
 ];
 const CONTEXT: usize = 16384;
 
@@ -29,7 +31,8 @@ fn number(seed: usize) -> f32 {
 fn cache(isa: Isa, shape: &KvShape, layers: usize, positions: usize) -> Vec<Aligned> {
     let row = shape.kv_heads * shape.head_dim;
     let k: Vec<f32> = (0..PAGE * row).map(number).collect();
-    let v: Vec<f32> = (0..PAGE * row).map(|i| number(i + 1_000_000)).collect();
+    let stored = if shape.latent.is_some() { 0 } else { PAGE * row };
+    let v: Vec<f32> = (0..stored).map(|i| number(i + 1_000_000)).collect();
     let bytes = shape.page_bytes();
     let mut arena = Arena::default();
     (0..positions.div_ceil(PAGE))
@@ -73,15 +76,15 @@ fn best(times: impl Iterator<Item = f64>) -> f64 {
 fn decode(isa: Isa, pool: &Pool) {
     let bandwidth = bandwidth(pool);
     println!("read bandwidth {:.1} GB/s, {} threads, {isa}", bandwidth / 1e9, pool.threads());
-    for (name, heads, kv_heads, head_dim) in MODELS {
+    for (name, heads, kv_heads, head_dim, latent) in MODELS {
         for ty in [KvType::F16, KvType::Q8_0, KvType::Q4_0] {
-            let shape = KvShape { heads, kv_heads, head_dim, ty };
+            let shape = KvShape { heads, kv_heads, head_dim, latent, ty };
             let step = CONTEXT / PAGE * shape.page_bytes();
             // More than any cache holds.
             let layers = (256usize << 20).div_ceil(step);
             let pages = cache(isa, &shape, layers, CONTEXT);
             let q: Vec<f32> = (0..heads * head_dim).map(|i| 4.0 * number(i)).collect();
-            let mut out = vec![0.0; q.len()];
+            let mut out = vec![0.0; heads * shape.value_dim()];
             let mut pass = || {
                 let start = Instant::now();
                 for layer in 0..layers {
@@ -113,28 +116,29 @@ fn decode(isa: Isa, pool: &Pool) {
 }
 
 fn prefill(isa: Isa, pool: &Pool) {
-    for (name, heads, kv_heads, head_dim) in MODELS {
+    for (name, heads, kv_heads, head_dim, latent) in MODELS {
         for ty in [KvType::F16, KvType::Q8_0, KvType::Q4_0] {
             for context in [512, 4096] {
-                let shape = KvShape { heads, kv_heads, head_dim, ty };
+                let shape = KvShape { heads, kv_heads, head_dim, latent, ty };
                 let pages = cache(isa, &shape, 1, context);
                 let pages: Vec<&[u8]> = pages.iter().map(|p| &p[..]).collect();
                 let q: Vec<f32> =
                     (0..context * heads * head_dim).map(|i| 4.0 * number(i)).collect();
-                let mut out = vec![0.0; q.len()];
+                let value_dim = shape.value_dim();
+                let mut out = vec![0.0; context * heads * value_dim];
                 let mut pass = || {
                     let start = Instant::now();
                     // As the engine does: 256 tokens at a time.
                     for position in (0..context).step_by(256) {
                         let span = AttentionSpan { pages: &pages, position, tokens: 256 };
-                        let mine = position * heads * head_dim..(position + 256) * heads * head_dim;
+                        let mine = |dim| position * heads * dim..(position + 256) * heads * dim;
                         attend(
                             isa,
                             pool,
                             Heads { shape: &shape, scale: 0.125, apart: None, window: None },
                             &[span],
-                            &q[mine.clone()],
-                            &mut out[mine],
+                            &q[mine(head_dim)],
+                            &mut out[mine(value_dim)],
                         );
                     }
                     start.elapsed().as_secs_f64()
@@ -144,7 +148,7 @@ fn prefill(isa: Isa, pool: &Pool) {
                 let time = best((0..runs).map(|_| pass()));
                 // Two products, each a multiply-add for every pair of positions one may see.
                 let pairs = (context * (context + 1) / 2) as f64;
-                let flops = 4.0 * pairs * (heads * head_dim) as f64;
+                let flops = 2.0 * pairs * (heads * (head_dim + value_dim)) as f64;
                 println!(
                     "prefill {name:18} {ty:5} {context:5} tokens {:8.2} ms, {:6.1} GFLOP/s",
                     time * 1e3,
@@ -156,9 +160,9 @@ fn prefill(isa: Isa, pool: &Pool) {
 }
 
 fn store(isa: Isa) {
-    for (name, heads, kv_heads, head_dim) in MODELS {
+    for (name, heads, kv_heads, head_dim, latent) in MODELS {
         for ty in [KvType::F16, KvType::Q8_0, KvType::Q4_0] {
-            let shape = KvShape { heads, kv_heads, head_dim, ty };
+            let shape = KvShape { heads, kv_heads, head_dim, latent, ty };
             let row = kv_heads * head_dim;
             let x: Vec<f32> = (0..PAGE * row).map(number).collect();
             let mut pages = vec![vec![0; shape.page_bytes()]; 64];
@@ -167,7 +171,8 @@ fn store(isa: Isa) {
                 for page in &mut pages {
                     for slot in (0..PAGE).step_by(at_once) {
                         let x = &x[slot * row..(slot + at_once) * row];
-                        store_kv(isa, &shape, page, slot, x, x);
+                        let v = if latent.is_some() { &[] } else { x };
+                        store_kv(isa, &shape, page, slot, x, v);
                     }
                 }
                 start.elapsed().as_secs_f64() / (64 * PAGE) as f64 * 1e9

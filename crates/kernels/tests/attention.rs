@@ -28,7 +28,7 @@ fn check(
     spans: &[(usize, usize)],
     window: Option<usize>,
 ) {
-    let KvShape { heads, kv_heads, head_dim, ty } = shape;
+    let KvShape { heads, kv_heads, head_dim, latent, ty } = shape;
     // What may be lost when a number is stored, as a share of the largest in its block.
     let rounding = match ty {
         KvType::F16 => 1.0 / 2048.0,
@@ -46,10 +46,13 @@ fn check(
         KvType::Q4_0 => 0.17,
     };
     let pool = Pool::new(threads);
-    let kv = kv_heads * head_dim;
-    let row = heads * head_dim;
+    let (kv, value_dim) = (kv_heads * head_dim, shape.value_dim());
+    let (row, out_row) = (heads * head_dim, heads * value_dim);
     let k = |s: usize, pos: usize, i: usize| number(s * 7_000_000 + pos * 3000 + i);
-    let v = |s: usize, pos: usize, i: usize| number(s * 7_000_000 + pos * 3000 + i + 1_000_000_007);
+    let v = |s: usize, pos: usize, i: usize| match latent {
+        Some(_) => k(s, pos, i / value_dim * head_dim + i % value_dim),
+        None => number(s * 7_000_000 + pos * 3000 + i + 1_000_000_007),
+    };
     let q = |s: usize, pos: usize, i: usize| number(s * 7_000_000 + pos * 3000 + i + 77_777_777);
 
     let mut all_pages = Vec::new();
@@ -58,7 +61,10 @@ fn check(
         let mut pages = vec![vec![0x3c; shape.page_bytes()]; len.div_ceil(PAGE)];
         for pos in 0..len {
             let key: Vec<f32> = (0..kv).map(|i| k(s, pos, i)).collect();
-            let value: Vec<f32> = (0..kv).map(|i| v(s, pos, i)).collect();
+            let value: Vec<f32> = match latent {
+                Some(_) => Vec::new(),
+                None => (0..kv).map(|i| v(s, pos, i)).collect(),
+            };
             store_kv(isa, &shape, &mut pages[pos / PAGE], pos % PAGE, &key, &value);
         }
         all_pages.push(pages);
@@ -69,15 +75,19 @@ fn check(
         let seen = (0..len).map(|pos| read_kv(&shape, &all_pages[s][pos / PAGE], pos % PAGE));
         known.push(seen.collect());
         for (pos, (key, value)) in known[s].iter().enumerate() {
-            for i in 0..kv {
-                assert!((key[i] - k(s, pos, i)).abs() <= 2.0 * rounding, "{shape:?} {pos} {i}");
-                assert!((value[i] - v(s, pos, i)).abs() <= 2.0 * rounding, "{shape:?} {pos} {i}");
+            assert_eq!((key.len(), value.len()), (kv, kv_heads * value_dim));
+            for (i, key) in key.iter().enumerate() {
+                assert!((key - k(s, pos, i)).abs() <= 2.0 * rounding, "{shape:?} {pos} {i}");
             }
-            for head in (0..kv).step_by(head_dim) {
-                let mine = head..head + head_dim;
+            for (i, value) in value.iter().enumerate() {
+                assert!((value - v(s, pos, i)).abs() <= 2.0 * rounding, "{shape:?} {pos} {i}");
+            }
+            for head in 0..kv_heads {
+                let mine = head * head_dim..(head + 1) * head_dim;
                 let stored: Vec<f32> = mine.clone().map(|i| k(s, pos, i)).collect();
-                let (away, whole) = lost(&key[mine.clone()], &stored);
+                let (away, whole) = lost(&key[mine], &stored);
                 assert!(away <= share * whole, "{shape:?}, key {pos}: {away} of {whole}");
+                let mine = head * value_dim..(head + 1) * value_dim;
                 let stored: Vec<f32> = mine.clone().map(|i| v(s, pos, i)).collect();
                 let (away, whole) = lost(&value[mine], &stored);
                 assert!(away <= share * whole, "{shape:?}, value {pos}: {away} of {whole}");
@@ -98,7 +108,7 @@ fn check(
             (len - tokens..len).flat_map(move |pos| (0..row).map(move |i| q(s, pos, i)))
         })
         .collect();
-    let mut out = vec![f32::NAN; queries.len()];
+    let mut out = vec![f32::NAN; queries.len() / row * out_row];
     let scale = 1.0 / (head_dim as f32).sqrt();
     let heads_of = Heads { window, ..plain(&shape, scale) };
     attend(isa, &pool, heads_of, &attention_spans, &queries, &mut out);
@@ -107,7 +117,8 @@ fn check(
     for (s, &(len, tokens)) in spans.iter().enumerate() {
         for pos in len - tokens..len {
             for h in 0..heads {
-                let g = h / (heads / kv_heads) * head_dim;
+                let kv_head = h / (heads / kv_heads);
+                let (g, of_values) = (kv_head * head_dim, kv_head * value_dim);
                 let from = (pos + 1).saturating_sub(window.unwrap_or(usize::MAX));
                 let scores: Vec<f64> = (from..=pos)
                     .map(|p| {
@@ -123,18 +134,18 @@ fn check(
                 let top = scores.iter().copied().fold(f64::MIN, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|x| (x - top).exp()).collect();
                 let total: f64 = weights.iter().sum();
-                for d in 0..head_dim {
-                    let want: f64 = (from..=pos)
-                        .map(|p| weights[p - from] / total * f64::from(known[s][p].1[g + d]))
-                        .sum();
-                    let got = f64::from(out[at + h * head_dim + d]);
+                for d in 0..value_dim {
+                    let value = |p: usize| f64::from(known[s][p].1[of_values + d]);
+                    let want: f64 =
+                        (from..=pos).map(|p| weights[p - from] / total * value(p)).sum();
+                    let got = f64::from(out[at + h * value_dim + d]);
                     assert!(
                         (got - want).abs() < 2e-5,
                         "{isa}, {shape:?}, span {s}, position {pos}, head {h}: {got}, not {want}"
                     );
                 }
             }
-            at += row;
+            at += out_row;
         }
     }
 }
@@ -144,7 +155,7 @@ fn matches_plain_softmax() {
     for isa in Isa::available() {
         for ty in TYPES {
             for (heads, kv_heads, head_dim) in [(14, 2, 64), (4, 4, 16), (5, 1, 32), (9, 3, 64)] {
-                let shape = KvShape { heads, kv_heads, head_dim, ty };
+                let shape = KvShape { heads, kv_heads, head_dim, latent: None, ty };
                 if shape.check().is_err() {
                     continue;
                 }
@@ -156,6 +167,34 @@ fn matches_plain_softmax() {
     }
 }
 
+/// One head of keys that begin with their values, and more of them; as many queries as share the work of a page, and
+/// more; a Hadamard matrix as large as what keys have more than values, and a smaller one; and a window.
+#[test]
+fn values_that_are_the_beginnings_of_keys() {
+    for isa in Isa::available() {
+        for ty in TYPES {
+            for (heads, kv_heads, head_dim, value_dim) in [
+                (4, 1, 48, 32),
+                (3, 1, 96, 64),
+                (130, 1, 32, 32),
+                (6, 2, 160, 96),
+                (1, 1, 576, 512),
+            ] {
+                let shape = KvShape { heads, kv_heads, head_dim, latent: Some(value_dim), ty };
+                if shape.check().is_err() {
+                    continue;
+                }
+                assert_eq!(2 * shape.page_bytes(), KvShape { latent: None, ..shape }.page_bytes());
+                check(isa, 2, shape, &[(1, 1)], None);
+                check(isa, 3, shape, &[(100, 7), (1, 1), (64, 64)], None);
+                check(isa, 2, shape, &[(90, 3)], Some(30));
+            }
+            let shape = KvShape { heads: 20, kv_heads: 1, head_dim: 96, latent: Some(64), ty };
+            check(isa, 3, shape, &[(1200, 1), (600, 5)], None);
+        }
+    }
+}
+
 /// One page, some pages, more than a part; rows few and many; a window of one, within a page, at its border, over
 /// several, and longer than all there is.
 #[test]
@@ -163,7 +202,7 @@ fn a_window_hides_what_is_before_it() {
     for isa in Isa::available() {
         for ty in TYPES {
             for (heads, kv_heads, head_dim) in [(4, 1, 32), (14, 2, 32)] {
-                let shape = KvShape { heads, kv_heads, head_dim, ty };
+                let shape = KvShape { heads, kv_heads, head_dim, latent: None, ty };
                 for window in [1, 7, 16, 63, 64, 65, 200] {
                     check(isa, 2, shape, &[(100, 37), (1, 1), (300, 1)], Some(window));
                 }
@@ -179,7 +218,7 @@ fn a_window_hides_what_is_before_it() {
 fn with_a_window_neither_neighbours_nor_threads_leave_a_trace() {
     for isa in Isa::available() {
         for ty in TYPES {
-            let shape = KvShape { heads: 7, kv_heads: 1, head_dim: 32, ty };
+            let shape = KvShape { heads: 7, kv_heads: 1, head_dim: 32, latent: None, ty };
             let (len, row, window) = (1300, 7 * 32, 530);
             let pages_with = |hidden: f32| {
                 let mut pages = vec![vec![0; shape.page_bytes()]; 21];
@@ -217,7 +256,7 @@ fn with_a_window_neither_neighbours_nor_threads_leave_a_trace() {
 fn positions_stored_together_or_one_by_one_are_the_same() {
     for isa in Isa::available() {
         for ty in TYPES {
-            let shape = KvShape { heads: 2, kv_heads: 2, head_dim: 64, ty };
+            let shape = KvShape { heads: 2, kv_heads: 2, head_dim: 64, latent: None, ty };
             let row = 2 * 64;
             let k: Vec<f32> = (0..40 * row).map(number).collect();
             let v: Vec<f32> = (0..40 * row).map(|i| number(i + 1_000_000)).collect();
@@ -247,7 +286,7 @@ fn four_bits_keep_the_small_beside_the_large() {
     k[5] = 200.0;
     let v: Vec<f32> = (0..64).map(|i| number(i + 1000)).collect();
     for isa in Isa::available() {
-        let shape = KvShape { heads: 1, kv_heads: 1, head_dim: 64, ty: KvType::Q4_0 };
+        let shape = KvShape { heads: 1, kv_heads: 1, head_dim: 64, latent: None, ty: KvType::Q4_0 };
         let mut page = vec![0; shape.page_bytes()];
         assert_eq!(page.len(), 2 * PAGE * 2 * (16 + 2), "4.5 bits a number");
         store_kv(isa, &shape, &mut page, 21, &k, &v);
@@ -261,7 +300,7 @@ fn four_bits_keep_the_small_beside_the_large() {
 
 #[test]
 fn one_token_at_a_time_or_all_at_once_is_the_same() {
-    let shape = KvShape { heads: 6, kv_heads: 2, head_dim: 32, ty: KvType::F16 };
+    let shape = KvShape { heads: 6, kv_heads: 2, head_dim: 32, latent: None, ty: KvType::F16 };
     let row = shape.heads * shape.head_dim;
     let pool = Pool::new(2);
     for isa in Isa::available() {
@@ -287,12 +326,41 @@ fn one_token_at_a_time_or_all_at_once_is_the_same() {
     }
 }
 
+/// However many threads there are, and however many heads go together.
+#[test]
+fn with_latent_values_neither_neighbours_nor_threads_leave_a_trace() {
+    for isa in Isa::available() {
+        for ty in TYPES {
+            let shape = KvShape { heads: 100, kv_heads: 1, head_dim: 96, latent: Some(64), ty };
+            let (len, row) = (600, 100 * 96);
+            let mut pages = vec![vec![0; shape.page_bytes()]; 10];
+            for pos in 0..len {
+                let key: Vec<f32> = (0..96).map(|i| number(pos * 100 + i)).collect();
+                store_kv(isa, &shape, &mut pages[pos / PAGE], pos % PAGE, &key, &[]);
+            }
+            let pages: Vec<&[u8]> = pages.iter().map(Vec::as_slice).collect();
+            let run = |threads, tokens: usize| {
+                let q: Vec<f32> = (len - tokens..len)
+                    .flat_map(|pos| (0..row).map(move |i| number(pos * 10_000 + i + 7)))
+                    .collect();
+                let mut out = vec![0.0; tokens * 100 * 64];
+                let span = AttentionSpan { pages: &pages, position: len - tokens, tokens };
+                attend(isa, &Pool::new(threads), plain(&shape, 0.2), &[span], &q, &mut out);
+                out
+            };
+            let many = run(1, 20);
+            assert_eq!(run(3, 20), many, "{isa}, {ty}: threads");
+            assert_eq!(run(2, 1), many[19 * 100 * 64..], "{isa}, {ty}: the last alone");
+        }
+    }
+}
+
 #[test]
 fn the_number_of_threads_leaves_no_trace() {
     for isa in Isa::available() {
         for ty in [KvType::F16, KvType::Q8_0, KvType::Q4_0] {
             // Long enough for several parts of 512 positions.
-            let shape = KvShape { heads: 7, kv_heads: 1, head_dim: 32, ty };
+            let shape = KvShape { heads: 7, kv_heads: 1, head_dim: 32, latent: None, ty };
             let (len, row) = (1300, 7 * 32);
             let mut pages = vec![vec![0; shape.page_bytes()]; 21];
             for pos in 0..len {
@@ -323,13 +391,18 @@ fn the_number_of_threads_leaves_no_trace() {
 
 #[test]
 fn shapes_that_cannot_be_cached_say_so() {
-    let shape = KvShape { heads: 4, kv_heads: 2, head_dim: 48, ty: KvType::Q8_0 };
+    let shape = KvShape { heads: 4, kv_heads: 2, head_dim: 48, latent: None, ty: KvType::Q8_0 };
     let error = shape.check().unwrap_err();
     assert_eq!(error, KvShapeError::HeadDim { head_dim: 48, step: 32, ty: KvType::Q8_0 });
     assert_eq!(
         error.to_string(),
         "a head of 48 elements can't be cached as q8_0: it must be a multiple of 32"
     );
+    for (value_dim, said) in [(0, "values of 0"), (48, "a multiple of 32"), (96, "no longer")] {
+        let shape = KvShape { head_dim: 64, latent: Some(value_dim), ..shape };
+        let error = shape.check().unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
     let shape = KvShape { heads: 5, ..shape };
     assert!(matches!(shape.check(), Err(KvShapeError::Heads { heads: 5, kv_heads: 2 })));
 }
@@ -353,7 +426,7 @@ fn biases_kept_apart_are_the_same_as_biases_stored() {
     (0..len).for_each(|position| angles_of(position, &mut cos, &mut sin));
     let mut angles = Angles::default();
     angles.extend(len, rotated, angles_of);
-    let in_full = KvShape { heads, kv_heads, head_dim, ty: KvType::F32 };
+    let in_full = KvShape { heads, kv_heads, head_dim, latent: None, ty: KvType::F32 };
     for isa in Isa::available() {
         for (layout, ty) in [RopeLayout::Halves, RopeLayout::Interleaved]
             .into_iter()

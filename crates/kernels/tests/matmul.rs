@@ -5,7 +5,7 @@ mod block_scales;
 
 use block_scales::set_scales;
 use kernels::blocks::{BlockType, dequantize_row};
-use kernels::matmul::{Matrix, Product, Quantized, matmul};
+use kernels::matmul::{Matrix, Product, Quantized, matmul, matmul_each};
 use kernels::{Arena, Isa, Pool};
 use proptest::prelude::*;
 
@@ -101,6 +101,36 @@ fn every_type_on_every_instruction_set() {
             }
             check(isa, 1, ty, (1, 256, 1));
             check(isa, 3, ty, (16, 768, 4));
+        }
+    }
+}
+
+/// To the bit what each gives by itself.
+#[test]
+fn matrices_with_activations_of_their_own() {
+    let (rows, cols, pool) = (37, 64, Pool::new(3));
+    for isa in Isa::available() {
+        for ty in [BlockType::F32, BlockType::BF16, BlockType::Q8_0, BlockType::Q4_0] {
+            let mut random = Random(5);
+            let weights: Vec<Matrix> = (0..5)
+                .map(|_| {
+                    let bytes = random_weights(&mut random, ty, rows, cols);
+                    Matrix::pack(&pool, ty, rows, cols, &bytes, &mut Arena::default()).unwrap()
+                })
+                .collect();
+            for tokens in [0, 1, 3, 30, 70] {
+                let x: Vec<f32> = (0..5 * tokens * cols).map(|_| random.number()).collect();
+                let mut scratch = Quantized::default();
+                let mut each = vec![f32::NAN; 5 * tokens * rows];
+                matmul_each(isa, &pool, &x, &weights, &mut each, &mut scratch);
+                let mut alone = vec![f32::NAN; each.len()];
+                for (i, weight) in weights.iter().enumerate() {
+                    let x = &x[i * tokens * cols..(i + 1) * tokens * cols];
+                    let out = &mut alone[i * tokens * rows..(i + 1) * tokens * rows];
+                    matmul(isa, &pool, x, &mut [Product { weight, out }], &mut scratch);
+                }
+                assert_eq!(each, alone, "{ty:?} on {isa}, {tokens} tokens");
+            }
         }
     }
 }

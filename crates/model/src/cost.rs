@@ -3,7 +3,7 @@
 
 use kernels::matmul::Matrix;
 
-use crate::load::FeedForward;
+use crate::load::{Attention, FeedForward};
 use crate::{Layer, Model};
 
 /// What a token costs at one layer.
@@ -47,12 +47,16 @@ fn weights(matrix: &Matrix) -> f64 {
 impl Layer {
     /// The matrices a token meets: as many experts as it is given to, whichever these are.
     fn matrices(&self) -> Vec<&Matrix> {
-        let mut all = vec![&self.q, &self.k, &self.v, &self.o];
+        let mut all = vec![&self.o];
+        match &self.attention {
+            Attention::Heads(heads) => all.extend([&heads.q, &heads.k, &heads.v]),
+            Attention::Latent(latent) => all.extend(latent.matrices()),
+        }
         match &self.feed_forward {
             FeedForward::Dense(dense) => all.extend(dense.matrices()),
             FeedForward::Experts(experts) => {
                 all.push(&experts.router);
-                let asked = experts.all.iter().take(experts.config.used);
+                let asked = experts.all.iter().take(experts.config.used).chain(&experts.shared);
                 all.extend(asked.flat_map(|expert| expert.matrices()));
             }
         }
@@ -80,7 +84,8 @@ impl Model {
         let layers: f64 = self.layers.costs().map(|cost| cost.weights).sum();
         let c = &self.config;
         // Scores and weighted sums.
-        let attention = (2 * c.layers * c.heads * c.head_dim) as f64;
+        let value_dim = c.latent.map_or(c.head_dim, |latent| latent.kv_lora_rank);
+        let attention = (c.layers * c.heads * (c.head_dim + value_dim)) as f64;
         // Of a window, all tokens before it is full see what is there, all others as much as it holds.
         let growing = c.window.map_or(tokens, |w| w.saturating_sub(position).min(tokens));
         let full = c.window.map_or(0.0, |w| (w * (tokens - growing)) as f64);

@@ -7,7 +7,8 @@ use kernels::ops;
 
 use crate::experts;
 use crate::inputs::{Input, InputSquares};
-use crate::load::FeedForward;
+use crate::latent;
+use crate::load::{Attention, BiasApart, FeedForward, HeadMatrices};
 use crate::lora::{self, Run, Target};
 use crate::{AdapterUse, Error, KvCache, Layer, Model, Sequence};
 
@@ -58,8 +59,10 @@ pub struct Workspace {
     k: Vec<f32>,
     /// `[tokens, kv_heads, head_dim]`.
     v: Vec<f32>,
-    /// `[tokens, heads, head_dim]`.
+    /// `[tokens, heads, head_dim]`, or of latents `[tokens, heads, kv_lora_rank]`.
     attention: Vec<f32>,
+    /// `[tokens, heads, v_head_dim]`: what is made of gathered latents.
+    values: Vec<f32>,
     /// `[tokens, ffn]`.
     gate: Vec<f32>,
     /// `[tokens, ffn]`.
@@ -71,6 +74,7 @@ pub struct Workspace {
     wanted: Vec<f32>,
     quantized: Quantized,
     experts: experts::Scratch,
+    latent: latent::Scratch,
     lora: lora::Scratch,
     inputs: Option<InputSquares>,
 }
@@ -204,47 +208,23 @@ impl Model {
         let normed = first(&mut work.normed, tokens * c.hidden);
         ops::rms_norm(isa, pool, hidden, &layer.attn_norm, c.rms_norm_eps, normed);
 
-        let q = first(&mut work.q, tokens * q_row);
-        let k = first(&mut work.k, tokens * kv_row);
-        let v = first(&mut work.v, tokens * kv_row);
-        let products = &mut [
-            Product { weight: &layer.q, out: q },
-            Product { weight: &layer.k, out: k },
-            Product { weight: &layer.v, out: v },
-        ];
-        matmul(isa, pool, normed, products, &mut work.quantized);
-        if let Some(inputs) = &mut work.inputs {
-            inputs.add(index, Input::Attention, normed);
-        }
-        let outs = &mut [(Target::Q, &mut *q), (Target::K, &mut *k), (Target::V, &mut *v)];
-        self.adapt(runs, index, normed, outs, &mut work.lora);
         let shape = *cache.shape();
         // What need not be rounded is not stored.
-        let apart = layer.apart.as_ref().filter(|_| shape.ty.is_rounded());
-        let (k_bias, v_bias) = match apart {
-            Some(apart) => (Some(&apart.rest), None),
-            None => (layer.k_bias.as_ref(), layer.v_bias.as_ref()),
-        };
-        for (x, bias) in [(&mut *q, layer.q_bias.as_ref()), (&mut *k, k_bias), (&mut *v, v_bias)] {
-            if let Some(bias) = bias {
-                ops::add_bias(pool, x, bias);
-            }
-        }
-        for (x, row, norm) in [(&mut *q, q_row, &layer.q_norm), (&mut *k, kv_row, &layer.k_norm)] {
-            let turn = |x: &mut [f32]| {
+        let apart = layer.apart().filter(|_| shape.ty.is_rounded());
+        match &layer.attention {
+            Attention::Heads(own) => self.project(own, index, apart, batch, work),
+            Attention::Latent(own) => {
+                let q = first(&mut work.q, tokens * q_row);
+                let k = first(&mut work.k, tokens * kv_row);
                 let angles = (&work.cos[..], &work.sin[..]);
-                ops::rope(isa, pool, x, row, c.head_dim, c.rope.layout, angles);
-            };
-            if c.norm_after_rope {
-                turn(x);
-            }
-            if let Some(norm) = norm {
-                ops::rms_norm_in_place(isa, pool, x, norm, c.rms_norm_eps);
-            }
-            if !c.norm_after_rope {
-                turn(x);
+                let means = latent::Means { config: c, isa, pool, quantized: &mut work.quantized };
+                own.project(means, normed, angles, (q, k), &mut work.latent);
             }
         }
+        let (q, k) = (&work.q[..tokens * q_row], &work.k[..tokens * kv_row]);
+        // Latents are values already.
+        let v_row = if c.latent.is_some() { 0 } else { kv_row };
+        let v = &work.v[..tokens * v_row];
 
         let mut row = 0;
         for span in spans {
@@ -252,9 +232,10 @@ impl Model {
             let end = position + span.tokens.len();
             while position < end {
                 let n = (PAGE - position % PAGE).min(end - position);
-                let some = row * kv_row..(row + n) * kv_row;
+                let k = &k[row * kv_row..(row + n) * kv_row];
+                let v = &v[row * v_row..(row + n) * v_row];
                 let page = cache.page_mut(span.sequence, index, position);
-                store_kv(isa, &shape, page, position % PAGE, &k[some.clone()], &v[some]);
+                store_kv(isa, &shape, page, position % PAGE, k, v);
                 position += n;
                 row += n;
             }
@@ -269,8 +250,11 @@ impl Model {
                 tokens: span.tokens.len(),
             })
             .collect();
-        let out = first(&mut work.attention, tokens * q_row);
-        let scale = 1.0 / (c.head_dim as f32).sqrt();
+        let mut out = first(&mut work.attention, tokens * c.heads * shape.value_dim());
+        let scale = match &c.latent {
+            Some(latent) => latent.scale(&c.rope),
+            None => 1.0 / (c.head_dim as f32).sqrt(),
+        };
         let keys = apart.and_then(|apart| apart.keys.as_ref());
         let heads = Heads {
             shape: &shape,
@@ -282,10 +266,17 @@ impl Model {
         if let Some(apart) = apart {
             ops::add_bias(pool, out, &apart.values);
         }
+        if let Attention::Latent(own) = &layer.attention {
+            let values = first(&mut work.values, tokens * c.gathered());
+            let means = latent::Means { config: c, isa, pool, quantized: &mut work.quantized };
+            own.values(means, out, values, &mut work.latent);
+            out = values;
+        }
         if let Some(inputs) = &mut work.inputs {
             inputs.add(index, Input::Gathered, out);
         }
 
+        let normed = first(&mut work.normed, tokens * c.hidden);
         matmul(
             isa,
             pool,
@@ -294,7 +285,61 @@ impl Model {
             &mut work.quantized,
         );
         self.adapt(runs, index, out, &mut [(Target::O, &mut *normed)], &mut work.lora);
-        ops::add(pool, hidden, normed);
+        ops::add(pool, &mut work.hidden[..tokens * c.hidden], normed);
+    }
+
+    /// Queries, keys and values of the normed states, each by its own matrix.
+    fn project(
+        &self,
+        own: &HeadMatrices,
+        index: usize,
+        apart: Option<&BiasApart>,
+        batch: &Batch<'_>,
+        work: &mut Workspace,
+    ) {
+        let Batch { tokens, runs, .. } = *batch;
+        let Model { config: c, isa, pool, .. } = self;
+        let isa: Isa = *isa;
+        let (q_row, kv_row) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        let normed = &work.normed[..tokens * c.hidden];
+        let q = first(&mut work.q, tokens * q_row);
+        let k = first(&mut work.k, tokens * kv_row);
+        let v = first(&mut work.v, tokens * kv_row);
+        let products = &mut [
+            Product { weight: &own.q, out: q },
+            Product { weight: &own.k, out: k },
+            Product { weight: &own.v, out: v },
+        ];
+        matmul(isa, pool, normed, products, &mut work.quantized);
+        if let Some(inputs) = &mut work.inputs {
+            inputs.add(index, Input::Attention, normed);
+        }
+        let outs = &mut [(Target::Q, &mut *q), (Target::K, &mut *k), (Target::V, &mut *v)];
+        self.adapt(runs, index, normed, outs, &mut work.lora);
+        let (k_bias, v_bias) = match apart {
+            Some(apart) => (Some(&apart.rest), None),
+            None => (own.k_bias.as_ref(), own.v_bias.as_ref()),
+        };
+        for (x, bias) in [(&mut *q, own.q_bias.as_ref()), (&mut *k, k_bias), (&mut *v, v_bias)] {
+            if let Some(bias) = bias {
+                ops::add_bias(pool, x, bias);
+            }
+        }
+        for (x, row, norm) in [(&mut *q, q_row, &own.q_norm), (&mut *k, kv_row, &own.k_norm)] {
+            let turn = |x: &mut [f32]| {
+                let angles = (&work.cos[..], &work.sin[..]);
+                ops::rope(isa, pool, x, row, c.head_dim, c.rope.layout, angles);
+            };
+            if c.norm_after_rope {
+                turn(x);
+            }
+            if let Some(norm) = norm {
+                ops::rms_norm_in_place(isa, pool, x, norm, c.rms_norm_eps);
+            }
+            if !c.norm_after_rope {
+                turn(x);
+            }
+        }
     }
 
     /// `hidden += down(silu(gate(norm(hidden))) · up(norm(hidden)))`.

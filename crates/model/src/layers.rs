@@ -62,7 +62,7 @@ impl Layers {
             };
             Ok(Slot {
                 cost: LayerCost::of(&layer),
-                has_key_bias: layer.apart.as_ref().is_some_and(|apart| apart.keys.is_some()),
+                has_key_bias: layer.apart().is_some_and(|apart| apart.keys.is_some()),
                 home: match keep {
                     true => Home::Memory(Box::new(layer)),
                     false => Home::File(tensors_of(loader.checkpoint, i)),

@@ -14,13 +14,14 @@ mod experts;
 mod forward;
 mod inputs;
 mod kv_cache;
+mod latent;
 mod layers;
 mod load;
 mod lora;
 mod parts;
 mod rope;
 
-pub use config::{Config, ExpertConfig};
+pub use config::{Config, ExpertConfig, LatentConfig};
 pub use error::Error;
 pub use forward::{Span, Want, Workspace};
 pub use inputs::InputSquares;

@@ -1,5 +1,7 @@
 //! From a file's tensors to a model that can run.
 
+mod latent;
+
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,10 +10,11 @@ use kernels::attention::KeyBias;
 use kernels::blocks::BlockType;
 use kernels::matmul::Matrix;
 use kernels::{Arena, Isa, Pool};
-use weights::{Checkpoint, Tensor};
+use weights::{Checkpoint, Tensor, TensorInfo};
 
-use crate::config::{ExpertConfig, Presence};
+use crate::config::{ExpertConfig, Gating, Presence};
 use crate::experts::{Dense, Experts};
+use crate::latent::Latent;
 use crate::layers::{self, Layers};
 use crate::rope::Rope;
 use crate::{Config, Error, RopeScalingRequest};
@@ -19,6 +22,32 @@ use crate::{Config, Error, RopeScalingRequest};
 /// One transformer layer.
 pub struct Layer {
     pub(crate) attn_norm: Vec<f32>,
+    pub(crate) attention: Attention,
+    pub(crate) o: Matrix,
+    pub(crate) ffn_norm: Vec<f32>,
+    pub(crate) feed_forward: FeedForward,
+}
+
+impl Layer {
+    /// The biases of k and v, where caches whose numbers are rounded are without them.
+    pub(crate) fn apart(&self) -> Option<&BiasApart> {
+        match &self.attention {
+            Attention::Heads(heads) => heads.apart.as_ref(),
+            Attention::Latent(_) => None,
+        }
+    }
+}
+
+/// Where a layer's queries, keys and values come from.
+pub(crate) enum Attention {
+    /// A matrix for each.
+    Heads(HeadMatrices),
+    /// Keys and values from latents.
+    Latent(Latent),
+}
+
+/// What makes queries, keys and values.
+pub(crate) struct HeadMatrices {
     pub(crate) q: Matrix,
     pub(crate) k: Matrix,
     pub(crate) v: Matrix,
@@ -28,9 +57,6 @@ pub struct Layer {
     pub(crate) apart: Option<BiasApart>,
     pub(crate) q_norm: Option<Vec<f32>>,
     pub(crate) k_norm: Option<Vec<f32>>,
-    pub(crate) o: Matrix,
-    pub(crate) ffn_norm: Vec<f32>,
-    pub(crate) feed_forward: FeedForward,
 }
 
 /// What a layer does with each token by itself.
@@ -201,15 +227,27 @@ pub fn read_f32(
 ) -> Result<Vec<f32>, Error> {
     let Tensor { info, data } = shaped(checkpoint, name, expected)?;
     let mut out = vec![0.0; info.elements()];
-    let bytes = data.len() / info.rows();
+    dequantize(checkpoint.path(), name, info, data, &mut out)?;
+    Ok(out)
+}
+
+/// Fills `out` with rows of a tensor.
+fn dequantize(
+    path: &Path,
+    name: &str,
+    info: &TensorInfo,
+    data: &[u8],
+    out: &mut [f32],
+) -> Result<(), Error> {
+    let bytes = info.bytes / info.rows();
     for (row, out) in data.chunks_exact(bytes).zip(out.chunks_exact_mut(info.cols())) {
         kernels::blocks::dequantize_row(info.ty, row, out).map_err(|_| Error::Config {
-            path: checkpoint.path().to_owned(),
+            path: path.to_owned(),
             key: name.to_owned(),
             problem: format!("rows of {} weights of type {} can't be read", info.cols(), info.ty),
         })?;
     }
-    Ok(out)
+    Ok(())
 }
 
 /// Takes tensors out of a file, holding them against what the configuration says.
@@ -283,15 +321,34 @@ impl<'a> Loader<'a> {
 
     pub(crate) fn layer(&self, c: &Config, i: usize) -> Result<Layer, Error> {
         let name = |part: &str| format!("blk.{i}.{part}");
-        let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-        let matrix = |part: &str, rows, cols| self.matrix(&name(part), rows, cols);
         let vector = |part: &str, n| self.vector(&name(part), n);
-        let optional = |when, part: &str, n| self.optional(when, &name(part), n);
         let unknown = name("attn_output.bias");
         if self.checkpoint.tensor(&unknown).is_some() {
             let problem = "a bias on what attention gives is not supported".to_owned();
             return Err(Error::Config { path: self.path.to_owned(), key: unknown, problem });
         }
+        Ok(Layer {
+            attn_norm: vector("attn_norm.weight", c.hidden)?,
+            attention: match c.latent {
+                Some(latent) => Attention::Latent(self.latent(c, latent, i)?),
+                None => Attention::Heads(self.heads(c, i)?),
+            },
+            o: self.matrix(&name("attn_output.weight"), c.hidden, c.gathered())?,
+            ffn_norm: vector("ffn_norm.weight", c.hidden)?,
+            feed_forward: match c.experts {
+                Some(experts) if i >= experts.dense_layers => {
+                    FeedForward::Experts(self.experts(c, experts, i)?)
+                }
+                _ => FeedForward::Dense(self.dense(c, i)?),
+            },
+        })
+    }
+
+    fn heads(&self, c: &Config, i: usize) -> Result<HeadMatrices, Error> {
+        let name = |part: &str| format!("blk.{i}.{part}");
+        let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        let matrix = |part: &str, rows, cols| self.matrix(&name(part), rows, cols);
+        let optional = |when, part: &str, n| self.optional(when, &name(part), n);
         let k_bias = optional(c.qkv_bias, "attn_k.bias", kv)?;
         let v_bias = optional(c.qkv_bias, "attn_v.bias", kv)?;
         let k_norm = optional(c.qk_norm, "attn_k_norm.weight", c.head_dim)?;
@@ -308,8 +365,7 @@ impl<'a> Loader<'a> {
                 matrix("attn_v.weight", kv, c.hidden)?,
             ],
         };
-        Ok(Layer {
-            attn_norm: vector("attn_norm.weight", c.hidden)?,
+        Ok(HeadMatrices {
             q: q_matrix,
             k: k_matrix,
             v: v_matrix,
@@ -319,12 +375,6 @@ impl<'a> Loader<'a> {
             apart,
             q_norm: optional(c.qk_norm, "attn_q_norm.weight", c.head_dim)?,
             k_norm,
-            o: matrix("attn_output.weight", c.hidden, q)?,
-            ffn_norm: vector("ffn_norm.weight", c.hidden)?,
-            feed_forward: match c.experts {
-                Some(experts) => FeedForward::Experts(self.experts(c, experts, i)?),
-                None => FeedForward::Dense(self.dense(c, i)?),
-            },
         })
     }
 
@@ -336,6 +386,16 @@ impl<'a> Loader<'a> {
             false => [matrix("gate", c.ffn, c.hidden)?, matrix("up", c.ffn, c.hidden)?],
         };
         Ok(Dense { gate, up, down: matrix("down", c.hidden, c.ffn)? })
+    }
+
+    /// The expert that every token is given to.
+    fn shared(&self, c: &Config, ffn: usize, i: usize) -> Result<Dense, Error> {
+        let name = |part: &str| format!("blk.{i}.ffn_{part}_shexp.weight");
+        Ok(Dense {
+            gate: self.matrix(&name("gate"), ffn, c.hidden)?,
+            up: self.matrix(&name("up"), ffn, c.hidden)?,
+            down: self.matrix(&name("down"), c.hidden, ffn)?,
+        })
     }
 
     /// The matrices that a tensor holds one below the other, each of so many rows.
@@ -376,12 +436,21 @@ impl<'a> Loader<'a> {
                     .collect(),
             }
         };
-        let gates = part("gate", c.ffn, c.hidden)?;
-        let ups = part("up", c.ffn, c.hidden)?;
-        let downs = part("down", c.hidden, c.ffn)?;
+        let gates = part("gate", config.ffn, c.hidden)?;
+        let ups = part("up", config.ffn, c.hidden)?;
+        let downs = part("down", c.hidden, config.ffn)?;
         let all = gates.into_iter().zip(ups).zip(downs);
         let all = all.map(|((gate, up), down)| Dense { gate, up, down }).collect();
-        Ok(Experts { router, all, config })
+        let bias = match config.gating {
+            Gating::Softmax => Presence::Never,
+            Gating::Sigmoid => Presence::Maybe,
+        };
+        let bias = self.optional(bias, &format!("blk.{i}.exp_probs_b.bias"), config.count)?;
+        let shared = match config.shared_ffn {
+            0 => None,
+            ffn => Some(self.shared(c, ffn, i)?),
+        };
+        Ok(Experts { router, bias, all, shared, config })
     }
 
     /// The matrices of a tensor `[count, rows, cols]`.

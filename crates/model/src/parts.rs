@@ -3,7 +3,7 @@
 use kernels::Pool;
 use kernels::matmul::Matrix;
 
-use crate::load::FeedForward;
+use crate::load::{Attention, FeedForward, HeadMatrices};
 use crate::{Error, Layer, Model, Rope, Target};
 
 impl Model {
@@ -49,16 +49,24 @@ impl Model {
 }
 
 impl Layer {
-    /// One of its matrices. None of those of the feed-forward part, if that is experts.
+    fn heads(&self) -> Option<&HeadMatrices> {
+        match &self.attention {
+            Attention::Heads(heads) => Some(heads),
+            Attention::Latent(_) => None,
+        }
+    }
+
+    /// One of its matrices. None of those of the feed-forward part, if that is experts, nor of q, k and v, if there
+    /// are latents instead.
     pub fn matrix(&self, target: Target) -> Option<&Matrix> {
         let dense = match &self.feed_forward {
             FeedForward::Dense(dense) => Some(dense),
             FeedForward::Experts(_) => None,
         };
         match target {
-            Target::Q => Some(&self.q),
-            Target::K => Some(&self.k),
-            Target::V => Some(&self.v),
+            Target::Q => self.heads().map(|heads| &heads.q),
+            Target::K => self.heads().map(|heads| &heads.k),
+            Target::V => self.heads().map(|heads| &heads.v),
             Target::O => Some(&self.o),
             Target::Gate => dense.map(|dense| &dense.gate),
             Target::Up => dense.map(|dense| &dense.up),
@@ -69,9 +77,9 @@ impl Layer {
     /// What is added to a matrix's products; only q, k and v may have it.
     pub fn bias(&self, target: Target) -> Option<&[f32]> {
         match target {
-            Target::Q => self.q_bias.as_deref(),
-            Target::K => self.k_bias.as_deref(),
-            Target::V => self.v_bias.as_deref(),
+            Target::Q => self.heads()?.q_bias.as_deref(),
+            Target::K => self.heads()?.k_bias.as_deref(),
+            Target::V => self.heads()?.v_bias.as_deref(),
             Target::O | Target::Gate | Target::Up | Target::Down => None,
         }
     }
@@ -79,8 +87,8 @@ impl Layer {
     /// The weights of the norm on each head of q or k, `[head_dim]`.
     pub fn head_norm(&self, target: Target) -> Option<&[f32]> {
         match target {
-            Target::Q => self.q_norm.as_deref(),
-            Target::K => self.k_norm.as_deref(),
+            Target::Q => self.heads()?.q_norm.as_deref(),
+            Target::K => self.heads()?.k_norm.as_deref(),
             _ => None,
         }
     }

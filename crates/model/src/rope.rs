@@ -7,6 +7,7 @@ use std::str::FromStr;
 use kernels::ops::RopeLayout;
 use weights::Checkpoint;
 
+use crate::config::yarn_mscale;
 use crate::load::read_f32;
 use crate::{Config, Error};
 
@@ -240,9 +241,7 @@ impl Rope {
                 inv_freq.zip(divisors).map(|(f, d)| f / f64::from(*d)).collect()
             }
             &RopeScaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor: a } => {
-                attention_factor = a.unwrap_or_else(|| {
-                    if factor <= 1.0 { 1.0 } else { (0.1 * f64::from(factor).ln() + 1.0) as f32 }
-                });
+                attention_factor = a.unwrap_or_else(|| yarn_mscale(factor, 1.0));
                 // The dimension whose frequency makes so many turns over the original context.
                 let dimension = |turns: f32| {
                     config.dim as f64 * (original as f64 / (f64::from(turns) * 2.0 * PI)).ln()

@@ -114,6 +114,10 @@ goldens! {
     qwen3_with_experts: "qwen3-moe";
     hunyuan_normed_after_rope: "hunyuan-dense";
     phi3_within_its_window: "phi3";
+    deepseek_v2_with_groups_of_experts: "deepseek-v2";
+    deepseek_v2_lite_stretched: "deepseek-v2-lite";
+    deepseek_v3_with_a_bias_for_the_choice: "deepseek-v3";
+    hunyuan_with_experts: "hunyuan-moe";
 }
 
 /// `transformers` takes other divisors for a text that is longer than the original context; here it is

@@ -101,6 +101,36 @@ memory at           weights    KV (f16)  work space      in all
     assert_eq!(json["chat_template"]["thinking"], "opened");
 }
 
+/// What the cache holds is the same, whichever way a file counts heads.
+#[test]
+fn a_model_of_latents() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    for (kv_heads, key_length) in [(1u32, 96u32), (4, 64)] {
+        let mut m = Metadata::new();
+        m.insert("general.architecture", "deepseek2");
+        for (key, value) in [
+            ("block_count", 3),
+            ("embedding_length", 64),
+            ("attention.head_count", 4),
+            ("attention.head_count_kv", kv_heads),
+            ("attention.key_length", key_length),
+            ("attention.kv_lora_rank", 64),
+            ("rope.dimension_count", 32),
+        ] {
+            m.insert(format!("deepseek2.{key}"), value);
+        }
+        let name = "output_norm.weight".to_owned();
+        let tensors = vec![TensorSpec { name: name.clone(), shape: vec![64], ty: BlockType::F32 }];
+        let mut writer = GgufWriter::create(&path, &m, tensors).unwrap();
+        writer.write_tensor(&name, &[0; 256]).unwrap();
+        writer.commit().unwrap();
+        let report = inspect(&path, Some(10)).unwrap();
+        assert_eq!(report.memory[0].kv_cache, 3 * (64 + 32) * 2 * 10);
+        assert!(report.to_string().contains("3 layers, width 64, 4 heads and latents of 96, FFN"));
+    }
+}
+
 #[test]
 fn files_that_are_not_complete() {
     let dir = tempfile::tempdir().unwrap();

@@ -62,13 +62,16 @@ pub struct AttentionSpan<'a> {
     pub tokens: usize,
 }
 
-/// A few tokens of a span and one key-value head.
+/// A few tokens of a span and one key-value head, with all query heads that share it or, if these are more than go
+/// together, some.
 struct Job {
     span: usize,
     tokens: Range<usize>,
     kv_head: usize,
-    /// Where the queries start, and the results.
-    offset: usize,
+    /// Query heads of a token that share it, all of them or some.
+    group: usize,
+    /// The first of these, counted over the heads of all tokens.
+    head: usize,
     /// Parts of what its tokens see.
     parts: Range<usize>,
     /// Where the parts are kept when several threads may work on them.
@@ -100,7 +103,7 @@ pub struct Heads<'a> {
 /// Causal attention of all spans: each token sees its sequence up to and with itself, or as much of
 /// it as the window lets it see.
 ///
-/// `q` and `out` are `[tokens of all spans, heads, head_dim]`.
+/// `q` is `[tokens of all spans, heads, head_dim]`, `out` is `[tokens of all spans, heads, value_dim]`.
 ///
 /// # Panics
 /// If shapes don't agree, the window is empty, or a span sees positions its pages don't hold.
@@ -115,10 +118,9 @@ pub fn attend(
     let Heads { shape, scale, apart, window } = heads;
     assert_ne!(window, Some(0));
     assert_eq!(shape.check(), Ok(()));
-    let row = shape.heads * shape.head_dim;
     let tokens: usize = spans.iter().map(|s| s.tokens).sum();
-    assert_eq!(q.len(), tokens * row);
-    assert_eq!(out.len(), tokens * row);
+    assert_eq!(q.len(), tokens * shape.heads * shape.head_dim);
+    assert_eq!(out.len(), tokens * shape.heads * shape.value_dim());
     for span in spans {
         assert!(span.pages.len() * PAGE >= span.position + span.tokens);
         assert!(span.pages.iter().all(|p| p.len() == shape.page_bytes()));
@@ -134,9 +136,9 @@ pub fn attend(
     let layer = Layer { shape, scale, spans, apart: apart.zip(of_bias.as_deref()), window };
     if shape.ty.is_rotated() {
         let mut q = q.to_vec();
-        rotate(isa, &mut q, shape.head_dim);
+        rotate(isa, &mut q, shape.turned());
         layer.attend(isa, pool, &q, out);
-        rotate(isa, out, shape.head_dim);
+        rotate(isa, out, shape.turned());
     } else {
         layer.attend(isa, pool, q, out);
     }
@@ -169,7 +171,7 @@ impl Layer<'_> {
                         // own tokens, which lie within `out`, once; and its pieces keep their parts
                         // in places of their own, for which `kept` has room.
                         unsafe {
-                            let out = out.get().add(job.offset);
+                            let out = out.get().add(job.head * self.shape.value_dim());
                             let keep = job.kept.map(|at| kept.get().add(at));
                             self.work(isa, q, job, parts.clone(), keep, out, scratch);
                         }
@@ -198,7 +200,7 @@ impl Layer<'_> {
         let Layer { shape, scale, spans, apart, window } = *self;
         let stride = part_len(shape, job);
         let apart = apart.map(|(apart, queries)| {
-            let first = job.offset / shape.head_dim * apart.bias.width();
+            let first = job.head * apart.bias.width();
             ApartHead { apart, kv_head: job.kv_head, queries: &queries[first..] }
         });
         let attend = Attend {
@@ -209,7 +211,8 @@ impl Layer<'_> {
             span: &spans[job.span],
             tokens: job.tokens.clone(),
             kv_head: job.kv_head,
-            q: &q[job.offset..],
+            group: job.group,
+            q: &q[job.head * shape.head_dim..],
             goal: match keep {
                 None => Goal::Finish(out),
                 Some(keep) => {
@@ -226,11 +229,10 @@ impl Layer<'_> {
         let Some(known) = keep else { return };
         // Whoever finishes last sees what all the others wrote.
         if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let (tokens, parts) = (job.tokens.len(), job.parts.len());
+            let (tokens, group, parts) = (job.tokens.len(), job.group, job.parts.len());
+            let join = Join { shape, tokens, group, known, stride, parts, out, scratch };
             // SAFETY: as the caller vouches; all parts are there.
-            unsafe {
-                isa.run_without_tiles(Join { shape, tokens, known, stride, parts, out, scratch })
-            };
+            unsafe { isa.run_without_tiles(join) };
         }
     }
 
@@ -240,7 +242,9 @@ impl Layer<'_> {
         let group = shape.heads / shape.kv_heads;
         let rows: usize = spans.iter().map(|s| s.tokens * shape.heads).sum();
         let tile = rows / (threads * JOBS_PER_THREAD);
-        let tile = (tile.clamp(LEAST_ROWS, MOST_ROWS) / group).max(1);
+        let rows = tile.clamp(LEAST_ROWS, MOST_ROWS);
+        // Where even one token's are too many, some of them.
+        let (tile, share) = ((rows / group).max(1), rows.min(group));
         let mut jobs = Vec::new();
         let mut first = 0;
         for (s, span) in spans.iter().enumerate() {
@@ -251,16 +255,18 @@ impl Layer<'_> {
                 let end = span.position + tokens.end;
                 let parts = from / (PART * PAGE)..end.div_ceil(PART * PAGE);
                 for kv_head in 0..shape.kv_heads {
-                    let head = (first + at) * shape.heads + kv_head * group;
-                    jobs.push(Job {
-                        span: s,
-                        tokens: tokens.clone(),
-                        kv_head,
-                        offset: head * shape.head_dim,
-                        parts: parts.clone(),
-                        kept: None,
-                        left: AtomicUsize::new(parts.len()),
-                    });
+                    for head in (0..group).step_by(share) {
+                        jobs.push(Job {
+                            span: s,
+                            tokens: tokens.clone(),
+                            kv_head,
+                            group: share.min(group - head),
+                            head: (first + at) * shape.heads + kv_head * group + head,
+                            parts: parts.clone(),
+                            kept: None,
+                            left: AtomicUsize::new(parts.len()),
+                        });
+                    }
                 }
             }
             first += span.tokens;
@@ -276,7 +282,7 @@ impl Layer<'_> {
         let cost = |job: &Job| {
             let tokens = job.tokens.len();
             let seen = spans[job.span].position + job.tokens.end;
-            seen.min(window.saturating_add(tokens)) * tokens
+            seen.min(window.saturating_add(tokens)) * tokens * job.group
         };
         let all: usize = jobs.iter().map(cost).sum();
         let mut pieces = Vec::new();
@@ -299,6 +305,5 @@ impl Layer<'_> {
 
 /// Numbers a part of a job takes.
 fn part_len(shape: &KvShape, job: &Job) -> usize {
-    let rows = job.tokens.len() * (shape.heads / shape.kv_heads);
-    padded(rows) * row_len(shape.head_dim)
+    padded(job.tokens.len() * job.group) * row_len(shape.value_dim())
 }

@@ -5,6 +5,8 @@
 //! `[position][head_dim]` for values: either way in vectors of sixteen, each a [`Cell`]. In 8 and 4
 //! bits, the scales of the head follow its numbers, `[block of 32 elements][position]` in half
 //! precision: a vector of scales is that of sixteen positions, as a vector of keys is.
+//!
+//! Where values are the beginnings of their keys ([`KvShape::latent`]) there are keys alone.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -92,6 +94,10 @@ pub struct KvShape {
     pub kv_heads: usize,
     /// Elements of a head; a multiple of [`KvShape::head_dim_step`].
     pub head_dim: usize,
+    /// Elements of a value that is the beginning of its key and not stored again, as in multi-head latent
+    /// attention (DeepSeek-AI 2024, arXiv:2405.04434): such a multiple too. None where values are as long as keys
+    /// and stored beside them.
+    pub latent: Option<usize>,
     /// Storage type.
     pub ty: KvType,
 }
@@ -119,6 +125,21 @@ pub enum KvShapeError {
         /// Storage type.
         ty: KvType,
     },
+    /// Values can't be the beginnings of keys that are shorter, or end within a vector or a block.
+    #[error(
+        "values of {value_dim} elements can't be the beginnings of keys of {head_dim} cached as {ty}: \
+         they must be no longer, and a multiple of {step}"
+    )]
+    Latent {
+        /// Elements of a value.
+        value_dim: usize,
+        /// Elements of a key.
+        head_dim: usize,
+        /// What the former should be a multiple of.
+        step: usize,
+        /// Storage type.
+        ty: KvType,
+    },
 }
 
 impl KvShape {
@@ -127,15 +148,32 @@ impl KvShape {
     /// # Errors
     /// It can't; the message says what is wrong.
     pub fn check(&self) -> Result<(), KvShapeError> {
-        let KvShape { heads, kv_heads, head_dim, ty } = *self;
-        let step = self.head_dim_step();
+        let KvShape { heads, kv_heads, head_dim, ty, .. } = *self;
+        let (step, value_dim) = (self.head_dim_step(), self.value_dim());
         if kv_heads == 0 || heads == 0 || !heads.is_multiple_of(kv_heads) {
             return Err(KvShapeError::Heads { heads, kv_heads });
         }
         if head_dim == 0 || !head_dim.is_multiple_of(step) {
             return Err(KvShapeError::HeadDim { head_dim, step, ty });
         }
+        if value_dim == 0 || value_dim > head_dim || !value_dim.is_multiple_of(step) {
+            return Err(KvShapeError::Latent { value_dim, head_dim, step, ty });
+        }
         Ok(())
+    }
+
+    /// Elements of a value.
+    pub const fn value_dim(&self) -> usize {
+        match self.latent {
+            Some(value_dim) => value_dim,
+            None => self.head_dim,
+        }
+    }
+
+    /// Elements that are turned together: of keys that begin with values, none of what is theirs alone comes into
+    /// the values.
+    pub(super) const fn turned(&self) -> usize {
+        1 << (self.head_dim | self.value_dim()).trailing_zeros()
     }
 
     /// What `head_dim` must be a multiple of.
@@ -148,7 +186,8 @@ impl KvShape {
 
     /// Bytes of a page: keys and values of [`PAGE`] positions of one layer.
     pub const fn page_bytes(&self) -> usize {
-        2 * self.kv_heads * self.head_bytes()
+        let stored = if self.latent.is_some() { 1 } else { 2 };
+        stored * self.kv_heads * self.head_bytes()
     }
 
     /// Bytes of the keys (or the values) of one head in a page.
@@ -167,7 +206,7 @@ impl KvShape {
         kv_head * self.head_bytes()
     }
 
-    /// Where the values of a head start in a page.
+    /// Where the values of a head start in a page, if they are stored.
     pub(super) const fn values_at(&self, kv_head: usize) -> usize {
         (self.kv_heads + kv_head) * self.head_bytes()
     }
@@ -175,8 +214,8 @@ impl KvShape {
 
 /// Writes the keys and values of consecutive positions into a page, from slot `slot` on.
 ///
-/// `k` and `v` are `[positions, kv_heads, head_dim]`. Sixteen positions from a multiple of sixteen
-/// on are written fastest.
+/// `k` and `v` are `[positions, kv_heads, head_dim]`; `v` is empty where keys begin with their values. Sixteen
+/// positions from a multiple of sixteen on are written fastest.
 ///
 /// # Panics
 /// If the shape is none attention can work with, lengths don't agree or the page ends before the
@@ -185,11 +224,12 @@ pub fn store_kv(isa: Isa, shape: &KvShape, page: &mut [u8], slot: usize, k: &[f3
     assert_eq!(shape.check(), Ok(()));
     let row = shape.kv_heads * shape.head_dim;
     let positions = k.len() / row;
-    assert!(k.len() == positions * row && v.len() == k.len() && page.len() == shape.page_bytes());
+    let beside = if shape.latent.is_some() { 0 } else { k.len() };
+    assert!(k.len() == positions * row && v.len() == beside && page.len() == shape.page_bytes());
     assert!(slot + positions <= PAGE, "{positions} positions from slot {slot} on");
     let turned = |x: &[f32]| {
         let mut x = x.to_vec();
-        rotate(isa, &mut x, shape.head_dim);
+        rotate(isa, &mut x, shape.turned());
         x
     };
     let turned = shape.ty.is_rotated().then(|| (turned(k), turned(v)));
@@ -213,8 +253,8 @@ pub fn store_kv(isa: Isa, shape: &KvShape, page: &mut [u8], slot: usize, k: &[f3
     }
 }
 
-/// The keys and the values of one position, `[kv_heads, head_dim]` each: what attention sees of
-/// them. Slow; for tests and for looking into a cache.
+/// The keys and the values of one position, `[kv_heads, head_dim]` and `[kv_heads, value_dim]`: what attention sees
+/// of them. Slow; for tests and for looking into a cache.
 ///
 /// # Panics
 /// If the page or the slot don't fit the shape.
@@ -244,12 +284,17 @@ pub fn read_kv(shape: &KvShape, page: &[u8], slot: usize) -> (Vec<f32>, Vec<f32>
         for d in 0..dim {
             let i = (slot / LANES * dim + d) * LANES + slot % LANES;
             k.push(number(shape.keys_at(h), i, d));
-            v.push(number(shape.values_at(h), slot * dim + d, d));
+            if shape.latent.is_none() {
+                v.push(number(shape.values_at(h), slot * dim + d, d));
+            }
         }
     }
     if shape.ty.is_rotated() {
-        rotate(Isa::Scalar, &mut k, dim);
-        rotate(Isa::Scalar, &mut v, dim);
+        rotate(Isa::Scalar, &mut k, shape.turned());
+        rotate(Isa::Scalar, &mut v, shape.turned());
+    }
+    if let Some(value_dim) = shape.latent {
+        v.extend(k.chunks_exact(dim).flat_map(|key| &key[..value_dim]));
     }
     (k, v)
 }
@@ -474,7 +519,7 @@ impl<C: Cell> Kernel for StoreKv<'_, C> {
                     // SAFETY: `k` and `v` hold these positions and elements; numbers and scales
                     // of each lie within the head's part of the page, which has PAGE positions.
                     unsafe {
-                        for i in 0..n {
+                        for i in 0..if shape.latent.is_some() { 0 } else { n } {
                             let x = from_at(v, from + i * row, step);
                             let bits = C::round::<S>(x, step, row_of_values.as_mut_ptr());
                             let out = values.cast::<C>().add(((first + i) * dim + d) / LANES);

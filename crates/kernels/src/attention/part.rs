@@ -83,6 +83,8 @@ pub(super) struct Attend<'a> {
     /// Tokens of the span.
     pub(super) tokens: Range<usize>,
     pub(super) kv_head: usize,
+    /// Heads of each token that are asked for.
+    pub(super) group: usize,
     /// The first of these tokens' queries of this group, in `[token, heads, head_dim]`.
     pub(super) q: &'a [f32],
     pub(super) parts: Range<usize>,
@@ -93,7 +95,7 @@ pub(super) struct Attend<'a> {
 /// What becomes of the parts.
 #[derive(Clone, Copy)]
 pub(super) enum Goal {
-    /// They are all there are: the result goes here, laid out as the queries.
+    /// They are all there are: the result goes here, from where the first one's is in `[token, heads, value_dim]`.
     Finish(*mut f32),
     /// There is one, and what it knows is put down here, `[rows, row_len]`.
     Keep(*mut f32),
@@ -104,20 +106,20 @@ impl Kernel for Attend<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(mut self) {
-        let KvShape { heads, kv_heads, head_dim, .. } = *self.shape;
-        let group = heads / kv_heads;
+        let KvShape { heads, head_dim, latent, .. } = *self.shape;
+        let (group, value_dim) = (self.group, self.shape.value_dim());
         let n = self.tokens.len() * group;
-        let in_row = |r: usize| (r / group) * heads * head_dim + (r % group) * head_dim;
+        let head = |r: usize| (r / group) * heads + r % group;
 
         let Scratch { rows, scores, scales, total, part, .. } = &mut *self.scratch;
         rows.clear();
         rows.extend((0..n).map(|r| {
             let seen = self.span.position + self.tokens.start + r / group + 1;
             Row {
-                query: self.q[in_row(r)..][..head_dim].as_ptr(),
+                query: self.q[head(r) * head_dim..][..head_dim].as_ptr(),
                 of_bias: self.apart.map_or(std::ptr::null(), |apart| {
                     let width = apart.apart.bias.width();
-                    apart.queries[in_row(r) / head_dim * width..][..width].as_ptr()
+                    apart.queries[head(r) * width..][..width].as_ptr()
                 }),
                 from: seen.saturating_sub(self.window),
                 seen,
@@ -125,7 +127,7 @@ impl Kernel for Attend<'_> {
         }));
         // The last tile is filled up with copies of the last row, which nobody reads. There are
         // few sizes of tiles, since each is a lot of code.
-        let direct = n <= few::<S>() && self.shape.ty != KvType::F32;
+        let direct = n <= few::<S>() && self.shape.ty != KvType::F32 && latent.is_none();
         let tile = match n {
             _ if !direct => TILE,
             1 => 1,
@@ -134,10 +136,10 @@ impl Kernel for Attend<'_> {
         };
         rows.resize(n.next_multiple_of(tile), rows[n - 1]);
 
-        let len = row_len(head_dim);
+        let len = row_len(value_dim);
         let rows = rows.len();
         room(scores, rows * PAGE);
-        room(scales, head_dim.div_ceil(SCALE_BLOCK) * PAGE);
+        room(scales, value_dim.div_ceil(SCALE_BLOCK) * PAGE);
         let total = room(total, rows * len);
         let part = match self.goal {
             Goal::Finish(_) => room(part, rows * len),
@@ -146,9 +148,9 @@ impl Kernel for Attend<'_> {
         // SAFETY: the caller vouches for `q` and the goal; there are `rows` rows in either place,
         // `n` of them wanted.
         unsafe {
-            (0..n).for_each(|r| begin(total.add(r * len), head_dim));
+            (0..n).for_each(|r| begin(total.add(r * len), value_dim));
             for p in self.parts.clone() {
-                (0..rows).for_each(|r| begin(part.add(r * len), head_dim));
+                (0..rows).for_each(|r| begin(part.add(r * len), value_dim));
                 if direct {
                     match self.shape.ty {
                         KvType::Q8_0 => self.few_rows::<S, Q8>(p, part),
@@ -160,13 +162,13 @@ impl Kernel for Attend<'_> {
                 }
                 if let Goal::Finish(_) = self.goal {
                     for r in 0..n {
-                        merge::<S>(total.add(r * len), part.add(r * len), head_dim);
+                        merge::<S>(total.add(r * len), part.add(r * len), value_dim);
                     }
                 }
             }
             if let Goal::Finish(out) = self.goal {
                 for r in 0..n {
-                    finish::<S>(total.add(r * len), out.add(in_row(r)), head_dim);
+                    finish::<S>(total.add(r * len), out.add(head(r) * value_dim), value_dim);
                 }
             }
         }
@@ -236,7 +238,7 @@ impl Attend<'_> {
             // scratch was sized for the rows and a page.
             unsafe {
                 v.unpack_scales::<S>(dim, scales);
-                scored::<S, C, R>(&rows[..R], p, k, dim, scale, apart, scores, known);
+                scored::<S, C, R>(&rows[..R], p, k, (dim, dim), scale, apart, scores, known);
                 let seen = rows[R - 1].seen_in(p);
                 weigh::<S, C, R>(scores, v, scales, dim, seen, known, row_len(dim));
             }
@@ -250,7 +252,7 @@ impl Attend<'_> {
     #[inline(always)]
     unsafe fn many_rows<S: Simd>(&mut self, part: usize, known: *mut f32) {
         let Attend { shape, span, kv_head, scale, apart, .. } = *self;
-        let dim = shape.head_dim;
+        let dims = (shape.head_dim, shape.value_dim());
         let Scratch { rows, scores, keys, values, scales, .. } = &mut *self.scratch;
         let scores: *mut f32 = scores.as_mut_ptr().cast();
         let scales: *mut f32 = scales.as_mut_ptr().cast();
@@ -258,18 +260,18 @@ impl Attend<'_> {
         for p in pages(part, rows) {
             let page = span.pages[p];
             let k = page[shape.keys_at(kv_head)..].as_ptr();
-            let v = page[shape.values_at(kv_head)..].as_ptr();
-            let (kk, vv) = (room(keys, PAGE * dim), room(values, PAGE * dim));
+            let v = shape.latent.is_none().then(|| page[shape.values_at(kv_head)..].as_ptr());
+            let (kk, vv) = (room(keys, PAGE * dims.0), room(values, PAGE * dims.1));
             let seen = last.seen_in(p);
             // SAFETY: as for `one_tile`; keys and values have room for a page's.
             unsafe {
                 match shape.ty {
-                    KvType::F16 => unpack::<S, F16>(k, v, scales, dim, seen, kk, vv),
-                    KvType::Q8_0 => unpack::<S, Q8>(k, v, scales, dim, seen, kk, vv),
-                    KvType::Q4_0 => unpack::<S, Q4>(k, v, scales, dim, seen, kk, vv),
-                    KvType::F32 => unpack::<S, F32>(k, v, scales, dim, seen, kk, vv),
+                    KvType::F16 => unpack::<S, F16>(k, v, scales, dims, seen, kk, vv),
+                    KvType::Q8_0 => unpack::<S, Q8>(k, v, scales, dims, seen, kk, vv),
+                    KvType::Q4_0 => unpack::<S, Q4>(k, v, scales, dims, seen, kk, vv),
+                    KvType::F32 => unpack::<S, F32>(k, v, scales, dims, seen, kk, vv),
                 }
-                tiles::<S, TILE>(rows, p, kk, vv, dim, scale, apart, scores, known);
+                tiles::<S, TILE>(rows, p, kk, vv, dims, scale, apart, scores, known);
             }
         }
     }
@@ -279,7 +281,7 @@ impl Attend<'_> {
 /// that either stays in the first-level cache.
 ///
 /// # Safety
-/// As for [`Attend::few_rows`]; keys and values are a page's, unpacked.
+/// As for [`Attend::few_rows`]; keys and values are a page's, unpacked, and as long as `dims` says.
 #[allow(clippy::too_many_arguments)]
 #[inline(always)]
 unsafe fn tiles<S: Simd, const R: usize>(
@@ -287,30 +289,31 @@ unsafe fn tiles<S: Simd, const R: usize>(
     p: usize,
     keys: *const f32,
     values: *const f32,
-    dim: usize,
+    (dim, value_dim): (usize, usize),
     scale: f32,
     apart: Option<ApartHead<'_>>,
     scores: *mut f32,
     known: *mut f32,
 ) {
     let k = Numbers::<F32>::new(keys.cast(), dim, std::ptr::null());
-    let v = Numbers::<F32>::new(values.cast(), dim, std::ptr::null());
-    let len = row_len(dim);
+    let v = Numbers::<F32>::new(values.cast(), value_dim, std::ptr::null());
+    let len = row_len(value_dim);
     // SAFETY: as the caller vouches.
     unsafe {
         for (t, tile) in rows.chunks_exact(R).enumerate() {
             let (scores, known) = (scores.add(t * R * PAGE), known.add(t * R * len));
-            scored::<S, F32, R>(tile, p, k, dim, scale, apart, scores, known);
+            let dims = (dim, value_dim);
+            scored::<S, F32, R>(tile, p, k, dims, scale, apart, scores, known);
         }
         for (t, tile) in rows.chunks_exact(R).enumerate() {
             let (scores, known) = (scores.add(t * R * PAGE), known.add(t * R * len));
             let seen = tile[R - 1].seen_in(p);
-            weigh::<S, F32, R>(scores, v, std::ptr::null(), dim, seen, known, len);
+            weigh::<S, F32, R>(scores, v, std::ptr::null(), value_dim, seen, known, len);
         }
     }
 }
 
-/// Scores of `R` rows against page `p`, made weights.
+/// Scores of `R` rows against page `p`, made weights; keys and values are as long as `dims` says.
 ///
 /// # Safety
 /// As for [`Attend::few_rows`].
@@ -320,7 +323,7 @@ unsafe fn scored<S: Simd, C: Cell, const R: usize>(
     tile: &[Row],
     p: usize,
     keys: Numbers<C>,
-    dim: usize,
+    (dim, value_dim): (usize, usize),
     scale: f32,
     apart: Option<ApartHead<'_>>,
     scores: *mut f32,
@@ -336,9 +339,9 @@ unsafe fn scored<S: Simd, C: Cell, const R: usize>(
             apart.add::<S, R>(&queries, p, groups, scores);
         }
         for (r, row) in tile.iter().enumerate() {
-            let known = known.add(r * row_len(dim));
+            let known = known.add(r * row_len(value_dim));
             let (scores, seen) = (scores.add(r * PAGE), row.seen_in(p));
-            soften_after::<S>(scores, row.hidden_in(p), seen, groups, known, dim);
+            soften_after::<S>(scores, row.hidden_in(p), seen, groups, known, value_dim);
         }
     }
 }
@@ -347,11 +350,13 @@ unsafe fn scored<S: Simd, C: Cell, const R: usize>(
 pub(super) struct Join<'a> {
     pub(super) shape: &'a KvShape,
     pub(super) tokens: usize,
+    /// Heads of each that were asked for.
+    pub(super) group: usize,
     /// The parts, one after the other, `stride` numbers apart.
     pub(super) known: *mut f32,
     pub(super) stride: usize,
     pub(super) parts: usize,
-    /// Where the result goes, laid out as the queries.
+    /// Where the result goes, as in [`Goal::Finish`].
     pub(super) out: *mut f32,
     pub(super) scratch: &'a mut Scratch,
 }
@@ -361,19 +366,18 @@ impl Kernel for Join<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let KvShape { heads, kv_heads, head_dim, .. } = *self.shape;
-        let group = heads / kv_heads;
-        let len = row_len(head_dim);
+        let (group, dim) = (self.group, self.shape.value_dim());
+        let len = row_len(dim);
         let total = room(&mut self.scratch.total, len);
         for r in 0..self.tokens * group {
             // SAFETY: the caller vouches for the parts and for `out`.
             unsafe {
-                begin(total, head_dim);
+                begin(total, dim);
                 for p in 0..self.parts {
-                    merge::<S>(total, self.known.add(p * self.stride + r * len), head_dim);
+                    merge::<S>(total, self.known.add(p * self.stride + r * len), dim);
                 }
-                let at = (r / group) * heads * head_dim + (r % group) * head_dim;
-                finish::<S>(total, self.out.add(at), head_dim);
+                let head = (r / group) * self.shape.heads + r % group;
+                finish::<S>(total, self.out.add(head * dim), dim);
             }
         }
     }

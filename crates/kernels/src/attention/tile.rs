@@ -232,26 +232,25 @@ unsafe fn weigh_vectors<S: Simd, C: Cell, const R: usize, const V: usize>(
     }
 }
 
-/// Unpacks the first `seen` keys and values of one head of a page to `f32`, in the same order.
+/// Unpacks the first `seen` keys and values of one head of a page to `f32`, in the same order. Without values in the
+/// page, these are the beginnings of the keys.
 ///
 /// # Safety
-/// Keys and values are a head's in a page, `k` and `v` have room for a page's, `scales` for those
-/// of the values, and the machine has the instructions of `S`.
+/// Keys and values are a head's in a page, as long as `dims` says; `k` and `v` have room for a page's, `scales` for
+/// those of the values, and the machine has the instructions of `S`.
 #[inline(always)]
 pub(super) unsafe fn unpack<S: Simd, C: Cell>(
     keys: *const u8,
-    values: *const u8,
+    values: Option<*const u8>,
     scales: *mut f32,
-    head_dim: usize,
+    (head_dim, value_dim): (usize, usize),
     seen: usize,
     k: *mut f32,
     v: *mut f32,
 ) {
     let keys = Numbers::<C>::new(keys, head_dim, std::ptr::null());
-    let values = Numbers::<C>::new(values, head_dim, std::ptr::null());
     // SAFETY: as the caller vouches.
     unsafe {
-        values.unpack_scales::<S>(head_dim, scales);
         for group in 0..seen.div_ceil(LANES) {
             for d in 0..head_dim {
                 let at = group * head_dim + d;
@@ -263,13 +262,24 @@ pub(super) unsafe fn unpack<S: Simd, C: Cell>(
                 S::store(k.add(at * LANES), x);
             }
         }
+        let Some(values) = values else {
+            for group in 0..seen.div_ceil(LANES) {
+                for d in (0..value_dim).step_by(LANES) {
+                    let sixteen = k.add((group * head_dim + d) * LANES);
+                    S::transpose(sixteen, v.add(group * LANES * value_dim + d), value_dim);
+                }
+            }
+            return;
+        };
+        let values = Numbers::<C>::new(values, value_dim, std::ptr::null());
+        values.unpack_scales::<S>(value_dim, scales);
         for i in 0..seen {
-            for d in (0..head_dim).step_by(LANES) {
-                let mut x = C::load::<S>(values.cells.add((i * head_dim + d) / LANES));
+            for d in (0..value_dim).step_by(LANES) {
+                let mut x = C::load::<S>(values.cells.add((i * value_dim + d) / LANES));
                 if C::SCALED {
                     x = S::mul(x, S::splat(*scales.add(d / SCALE_BLOCK * PAGE + i)));
                 }
-                S::store(v.add(i * head_dim + d), x);
+                S::store(v.add(i * value_dim + d), x);
             }
         }
     }

@@ -10,6 +10,7 @@ mod unpack;
 mod wide;
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 pub use activations::Quantized;
 pub(crate) use numbers::{Numbers16, with_numbers};
@@ -214,7 +215,66 @@ pub fn matmul(
         unsafe { gemm_weights(isa, pool, x, &products, &mut scratch.tiles) };
         return;
     }
-    if products.iter().any(|p| p.weight.is_quantized()) {
+    let outs: Vec<_> = products
+        .iter_mut()
+        .map(|p| Part { weight: p.weight, tokens: 0..tokens, out: SendPtr(p.out.as_mut_ptr()) })
+        .collect();
+    multiply(isa, pool, (x, cols), tokens, &outs, scratch);
+}
+
+/// Multiplies activations with matrices of their own, all of one shape, in one parallel step: `x` is
+/// `[matrices, tokens, cols]`, `out` is `[matrices, tokens, rows]`. Otherwise as [`matmul`].
+///
+/// # Panics
+/// If shapes don't agree: that is a mistake in the calling code.
+pub fn matmul_each(
+    isa: Isa,
+    pool: &Pool,
+    x: &[f32],
+    weights: &[Matrix],
+    out: &mut [f32],
+    scratch: &mut Quantized,
+) {
+    let Some(Matrix { rows, cols, .. }) = weights.first() else { return };
+    let tokens = x.len() / (weights.len() * cols);
+    assert!(weights.iter().all(|w| (w.rows, w.cols) == (*rows, *cols)), "one shape for all");
+    assert_eq!(x.len(), weights.len() * tokens * cols, "activations are rows of {cols}");
+    assert_eq!(out.len(), weights.len() * tokens * rows, "room for {tokens} rows of each");
+    if tokens == 0 {
+        return;
+    }
+    if tile_tokens(isa).is_some_and(|least| tokens >= least) {
+        // Much is done at each, and much more than a step costs.
+        let outs = out.chunks_exact_mut(tokens * rows);
+        for ((weight, x), out) in weights.iter().zip(x.chunks_exact(tokens * cols)).zip(outs) {
+            matmul(isa, pool, x, &mut [Product { weight, out }], scratch);
+        }
+        return;
+    }
+    // All results are rows of one length, one after the other.
+    let out = SendPtr(out.as_mut_ptr());
+    let part = |(i, weight)| Part { weight, tokens: i * tokens..(i + 1) * tokens, out };
+    let parts: Vec<_> = weights.iter().enumerate().map(part).collect();
+    multiply(isa, pool, (x, *cols), tokens, &parts, scratch);
+}
+
+/// A matrix, the rows of activations that meet it, and where all rows of results start.
+struct Part<'a> {
+    weight: &'a Matrix,
+    tokens: Range<usize>,
+    out: SendPtr<f32>,
+}
+
+/// Multiplies rows of activations of `cols` numbers, `tokens` at each matrix.
+fn multiply(
+    isa: Isa,
+    pool: &Pool,
+    (x, cols): (&[f32], usize),
+    tokens: usize,
+    parts: &[Part<'_>],
+    scratch: &mut Quantized,
+) {
+    if parts.iter().any(|p| p.weight.is_quantized()) {
         if in_words(isa, tokens) {
             scratch.fill_wide(isa, pool, x, cols);
         } else {
@@ -225,19 +285,18 @@ pub fn matmul(
 
     // At most as many panels at a time as keep their weights in the second-level cache while the
     // tokens pass by.
-    let total: usize = products.iter().map(|p| p.weight.panels()).sum();
-    let widest = products.iter().map(|p| p.weight.panel_bytes).max();
+    let total: usize = parts.iter().map(|p| p.weight.panels()).sum();
+    let widest = parts.iter().map(|p| p.weight.panel_bytes).max();
     let fitting = (512 << 10) / widest.unwrap_or(1).max(1);
-    let outs: Vec<_> =
-        products.iter_mut().map(|p| (p.weight, SendPtr(p.out.as_mut_ptr()))).collect();
     pool.for_each_guided(total, fitting, |range| {
         let mut first = 0;
-        for (weight, out) in &outs {
-            let panels = range.start.max(first)..range.end.min(first + weight.panels());
+        for part in parts {
+            let all = part.weight.panels();
+            let panels = range.start.max(first)..range.end.min(first + all);
             if !panels.is_empty() {
-                input.multiply(weight, panels.start - first..panels.end - first, *out);
+                input.multiply(part, panels.start - first..panels.end - first);
             }
-            first += weight.panels();
+            first += all;
         }
     });
 }
@@ -281,11 +340,12 @@ fn in_words(isa: Isa, tokens: usize) -> bool {
     wide_tokens(isa).is_some_and(|least| tokens >= least)
 }
 
-/// What all matrices of a step are multiplied with.
+/// What the matrices of a step are multiplied with.
 struct Input<'a> {
     isa: Isa,
     x: &'a [f32],
     cols: usize,
+    /// At each of them.
     tokens: usize,
     quantized: &'a Quantized,
 }
@@ -297,11 +357,12 @@ const TOKEN_TILE: usize = 24;
 const WIDE_TILE: usize = 96;
 
 impl Input<'_> {
-    fn multiply(&self, weight: &Matrix, panels: std::ops::Range<usize>, out: SendPtr<f32>) {
+    fn multiply(&self, part: &Part<'_>, panels: Range<usize>) {
+        let Part { weight, tokens: ref all, out } = *part;
         let wide = weight.is_quantized() && in_words(self.isa, self.tokens);
         let tile = if wide { WIDE_TILE } else { TOKEN_TILE };
-        for first in (0..self.tokens).step_by(tile) {
-            let tokens = first..self.tokens.min(first + tile);
+        for first in all.clone().step_by(tile) {
+            let tokens = first..all.end.min(first + tile);
             with_layout!(weight.ty, F => {
                 quantized_panels::<F>(self, weight, panels.clone(), tokens, out)
             }, float => {
@@ -322,8 +383,8 @@ impl Input<'_> {
 fn quantized_panels<F: Format>(
     input: &Input<'_>,
     weight: &Matrix,
-    panels: std::ops::Range<usize>,
-    tokens: std::ops::Range<usize>,
+    panels: Range<usize>,
+    tokens: Range<usize>,
     out: SendPtr<f32>,
 ) {
     if in_words(input.isa, input.tokens) {
@@ -336,8 +397,8 @@ fn quantized_panels<F: Format>(
 fn byte_panels<F: Format>(
     input: &Input<'_>,
     weight: &Matrix,
-    panels: std::ops::Range<usize>,
-    tokens: std::ops::Range<usize>,
+    panels: Range<usize>,
+    tokens: Range<usize>,
     out: SendPtr<f32>,
 ) {
     let mut blocks: [&[_]; TOKEN_TILE] = [&[]; TOKEN_TILE];
@@ -364,12 +425,12 @@ fn byte_panels<F: Format>(
 fn word_panels<F: Format>(
     input: &Input<'_>,
     weight: &Matrix,
-    panels: std::ops::Range<usize>,
-    tokens: std::ops::Range<usize>,
+    panels: Range<usize>,
+    tokens: Range<usize>,
     out: SendPtr<f32>,
 ) {
     let (activations, per_token) = input.quantized.wide();
-    assert!(activations.len() >= input.tokens * per_token);
+    assert!(activations.len() >= tokens.end * per_token);
     let mut widened = [WideBlock::ZERO; PART];
     for start in (0..per_token).step_by(PART) {
         let blocks = start..per_token.min(start + PART);
@@ -402,8 +463,8 @@ fn word_panels<F: Format>(
 fn float_panels<W: Float>(
     input: &Input<'_>,
     weight: &Matrix,
-    panels: std::ops::Range<usize>,
-    tokens: std::ops::Range<usize>,
+    panels: Range<usize>,
+    tokens: Range<usize>,
     out: SendPtr<f32>,
 ) {
     for panel in panels {

@@ -238,6 +238,39 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         // SAFETY: see above.
         unsafe { _mm512_reduce_max_ps(a) }
     }
+    /// Neighbouring rows zipped by numbers, then by pairs, then quarters of registers put in their places.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, to: *mut f32, stride: usize) {
+        // SAFETY: see above; sixteen rows each.
+        unsafe {
+            let zero = _mm512_setzero_ps();
+            let (mut zipped, mut rows) = ([zero; 16], [zero; 16]);
+            for i in 0..8 {
+                let (a, b) =
+                    (_mm512_loadu_ps(from.add(32 * i)), _mm512_loadu_ps(from.add(32 * i + 16)));
+                zipped[2 * i] = _mm512_unpacklo_ps(a, b);
+                zipped[2 * i + 1] = _mm512_unpackhi_ps(a, b);
+            }
+            for i in 0..8 {
+                let at = i / 2 * 4 + i % 2;
+                let (a, b) = (_mm512_castps_pd(zipped[at]), _mm512_castps_pd(zipped[at + 2]));
+                rows[2 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                rows[2 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+            }
+            // Quarter `q` of `rows[4 * i + c]` is column `4 * q + c` of rows `4 * i` to `4 * i + 3`.
+            for c in 0..4 {
+                let [a, b, x, y] = [rows[c], rows[4 + c], rows[8 + c], rows[12 + c]];
+                let even = [_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(x, y)];
+                let odd = [_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(x, y)];
+                for (q, [first, second]) in [even, odd].into_iter().enumerate() {
+                    let column = _mm512_shuffle_f32x4::<0x88>(first, second);
+                    _mm512_storeu_ps(to.add((4 * q + c) * stride), column);
+                    let column = _mm512_shuffle_f32x4::<0xdd>(first, second);
+                    _mm512_storeu_ps(to.add((4 * (q + 2) + c) * stride), column);
+                }
+            }
+        }
+    }
     #[inline(always)]
     unsafe fn splat_i32(x: i32) -> __m512i {
         // SAFETY: see above.

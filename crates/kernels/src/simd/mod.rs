@@ -103,6 +103,16 @@ pub(crate) trait Simd: Copy {
     unsafe fn scale(a: Self::F, n: Self::F) -> Self::F;
     unsafe fn sum(a: Self::F) -> f32;
     unsafe fn largest(a: Self::F) -> f32;
+    /// Sixteen rows of sixteen numbers each, one after the other at `from`, with rows and columns exchanged: to rows
+    /// that start `stride` numbers apart from `to` on. All of them must be valid; they don't overlap.
+    unsafe fn transpose(from: *const f32, to: *mut f32, stride: usize) {
+        for row in 0..LANES {
+            for column in 0..LANES {
+                // SAFETY: as the caller vouches.
+                unsafe { *to.add(row * stride + column) = *from.add(column * LANES + row) };
+            }
+        }
+    }
 
     unsafe fn splat_i32(x: i32) -> Self::I;
     /// `a + (b << N)`.

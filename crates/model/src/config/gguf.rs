@@ -4,7 +4,7 @@ use kernels::ops::RopeLayout;
 use weights::Checkpoint;
 use weights::gguf::Gguf;
 
-use super::{Config, ExpertConfig, Traits, ntk_theta};
+use super::{Config, ExpertConfig, Gating, LatentConfig, Traits, ntk_theta};
 use crate::load::read_f32;
 use crate::{Error, RopeConfig, RopeScaling};
 
@@ -44,9 +44,17 @@ pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error
     if heads == 0 {
         return Err(bad("attention.head_count", "0 is not within 1 to 16384".to_owned()));
     }
-    let head_dim = maybe_size("attention.key_length")?.unwrap_or(hidden / heads);
+    let latent = match architecture {
+        "deepseek2" => Some(latent(file, &key)?),
+        _ => None,
+    };
+    let head_dim = match latent {
+        Some(latent) => latent.kv_lora_rank + size("rope.dimension_count")?,
+        None => maybe_size("attention.key_length")?.unwrap_or(hidden / heads),
+    };
     if let Some(value) = maybe_size("attention.value_length")?
         && value != head_dim
+        && latent.is_none()
     {
         let problem = format!("values of {value} elements beside keys of {head_dim}");
         return Err(bad("attention.value_length", problem));
@@ -78,12 +86,17 @@ pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error
             let beta = |name: &str, default| metadata.f32(&key(name)).map(|b| b.unwrap_or(default));
             // GGUF's attn_factor multiplies YaRN's own.
             let own = metadata.f32(&key("rope.scaling.attn_factor"))?;
+            let attention_factor = match latent {
+                // Scores have all of it.
+                Some(latent) if latent.mscale_all_dim > 0.0 => Some(own.unwrap_or(1.0)),
+                _ => own.map(|a| a * (0.1 * factor.ln() + 1.0)),
+            };
             RopeScaling::Yarn {
                 factor,
                 original: original.unwrap_or(context_length),
                 beta_fast: beta("rope.scaling.yarn_beta_fast", 32.0)?,
                 beta_slow: beta("rope.scaling.yarn_beta_slow", 1.0)?,
-                attention_factor: own.map(|a| a * (0.1 * factor.ln() + 1.0)),
+                attention_factor,
             }
         }
         (Some("linear" | "yarn"), factor) => {
@@ -95,16 +108,7 @@ pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error
             return Err(bad("rope.scaling.type", problem));
         }
     };
-    let has_experts = architecture == "qwen3moe";
-    let experts = match has_experts {
-        // Files don't say whether weights are normalised: all models of this kind do it.
-        true => Some(ExpertConfig {
-            count: size("expert_count")?,
-            used: size("expert_used_count")?,
-            normalised: true,
-        }),
-        false => None,
-    };
+    let experts = experts(file, architecture, &key)?;
     let theta = metadata.f32(&key("rope.freq_base"))?.unwrap_or(10_000.0);
     // Most files have a base that is scaled already.
     let theta = match metadata.f32(&key("rope.scaling.alpha"))? {
@@ -113,12 +117,21 @@ pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error
     };
     Ok(Config {
         architecture: architecture.to_owned(),
-        layers: size("block_count")?,
+        // Layers behind the last one guess further tokens.
+        layers: size("block_count")?
+            .saturating_sub(maybe_size("nextn_predict_layers")?.unwrap_or(0)),
         hidden,
         heads,
-        kv_heads: maybe_size("attention.head_count_kv")?.unwrap_or(heads),
+        kv_heads: match latent {
+            Some(_) => 1,
+            None => maybe_size("attention.head_count_kv")?.unwrap_or(heads),
+        },
         head_dim,
-        ffn: size(if has_experts { "expert_feed_forward_length" } else { "feed_forward_length" })?,
+        latent,
+        ffn: match experts {
+            Some(experts) if experts.dense_layers == 0 => experts.ffn,
+            _ => size("feed_forward_length")?,
+        },
         experts,
         rms_norm_eps: metadata.require_f32(&key("attention.layer_norm_rms_epsilon"))?,
         context_length,
@@ -132,11 +145,93 @@ pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error
     })
 }
 
+/// What keys and values are made from. Files with the matrix of both in two have the lengths of keys and values as
+/// attention sees them under the usual names, and those of heads under names of their own.
+fn latent(file: &Gguf, key: &impl Fn(&str) -> String) -> Result<LatentConfig, Error> {
+    let metadata = file.metadata();
+    let size = |name: &str| metadata.require_u32(&key(name)).map(|v| v as usize);
+    let length = |name: &str| match metadata.u32(&key(&format!("{name}_mla")))? {
+        Some(length) => Ok(length as usize),
+        None => size(name),
+    };
+    let (whole, rotated) = (length("attention.key_length")?, size("rope.dimension_count")?);
+    let Some(qk_nope_head_dim) = whole.checked_sub(rotated) else {
+        return Err(Error::Config {
+            path: file.path().to_owned(),
+            key: key("rope.dimension_count"),
+            problem: format!("{rotated} of a head's {whole} elements can't be rotated"),
+        });
+    };
+    // A tenth of what it is to be.
+    let multiplier = metadata.f32(&key("rope.scaling.yarn_log_multiplier"))?;
+    let q_lora_rank = metadata.u32(&key("attention.q_lora_rank"))?;
+    Ok(LatentConfig {
+        q_lora_rank: q_lora_rank.filter(|rank| *rank > 0).map(|rank| rank as usize),
+        kv_lora_rank: size("attention.kv_lora_rank")?,
+        qk_nope_head_dim,
+        v_head_dim: length("attention.value_length")?,
+        mscale_all_dim: multiplier.map_or(0.0, |tenth| tenth / 0.1),
+    })
+}
+
+fn experts(
+    file: &Gguf,
+    architecture: &str,
+    key: &impl Fn(&str) -> String,
+) -> Result<Option<ExpertConfig>, Error> {
+    let metadata = file.metadata();
+    let size = |name: &str| metadata.require_u32(&key(name)).map(|v| v as usize);
+    let maybe_size = |name: &str| metadata.u32(&key(name)).map(|v| v.map(|v| v as usize));
+    let plain = |normalised| -> Result<ExpertConfig, Error> {
+        let (count, used) = (size("expert_count")?, size("expert_used_count")?);
+        Ok(ExpertConfig::plain(count, used, size("expert_feed_forward_length")?, normalised))
+    };
+    let shared = maybe_size("expert_shared_count")?;
+    match architecture {
+        // Files don't say whether weights are normalised: all models of these kinds do it.
+        "qwen3moe" => plain(true).map(Some),
+        "hunyuan-moe" => {
+            let plain = plain(true)?;
+            let shared_ffn = maybe_size("expert_shared_feed_forward_length")?;
+            Ok(Some(ExpertConfig { shared_ffn: shared_ffn.unwrap_or(plain.ffn), ..plain }))
+        }
+        "deepseek2" => {
+            let normalised = metadata.bool(&key("expert_weights_norm"))?.unwrap_or(false);
+            let plain = plain(normalised)?;
+            let gating = match maybe_size("expert_gating_func")?.unwrap_or(0) {
+                // The first files of DeepSeek-V2 don't say.
+                0 | 1 => Gating::Softmax,
+                2 => Gating::Sigmoid,
+                other => {
+                    return Err(Error::Config {
+                        path: file.path().to_owned(),
+                        key: key("expert_gating_func"),
+                        problem: format!("{other} is not one of 1 (softmax), 2 (sigmoid)"),
+                    });
+                }
+            };
+            let one_or = |name: &str| maybe_size(name).map(|n| n.unwrap_or(0).max(1));
+            let scale = metadata.f32(&key("expert_weights_scale"))?;
+            Ok(Some(ExpertConfig {
+                shared_ffn: plain.ffn.saturating_mul(shared.unwrap_or(0)),
+                dense_layers: maybe_size("leading_dense_block_count")?.unwrap_or(0),
+                gating,
+                groups: one_or("expert_group_count")?,
+                groups_used: one_or("expert_group_used_count")?,
+                // There 0 stands for none.
+                scale: scale.filter(|scale| *scale != 0.0).unwrap_or(1.0),
+                ..plain
+            }))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// The order of q's and k's rows in a GGUF file.
 pub(crate) fn layout(architecture: &str) -> RopeLayout {
     match architecture {
-        // Converters permute q and k of `llama` so that neighbours are rotated together.
-        "llama" => RopeLayout::Interleaved,
+        // Converters permute q and k of `llama` so that neighbours are rotated together; DeepSeek's are so anyway.
+        "llama" | "deepseek2" => RopeLayout::Interleaved,
         _ => RopeLayout::Halves,
     }
 }

@@ -6,7 +6,7 @@ use kernels::ops::RopeLayout;
 use serde_json::Value;
 use weights::safetensors::names;
 
-use super::{Config, ExpertConfig, Traits, ntk_theta};
+use super::{Config, ExpertConfig, Gating, LatentConfig, Traits, ntk_theta, yarn_mscale};
 use crate::rope::long_rope_attention;
 use crate::{Error, RopeConfig, RopeScaling};
 
@@ -40,6 +40,25 @@ impl Object<'_> {
             .transpose()
     }
 
+    /// A whole number, or one for each layer: they have to be the same.
+    fn same_size(&self, key: &str) -> Result<Option<usize>, Error> {
+        match self.get(key).and_then(Value::as_array).map(Vec::as_slice) {
+            None => self.size(key),
+            Some([first, rest @ ..]) if rest.iter().all(|size| size == first) => {
+                Object { value: &serde_json::json!({ key: first }), ..*self }.size(key)
+            }
+            Some(_) => Err(self.bad(key, "differs from layer to layer, which is not supported")),
+        }
+    }
+
+    /// Refuses a setting that is there with another value.
+    fn refuse_unless(&self, key: &str, wanted: &Value) -> Result<(), Error> {
+        match self.get(key).filter(|found| *found != wanted) {
+            Some(found) => Err(self.bad(key, format!("{found} is not supported, only {wanted}"))),
+            None => Ok(()),
+        }
+    }
+
     fn number(&self, key: &str) -> Result<Option<f32>, Error> {
         self.get(key)
             .map(|v| match v.as_f64() {
@@ -62,22 +81,19 @@ impl Object<'_> {
 
 pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
     let config = Object { path, prefix: "", value };
-    let architecture =
-        config.need("model_type", value.get("model_type").and_then(Value::as_str))?;
+    let model_type = config.need("model_type", value.get("model_type").and_then(Value::as_str))?;
     // One name for both kinds of file.
-    let architecture = names::architecture(architecture);
+    let architecture = names::architecture(model_type);
     let Traits { qkv_bias, qk_norm, norm_after_rope, fused, windowed } =
         Traits::of(path, architecture)?;
     let experts = match architecture {
         "qwen3moe" => Some(experts(&config)?),
+        "deepseek2" => Some(deepseek_experts(&config, model_type)?),
+        "hunyuan-moe" => Some(hunyuan_experts(&config)?),
         _ => None,
     };
     for (key, wanted) in [("hidden_act", Value::from("silu")), ("mlp_bias", Value::from(false))] {
-        if let Some(found) = config.get(key)
-            && *found != wanted
-        {
-            return Err(config.bad(key, format!("{found} is not supported, only {wanted}")));
-        }
+        config.refuse_unless(key, &wanted)?;
     }
     if config.get("use_sliding_window") == Some(&Value::Bool(true)) {
         return Err(config.bad("use_sliding_window", "sliding windows are not supported"));
@@ -89,7 +105,14 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
     if heads == 0 {
         return Err(config.bad("num_attention_heads", "0 is not within 1 to 16384"));
     }
-    let head_dim = config.size("head_dim")?.unwrap_or(hidden / heads);
+    let rotated = match architecture {
+        "deepseek2" => Some(size("qk_rope_head_dim")?),
+        _ => None,
+    };
+    let head_dim = match rotated {
+        Some(rotated) => size("kv_lora_rank")?.saturating_add(rotated),
+        None => config.size("head_dim")?.unwrap_or(hidden / heads),
+    };
     let max_positions = size("max_position_embeddings")?;
 
     // Newer files keep theta and scaling together in `rope_parameters`.
@@ -107,7 +130,7 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         Some(part) => part,
         None => config.number("partial_rotary_factor")?.unwrap_or(1.0),
     };
-    let dim = (head_dim as f32 * part) as usize;
+    let dim = rotated.unwrap_or((head_dim as f32 * part) as usize);
     // Hunyuan's "dynamic" scaling is always the same: another base.
     let (theta, scaling) = match rope.number("alpha")? {
         Some(alpha) if rope.kind() == "dynamic" => {
@@ -134,16 +157,20 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         layers: size("num_hidden_layers")?,
         hidden,
         heads,
-        kv_heads: config.size("num_key_value_heads")?.unwrap_or(heads),
+        kv_heads: match rotated {
+            Some(_) => 1,
+            None => config.size("num_key_value_heads")?.unwrap_or(heads),
+        },
         head_dim,
-        ffn: size(match experts {
-            Some(_) => "moe_intermediate_size",
-            None => "intermediate_size",
-        })?,
+        latent: rotated.map(|_| latent(&config, &rope)).transpose()?,
+        ffn: match experts {
+            Some(experts) if experts.dense_layers == 0 => experts.ffn,
+            _ => size("intermediate_size")?,
+        },
         experts,
         rms_norm_eps: config.need("rms_norm_eps", config.number("rms_norm_eps")?)?,
         context_length,
-        rope: RopeConfig { theta, dim, layout: RopeLayout::Halves, scaling },
+        rope: RopeConfig { theta, dim, layout: layout(&config, architecture), scaling },
         qkv_bias,
         qk_norm,
         norm_after_rope,
@@ -164,11 +191,82 @@ fn experts(config: &Object<'_>) -> Result<ExpertConfig, Error> {
     }
     let size = |key: &str| config.need(key, config.size(key)?);
     let normalised = config.get("norm_topk_prob").and_then(Value::as_bool);
+    Ok(ExpertConfig::plain(
+        size("num_experts")?,
+        size("num_experts_per_tok")?,
+        size("moe_intermediate_size")?,
+        normalised.unwrap_or(false),
+    ))
+}
+
+/// Those of DeepSeek-V2 and, with a sigmoid, of V3.
+fn deepseek_experts(config: &Object<'_>, model_type: &str) -> Result<ExpertConfig, Error> {
+    let size = |key: &str| config.need(key, config.size(key)?);
+    config.refuse_unless("moe_layer_freq", &Value::from(1))?;
+    let third = model_type == "deepseek_v3";
+    let grouped = match (third, config.get("topk_method").and_then(Value::as_str)) {
+        (true, None | Some("noaux_tc")) | (false, Some("group_limited_greedy")) => true,
+        (false, None | Some("greedy")) => false,
+        (_, Some(other)) => {
+            let problem = format!("`{other}` is not supported for {model_type}");
+            return Err(config.bad("topk_method", problem));
+        }
+    };
+    let (groups, groups_used) =
+        if grouped { (size("n_group")?, size("topk_group")?) } else { (1, 1) };
+    let normalised = config.get("norm_topk_prob").and_then(Value::as_bool).unwrap_or(third);
+    if normalised && !third {
+        // Its makers then don't scale what is normalised, and `transformers` doesn't normalise.
+        return Err(config.bad("norm_topk_prob", "true is not supported, only false"));
+    }
+    let ffn = size("moe_intermediate_size")?;
     Ok(ExpertConfig {
-        count: size("num_experts")?,
-        used: size("num_experts_per_tok")?,
-        normalised: normalised.unwrap_or(false),
+        shared_ffn: ffn.saturating_mul(config.size("n_shared_experts")?.unwrap_or(0)),
+        dense_layers: config.size("first_k_dense_replace")?.unwrap_or(0),
+        gating: if third { Gating::Sigmoid } else { Gating::Softmax },
+        groups,
+        groups_used,
+        scale: config.number("routed_scaling_factor")?.unwrap_or(1.0),
+        ..ExpertConfig::plain(
+            size("n_routed_experts")?,
+            size("num_experts_per_tok")?,
+            ffn,
+            normalised,
+        )
     })
+}
+
+fn hunyuan_experts(config: &Object<'_>) -> Result<ExpertConfig, Error> {
+    config.refuse_unless("moe_layer_num_skipped", &Value::from(0))?;
+    config.refuse_unless("use_cla", &Value::from(false))?;
+    let need = |key: &str| config.need(key, config.same_size(key)?);
+    let ffn = need("intermediate_size")?;
+    let own = config.same_size("moe_intermediate_size")?;
+    let shared = config.same_size("num_shared_expert")?.unwrap_or(1);
+    let plain =
+        ExpertConfig::plain(need("num_experts")?, need("moe_topk")?, own.unwrap_or(ffn), true);
+    Ok(ExpertConfig { shared_ffn: ffn.saturating_mul(shared), ..plain })
+}
+
+fn latent(config: &Object<'_>, rope: &Object<'_>) -> Result<LatentConfig, Error> {
+    config.refuse_unless("attention_bias", &Value::from(false))?;
+    let size = |key: &str| config.need(key, config.size(key)?);
+    Ok(LatentConfig {
+        q_lora_rank: config.size("q_lora_rank")?,
+        kv_lora_rank: size("kv_lora_rank")?,
+        qk_nope_head_dim: size("qk_nope_head_dim")?,
+        v_head_dim: size("v_head_dim")?,
+        mscale_all_dim: rope.number("mscale_all_dim")?.unwrap_or(0.0),
+    })
+}
+
+/// Which elements of a head are rotated together.
+fn layout(config: &Object<'_>, architecture: &str) -> RopeLayout {
+    let interleaved = config.get("rope_interleave").and_then(Value::as_bool).unwrap_or(true);
+    match architecture {
+        "deepseek2" if interleaved => RopeLayout::Interleaved,
+        _ => RopeLayout::Halves,
+    }
 }
 
 fn long_rope(
@@ -239,13 +337,22 @@ fn scaling(
                 original,
             })
         }
-        "yarn" => Ok(RopeScaling::Yarn {
-            factor,
-            original,
-            beta_fast: rope.number("beta_fast")?.unwrap_or(32.0),
-            beta_slow: rope.number("beta_slow")?.unwrap_or(1.0),
-            attention_factor: rope.number("attention_factor")?,
-        }),
+        "yarn" => {
+            let mscale = [rope.number("mscale")?, rope.number("mscale_all_dim")?];
+            let attention_factor = match (rope.number("attention_factor")?, mscale) {
+                (None, [Some(some), Some(all)]) if some != 0.0 && all != 0.0 => {
+                    Some(yarn_mscale(factor, some) / yarn_mscale(factor, all))
+                }
+                (own, _) => own,
+            };
+            Ok(RopeScaling::Yarn {
+                factor,
+                original,
+                beta_fast: rope.number("beta_fast")?.unwrap_or(32.0),
+                beta_slow: rope.number("beta_slow")?.unwrap_or(1.0),
+                attention_factor,
+            })
+        }
         other => {
             Err(rope
                 .bad("rope_type", format!("`{other}` is not one of default, linear, llama3, yarn")))

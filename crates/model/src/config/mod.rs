@@ -1,11 +1,12 @@
 //! What a model is, in numbers: read from GGUF metadata or `config.json`.
 //!
 //! All architectures are one transformer with different answers to a few questions
-//! ([`Config::qkv_bias`], [`Config::qk_norm`], [`Config::experts`], the RoPE layout): there is no code
+//! ([`Config::qkv_bias`], [`Config::qk_norm`], [`Config::experts`], [`Config::latent`], the RoPE layout): there is no code
 //! per architecture.
 
 mod gguf;
 mod hugging_face;
+mod limits;
 
 use std::path::Path;
 
@@ -15,8 +16,8 @@ use weights::Checkpoint;
 use crate::{Error, RopeConfig, RopeScaling, RopeScalingRequest};
 
 /// The architectures there are answers for.
-pub const ARCHITECTURES: [&str; 6] =
-    ["llama", "qwen2", "qwen3", "qwen3moe", "hunyuan-dense", "phi3"];
+pub const ARCHITECTURES: [&str; 8] =
+    ["llama", "qwen2", "qwen3", "qwen3moe", "hunyuan-dense", "phi3", "deepseek2", "hunyuan-moe"];
 
 /// Whether a kind of tensor is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,15 +30,89 @@ pub enum Presence {
     Never,
 }
 
-/// The experts of a feed-forward layer.
+/// What makes of a token's product with each row of the router how much an expert has to do with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gating {
+    /// A softmax over all experts.
+    Softmax,
+    /// A sigmoid for each (DeepSeek-V3, arXiv:2412.19437).
+    Sigmoid,
+}
+
+/// The experts of feed-forward layers.
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ExpertConfig {
     /// How many there are.
     pub count: usize,
     /// How many of them a token is given to.
     pub used: usize,
-    /// Whether what these count adds up to one.
+    /// Width of one.
+    pub ffn: usize,
+    /// Width of the expert that every token is given to beside these; 0 if there is none.
+    pub shared_ffn: usize,
+    /// The first layers, which have none.
+    pub dense_layers: usize,
+    /// How much each has to do with a token.
+    pub gating: Gating,
+    /// Groups that they are in, neighbours in one: a token is given to experts of the best
+    /// [`ExpertConfig::groups_used`] alone. By softmax a group is as good as its best expert, by sigmoid as its best
+    /// two together.
+    pub groups: usize,
+    /// How many groups a token is given to.
+    pub groups_used: usize,
+    /// Whether what the experts of a token count adds up to one, before it is scaled.
     pub normalised: bool,
+    /// What it is multiplied with.
+    pub scale: f32,
+}
+
+impl ExpertConfig {
+    /// So many experts in every layer, a softmax over them, and nothing else.
+    pub fn plain(count: usize, used: usize, ffn: usize, normalised: bool) -> ExpertConfig {
+        ExpertConfig {
+            count,
+            used,
+            ffn,
+            shared_ffn: 0,
+            dense_layers: 0,
+            gating: Gating::Softmax,
+            groups: 1,
+            groups_used: 1,
+            normalised,
+            scale: 1.0,
+        }
+    }
+}
+
+/// Multi-head latent attention (DeepSeek-AI 2024, arXiv:2405.04434): what the cache holds of a token is a latent that
+/// the keys and values of all heads are made of, and a rotated part of the key that all share. To the kernels that is
+/// one key-value head ([`Config::kv_heads`]) whose keys are both, one behind the other ([`Config::head_dim`]), and
+/// whose values are the latents: the matrix from latents to keys is applied to queries instead, the one to values to
+/// what attention gathers.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct LatentConfig {
+    /// Between the two matrices that make queries, if there are two.
+    pub q_lora_rank: Option<usize>,
+    /// Elements of a latent.
+    pub kv_lora_rank: usize,
+    /// Elements of a head's key that are made of it.
+    pub qk_nope_head_dim: usize,
+    /// Elements of a head's value.
+    pub v_head_dim: usize,
+    /// What of YaRN's attention factor goes for all elements of a head, rotated or not: scores are multiplied with
+    /// `(0.1 mscale_all_dim ln(factor) + 1)²`.
+    pub mscale_all_dim: f32,
+}
+
+impl LatentConfig {
+    /// What scores are multiplied with.
+    pub(crate) fn scale(&self, rope: &RopeConfig) -> f32 {
+        let mscale = match rope.scaling {
+            RopeScaling::Yarn { factor, .. } => yarn_mscale(factor, self.mscale_all_dim),
+            _ => 1.0,
+        };
+        mscale * mscale / ((self.qk_nope_head_dim + rope.dim) as f32).sqrt()
+    }
 }
 
 /// Shape and constants of a transformer.
@@ -55,7 +130,9 @@ pub struct Config {
     pub kv_heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
-    /// Width of the feed-forward layer, or of one of its experts.
+    /// What of it is made from latents, if keys and values are.
+    pub latent: Option<LatentConfig>,
+    /// Width of the feed-forward layer, or of one of its experts where no layer is without.
     pub ffn: usize,
     /// Its experts, if it has any.
     pub experts: Option<ExpertConfig>,
@@ -103,9 +180,18 @@ impl Traits {
             "qwen2" => Ok(Traits { qkv_bias: Presence::Always, ..plain }),
             "qwen3" | "qwen3moe" => Ok(normed),
             "phi3" => Ok(Traits { fused: true, windowed: true, ..plain }),
-            "hunyuan-dense" => Ok(Traits { norm_after_rope: true, ..normed }),
+            "deepseek2" => Ok(Traits { qkv_bias: Presence::Never, ..plain }),
+            "hunyuan-dense" | "hunyuan-moe" => Ok(Traits { norm_after_rope: true, ..normed }),
             _ => Err(Error::Architecture { path: path.to_owned(), found: architecture.to_owned() }),
         }
+    }
+}
+
+/// YaRN's attention factor for a context `factor` times as long, as far as `mscale` says.
+pub(crate) fn yarn_mscale(factor: f32, mscale: f32) -> f32 {
+    match factor > 1.0 {
+        true => (0.1 * f64::from(mscale) * f64::from(factor).ln() + 1.0) as f32,
+        false => 1.0,
     }
 }
 
@@ -142,9 +228,18 @@ impl Config {
             return;
         }
         *scaling = request.resolve(self.context_length);
-        if let RopeScaling::Yarn { factor, original, .. } = *scaling {
+        if let RopeScaling::Yarn { factor, original, ref mut attention_factor, .. } = *scaling {
+            // Where scores are multiplied with it, cosines and sines are not.
+            if self.latent.is_some_and(|latent| latent.mscale_all_dim > 0.0) {
+                *attention_factor = Some(1.0);
+            }
             self.context_length = self.context_length.max((original as f32 * factor) as usize);
         }
+    }
+
+    /// Numbers that attention gathers for a token, all heads together.
+    pub fn gathered(&self) -> usize {
+        self.heads * self.latent.map_or(self.head_dim, |latent| latent.v_head_dim)
     }
 
     /// Whether gradients can be worked out for such a model.
@@ -155,7 +250,8 @@ impl Config {
         if self.experts.is_some() {
             return Err(Error::Experts("trained"));
         }
-        match self.norm_after_rope || self.fused || self.window.is_some() {
+        let unknown = self.norm_after_rope || self.fused || self.latent.is_some();
+        match unknown || self.window.is_some() {
             true => Err(Error::Untrainable(self.architecture.clone())),
             false => Ok(()),
         }
@@ -181,13 +277,11 @@ impl Config {
                 return bad(key, format!("{value} is not within 1 to {limit}"));
             }
         }
-        if let Some(ExpertConfig { count, used, .. }) = self.experts {
-            if count == 0 || count > 1 << 12 {
-                return bad("expert_count", format!("{count} is not within 1 to 4096"));
-            }
-            if used == 0 || used > count {
-                return bad("expert_used_count", format!("{used} is not within 1 to {count}"));
-            }
+        if let Some(experts) = self.experts {
+            experts.check().or_else(|(key, problem)| bad(key, problem))?;
+        }
+        if let Some(latent) = self.latent {
+            latent.check().or_else(|(key, problem)| bad(key, problem))?;
         }
         if self.window == Some(0) {
             return bad("attention.sliding_window", "0 positions are none to see".to_owned());

@@ -105,8 +105,8 @@ impl<'a> Builder<'a> {
             let (rank, scale) =
                 rank_and_scale(layer, target, a.info.shape.first().copied().unwrap_or(0))?;
             let (outputs, inputs) = target.shape(c);
-            if c.experts.is_some() && target.is_feed_forward() {
-                return Err(bad(path, target.module(layer), super::EXPERTS));
+            if let Some(problem) = super::refusal(c, target) {
+                return Err(bad(path, target.module(layer), problem));
             }
             let heads = match target {
                 Target::Q => Some(c.heads),

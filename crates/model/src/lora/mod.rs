@@ -101,6 +101,18 @@ impl Target {
 const EXPERTS: &str = "the model has experts there, which can't be adapted; only adapters of attention \
                        can be used with it";
 
+/// Why a pair of attention can't be used.
+const LATENT: &str =
+    "the model's keys and values are made from latents, which can't be adapted; use it without";
+
+/// Why the matrix of a model can't be adapted, if it can't.
+fn refusal(c: &Config, target: Target) -> Option<&'static str> {
+    match target.is_feed_forward() {
+        true => c.experts.map(|_| EXPERTS),
+        false => c.latent.map(|_| LATENT),
+    }
+}
+
 /// One matrix's adaptation.
 struct Pair {
     /// `[rank, inputs]`.

@@ -38,8 +38,8 @@ impl TrainedPair<'_> {
             let problem = format!("rank {} in a model of {} layers", self.rank, config.layers);
             return Err(bad(path, self.name(), problem));
         }
-        if config.experts.is_some() && self.target.is_feed_forward() {
-            return Err(bad(path, self.name(), super::EXPERTS));
+        if let Some(problem) = super::refusal(config, self.target) {
+            return Err(bad(path, self.name(), problem));
         }
         let (outputs, inputs) = self.target.shape(config);
         for (half, found, rows, cols) in [

@@ -96,6 +96,35 @@ PHI3 = COMMON | {
     "torch_dtype": "float32",
 }
 
+# `num_key_value_heads` is in the published files, and of no use.
+DEEPSEEK_V2 = COMMON | {
+    "architectures": ["DeepseekV2ForCausalLM"],
+    "model_type": "deepseek_v2",
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "first_k_dense_replace": 1,
+    "intermediate_size": 96,
+    "kv_lora_rank": 64,
+    "max_position_embeddings": 256,
+    "moe_intermediate_size": 32,
+    "moe_layer_freq": 1,
+    "norm_topk_prob": False,
+    "num_key_value_heads": 4,
+    "qk_nope_head_dim": 32,
+    "qk_rope_head_dim": 32,
+    "rms_norm_eps": 1e-3,
+    "rope_theta": 10000.0,
+    "scoring_func": "softmax",
+    "tie_word_embeddings": False,
+    "v_head_dim": 48,
+    "torch_dtype": "float32",
+}
+
+HUNYUAN_MOE = HUNYUAN_DENSE | {
+    "architectures": ["HunYuanMoEV1ForCausalLM"],
+    "model_type": "hunyuan_v1_moe",
+}
+
 # Epsilons are large enough that forgetting or swapping one moves the logits by more than the tolerance.
 MODELS = {
     "qwen2": QWEN2
@@ -241,6 +270,88 @@ MODELS = {
         "sliding_window": 90,
         "tie_word_embeddings": True,
     },
+    # As DeepSeek-V2: two matrices for queries, experts of two of four groups, their weights scaled; no layer is dense.
+    "deepseek-v2": DEEPSEEK_V2
+    | {
+        "first_k_dense_replace": 0,
+        "n_group": 4,
+        "n_routed_experts": 8,
+        "n_shared_experts": 2,
+        "num_experts_per_tok": 3,
+        "q_lora_rank": 96,
+        "rope_scaling": None,
+        "routed_scaling_factor": 1.7,
+        "topk_group": 2,
+        "topk_method": "group_limited_greedy",
+    },
+    # As DeepSeek-V2-Lite: one matrix for queries, YaRN with its own part of the attention factor. The original context
+    # is so short that the published beta_fast would be clamped away.
+    "deepseek-v2-lite": DEEPSEEK_V2
+    | {
+        "kv_lora_rank": 32,
+        "max_position_embeddings": 512,
+        "n_group": 1,
+        "n_routed_experts": 6,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 2,
+        "q_lora_rank": None,
+        "qk_rope_head_dim": 16,
+        "rope_scaling": {
+            "beta_fast": 2,
+            "beta_slow": 1,
+            "factor": 8,
+            "mscale": 0.707,
+            "mscale_all_dim": 0.707,
+            "original_max_position_embeddings": 64,
+            "type": "yarn",
+        },
+        "routed_scaling_factor": 1.0,
+        "topk_group": 1,
+        "topk_method": "greedy",
+    },
+    # As DeepSeek-V3 and R1: a sigmoid, a bias for the choice alone, groups by their best two, weights normalised and
+    # scaled, YaRN.
+    "deepseek-v3": DEEPSEEK_V2
+    | {
+        "architectures": ["DeepseekV3ForCausalLM"],
+        "model_type": "deepseek_v3",
+        "max_position_embeddings": 512,
+        "n_group": 4,
+        "n_routed_experts": 8,
+        "n_shared_experts": 1,
+        "norm_topk_prob": True,
+        "num_experts_per_tok": 3,
+        "num_nextn_predict_layers": 0,
+        "q_lora_rank": 32,
+        "rope_scaling": {
+            "beta_fast": 2,
+            "beta_slow": 1,
+            "factor": 8,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+            "original_max_position_embeddings": 64,
+            "type": "yarn",
+        },
+        "routed_scaling_factor": 2.5,
+        "scoring_func": "sigmoid",
+        "topk_group": 2,
+        "topk_method": "noaux_tc",
+    },
+    # As Hunyuan-A13B, where some numbers are there for each layer.
+    "hunyuan-moe": HUNYUAN_MOE
+    | {
+        "head_dim": 32,
+        "intermediate_size": 32,
+        "max_position_embeddings": 256,
+        "moe_intermediate_size": [32, 32],
+        "moe_topk": [2, 2],
+        "num_experts": 6,
+        "num_shared_expert": [1, 1],
+        "rms_norm_eps": 1e-2,
+        "rope_theta": 10000.0,
+        "rope_scaling": {"alpha": 1000.0, "factor": 1.0, "type": "dynamic"},
+        "tie_word_embeddings": True,
+    },
 }
 
 GENERATION = {
@@ -278,11 +389,25 @@ def random_weights(config: dict, rng: torch.Generator) -> dict[str, torch.Tensor
             "self_attn.o_proj.weight": matrix(hidden, q),
             "post_attention_layernorm.weight": gain(hidden),
         }
+        if "kv_lora_rank" in config:
+            block = latent_attention(config, matrix, gain)
         feed_forward = {"mlp": ffn}
         if config["model_type"] == "qwen3_moe":
             block["mlp.gate.weight"] = matrix(config["num_experts"], hidden)
             width = config["moe_intermediate_size"]
             feed_forward = {f"mlp.experts.{e}": width for e in range(config["num_experts"])}
+        if config["model_type"] == "hunyuan_v1_moe":
+            block["mlp.gate.wg.weight"] = matrix(config["num_experts"], hidden)
+            feed_forward = {f"mlp.experts.{e}": ffn for e in range(config["num_experts"])}
+            feed_forward["mlp.shared_mlp"] = ffn
+        if layer >= config.get("first_k_dense_replace", 1000):
+            experts, width = config["n_routed_experts"], config["moe_intermediate_size"]
+            block["mlp.gate.weight"] = matrix(experts, hidden)
+            if config["model_type"] == "deepseek_v3":
+                bias = torch.randn(experts, generator=rng) * 0.2
+                block["mlp.gate.e_score_correction_bias"] = bias
+            feed_forward = {f"mlp.experts.{e}": width for e in range(experts)}
+            feed_forward["mlp.shared_experts"] = width * config["n_shared_experts"]
         for module, width in feed_forward.items():
             block[f"{module}.gate_proj.weight"] = matrix(width, hidden)
             block[f"{module}.up_proj.weight"] = matrix(width, hidden)
@@ -308,6 +433,26 @@ def random_weights(config: dict, rng: torch.Generator) -> dict[str, torch.Tensor
     if not config["tie_word_embeddings"]:
         weights["lm_head.weight"] = torch.randn(VOCAB, hidden, generator=rng) * 0.2
     return weights
+
+
+def latent_attention(config: dict, matrix, gain) -> dict[str, torch.Tensor]:
+    hidden, heads, low = config["hidden_size"], config["num_attention_heads"], config["q_lora_rank"]
+    rank, nope = config["kv_lora_rank"], config["qk_nope_head_dim"]
+    rotated, value = config["qk_rope_head_dim"], config["v_head_dim"]
+    block = {"input_layernorm.weight": gain(hidden)}
+    if low is None:
+        block["self_attn.q_proj.weight"] = matrix(heads * (nope + rotated), hidden)
+    else:
+        block["self_attn.q_a_proj.weight"] = matrix(low, hidden)
+        block["self_attn.q_a_layernorm.weight"] = gain(low)
+        block["self_attn.q_b_proj.weight"] = matrix(heads * (nope + rotated), low)
+    return block | {
+        "self_attn.kv_a_proj_with_mqa.weight": matrix(rank + rotated, hidden),
+        "self_attn.kv_a_layernorm.weight": gain(rank),
+        "self_attn.kv_b_proj.weight": matrix(heads * (nope + value), rank),
+        "self_attn.o_proj.weight": matrix(hidden, heads * value),
+        "post_attention_layernorm.weight": gain(hidden),
+    }
 
 
 def write_checkpoint(folder: Path, config: dict, weights: dict[str, torch.Tensor]):
@@ -355,7 +500,7 @@ def prompts(config: dict, rng: torch.Generator) -> list[dict]:
 def write_expected(folder: Path, config: dict, rng: torch.Generator):
     checked = AutoConfig.from_pretrained(folder)
     plainly = {"attn_implementation": "eager"}
-    if "num_experts" in config:
+    if "num_experts" in config or "n_routed_experts" in config:
         plainly["experts_implementation"] = "eager"
     load = AutoModelForCausalLM.from_pretrained
     model = load(folder, config=checked, dtype=torch.float32, **plainly).eval()

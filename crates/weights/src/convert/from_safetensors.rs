@@ -3,9 +3,9 @@
 use kernels::blocks::BlockType;
 use kernels::ops::RopeLayout;
 
-use super::draft::{Draft, DraftTensor, of_file, reordered};
+use super::draft::{Draft, DraftTensor, reordered};
 use super::rows::Made;
-use super::{settings, vocabulary};
+use super::{settings, stacked, vocabulary};
 use crate::Checkpoint;
 use crate::Error;
 use crate::gguf::Metadata;
@@ -44,9 +44,15 @@ impl<'a> Draft<'a> {
 
         // Where the output matrix is the embedding a copy of it is of no use, nor are the
         // frequencies that old checkpoints have in them.
+        // DeepSeek's layers behind the last one guess further tokens.
+        let behind = |name: &str| {
+            let rest = name.strip_prefix("blk.").or_else(|| name.strip_prefix("model.layers."));
+            let number = rest.and_then(|rest| rest.split_once('.')?.0.parse::<usize>().ok());
+            shape.latent.is_some() && number.is_some_and(|number| number >= shape.layers)
+        };
         let used = |t: &&TensorInfo| {
             let copy = t.name == "output.weight" && settings.tied;
-            !copy && !t.name.ends_with("rotary_emb.inv_freq")
+            !copy && !t.name.ends_with("rotary_emb.inv_freq") && !behind(&t.name)
         };
         let infos: Vec<TensorInfo> = dir.gguf_tensors().iter().filter(used).cloned().collect();
         shape.check_tensors(infos.iter().map(|t| (&t.name[..], &t.shape[..])), path)?;
@@ -55,8 +61,8 @@ impl<'a> Draft<'a> {
         if let Some(generation) = dir.generation_config() {
             vocabulary::sampling(generation, &mut metadata);
         }
-        if architecture == "llama" {
-            metadata.insert("llama.vocab_size", rows as u32);
+        if matches!(architecture, "llama" | "deepseek2") {
+            metadata.insert(format!("{architecture}.vocab_size"), rows as u32);
         }
         if let Some(pre) = pre {
             vocabulary::read(dir, rows, pre, &mut metadata)?;
@@ -71,12 +77,12 @@ impl<'a> Draft<'a> {
                 rows: Box::new(Made { cols: frequencies.len(), values: frequencies }),
             });
         }
-        for info in &infos {
-            let Some(mut t) = of_file(checkpoint, &info.name) else { continue };
+        for mut t in stacked::gather(checkpoint, &infos, &shape) {
             if shape.is_permuted(&t.name) {
                 t = reordered(t, shape.head_dim, RopeLayout::Interleaved);
             }
-            if t.shape.len() == 1 {
+            // Between two experts, rounding would decide.
+            if t.shape.len() == 1 || t.name.ends_with("ffn_gate_inp.weight") {
                 t.ty = BlockType::F32;
             }
             tensors.push(t);

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::shape::{ARCHITECTURES, LONG, SHORT, Shape, unknown};
+use super::mixture::{Experts, Latent};
+use super::shape::{LONG, SHORT, Shape, goes_to_gguf, unknown};
 use crate::Error;
 use crate::gguf::Metadata;
 use crate::safetensors::names;
@@ -21,14 +22,14 @@ pub(super) struct Settings {
 }
 
 /// An object of `config.json`.
-struct Object<'a> {
+pub(super) struct Object<'a> {
     path: &'a Path,
     prefix: &'a str,
     value: &'a Value,
 }
 
 impl Object<'_> {
-    fn get(&self, key: &str) -> Option<&Value> {
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.value.get(key).filter(|v| !v.is_null())
     }
 
@@ -36,7 +37,7 @@ impl Object<'_> {
         Error::malformed(self.path, format!("{}{key}", self.prefix), problem)
     }
 
-    fn size(&self, key: &str) -> Result<Option<usize>, Error> {
+    pub(super) fn size(&self, key: &str) -> Result<Option<usize>, Error> {
         let read = |v: &Value| {
             let number = v.as_u64().and_then(|v| u32::try_from(v).ok());
             number.map(|v| v as usize).ok_or_else(|| self.bad(key, "is no whole number"))
@@ -44,7 +45,25 @@ impl Object<'_> {
         self.get(key).map(read).transpose()
     }
 
-    fn number(&self, key: &str) -> Result<Option<f32>, Error> {
+    /// A whole number, or one for each layer: they have to be the same.
+    pub(super) fn same_size(&self, key: &str) -> Result<Option<usize>, Error> {
+        match self.get(key).and_then(Value::as_array).map(Vec::as_slice) {
+            None => self.size(key),
+            Some([first, rest @ ..]) if rest.iter().all(|size| size == first) => {
+                Object { value: &serde_json::json!({ key: first }), ..*self }.size(key)
+            }
+            Some(_) => Err(self.bad(key, "differs from layer to layer")),
+        }
+    }
+
+    pub(super) fn within(&self, key: &str, value: usize, limit: usize) -> Result<(), Error> {
+        match value > 0 && value <= limit {
+            true => Ok(()),
+            false => Err(self.bad(key, format!("{value} is not within 1 to {limit}"))),
+        }
+    }
+
+    pub(super) fn number(&self, key: &str) -> Result<Option<f32>, Error> {
         let read = |v: &Value| {
             let number = v.as_f64().map(|v| v as f32).filter(|v| v.is_finite());
             number.ok_or_else(|| self.bad(key, "is no finite number"))
@@ -52,11 +71,11 @@ impl Object<'_> {
         self.get(key).map(read).transpose()
     }
 
-    fn need<T>(&self, key: &str, value: Option<T>) -> Result<T, Error> {
+    pub(super) fn need<T>(&self, key: &str, value: Option<T>) -> Result<T, Error> {
         value.ok_or_else(|| self.bad(key, "is missing"))
     }
 
-    fn refuse_unless(&self, key: &str, wanted: &Value) -> Result<(), Error> {
+    pub(super) fn refuse_unless(&self, key: &str, wanted: &Value) -> Result<(), Error> {
         match self.get(key) {
             Some(found) if found != wanted => {
                 let problem = format!("{found} can't be converted, only {wanted}");
@@ -75,7 +94,7 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     let architecture =
         config.need("model_type", config.get("model_type").and_then(Value::as_str))?;
     let architecture = names::architecture(architecture);
-    if !ARCHITECTURES.contains(&architecture) {
+    if !goes_to_gguf(architecture) {
         return Err(unknown(&path, "model_type", architecture));
     }
     config.refuse_unless("hidden_act", &Value::from("silu"))?;
@@ -92,7 +111,19 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
         .unwrap_or(("", &Value::Null));
     let prefix = format!("{name}.");
     let rope = Object { path: &path, prefix: &prefix, value: rope };
-    let head_dim = own_head_dim.or(hidden.checked_div(heads)).unwrap_or(0);
+    let latent = match architecture {
+        "deepseek2" => Some(Latent::read(&config)?),
+        _ => None,
+    };
+    let mut set = |key: &str, value: crate::gguf::Value| {
+        metadata.insert(format!("{architecture}.{key}"), value);
+    };
+    let experts = Experts::read(&config, architecture, &mut set)?;
+    let rotated = latent.map(|_| size("qk_rope_head_dim")).transpose()?;
+    let head_dim = match (latent, rotated) {
+        (Some(latent), Some(rotated)) => latent.kv_lora_rank.saturating_add(rotated),
+        _ => own_head_dim.or(hidden.checked_div(heads)).unwrap_or(0),
+    };
     let part = rope.number("partial_rotary_factor")?;
     let part = part.or(config.number("partial_rotary_factor")?).unwrap_or(1.0);
     let shape = Shape {
@@ -101,9 +132,15 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
         hidden,
         ffn: size("intermediate_size")?,
         heads,
-        kv_heads: config.size("num_key_value_heads")?.unwrap_or(heads),
+        // Latents are those of all heads.
+        kv_heads: match latent {
+            Some(_) => 1,
+            None => config.size("num_key_value_heads")?.unwrap_or(heads),
+        },
         head_dim,
-        rotated: (head_dim as f32 * part) as usize,
+        rotated: rotated.unwrap_or((head_dim as f32 * part) as usize),
+        latent,
+        experts,
     };
     if shape.rotated != head_dim && !shape.is_fused() {
         rope.refuse_unless("partial_rotary_factor", &Value::from(1.0))?;
@@ -111,9 +148,6 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     }
     shape.check(&path)?;
 
-    let mut set = |key: &str, value: crate::gguf::Value| {
-        metadata.insert(format!("{architecture}.{key}"), value);
-    };
     let sized = |n: usize| crate::gguf::Value::U32(n as u32);
     let positions = size("max_position_embeddings")?;
     set("block_count", sized(shape.layers));
@@ -121,7 +155,9 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     set("feed_forward_length", sized(shape.ffn));
     set("attention.head_count", sized(heads));
     set("attention.head_count_kv", sized(shape.kv_heads));
-    if own_head_dim.is_some_and(|own| own * heads != hidden) || shape.has_head_norms() {
+    if let Some(latent) = latent {
+        latent.describe(shape.rotated, &mut set);
+    } else if own_head_dim.is_some_and(|own| own * heads != hidden) || shape.has_head_norms() {
         set("attention.key_length", sized(shape.head_dim));
         set("attention.value_length", sized(shape.head_dim));
     }
@@ -134,7 +170,7 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     let alpha = rope.number("alpha")?.filter(|_| kind == "dynamic");
     let theta = alpha.map_or(theta, |alpha| ntk_theta(theta, alpha, shape.head_dim));
     set("rope.freq_base", theta.into());
-    if architecture == "llama" || shape.is_fused() {
+    if architecture == "llama" || shape.is_fused() || latent.is_some() {
         set("rope.dimension_count", sized(shape.rotated));
     }
     if shape.is_fused() {
@@ -192,8 +228,22 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
                         set(&format!("rope.scaling.{ours}"), beta.into());
                     }
                 }
-                // GGUF's factor multiplies YaRN's own, `config.json` has the whole.
-                if let Some(whole) = rope.number("attention_factor")? {
+                let mscale = |key: &str| rope.number(key).map(|m| m.filter(|m| *m != 0.0));
+                let (some, all) = (mscale("mscale")?, mscale("mscale_all_dim")?);
+                if let (Some(_), Some(all)) = (latent, all) {
+                    // GGUF has a tenth of it, and no place for what else cosines and sines may be multiplied with.
+                    if some.is_none_or(|some| some != all) {
+                        return Err(rope.bad("mscale", "is not what mscale_all_dim is"));
+                    }
+                    rope.refuse_unless("attention_factor", &Value::from(1.0))?;
+                    set("rope.scaling.yarn_log_multiplier", (0.1 * all).into());
+                } else if let Some(whole) = match (rope.number("attention_factor")?, some, all) {
+                    (None, Some(some), Some(all)) => {
+                        Some((0.1 * some * factor.ln() + 1.0) / (0.1 * all * factor.ln() + 1.0))
+                    }
+                    (own, ..) => own,
+                } {
+                    // GGUF's factor multiplies YaRN's own, `config.json` has the whole.
                     set("rope.scaling.attn_factor", (whole / (0.1 * factor.ln() + 1.0)).into());
                 }
                 context = context.max((original as f32 * factor) as usize);

@@ -1,14 +1,18 @@
 //! The tensors a transformer of given settings has, and their shapes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use super::mixture::{Experts, Form, Latent};
 use crate::Error;
 use crate::gguf::Metadata;
 use crate::tensor::shorten;
 
-/// The architectures that can be converted.
-pub(super) const ARCHITECTURES: [&str; 5] = ["llama", "qwen2", "qwen3", "hunyuan-dense", "phi3"];
+/// The architectures that can be converted, either way.
+const ARCHITECTURES: [&str; 5] = ["llama", "qwen2", "qwen3", "hunyuan-dense", "phi3"];
+
+/// Those that can be converted to GGUF, but not back.
+const TO_GGUF: [&str; 3] = ["qwen3moe", "deepseek2", "hunyuan-moe"];
 
 /// Tensors with what LongRoPE divides frequencies by, for long texts and for others.
 pub(super) const LONG: &str = "rope_factors_long.weight";
@@ -26,6 +30,9 @@ pub(super) struct Shape {
     pub(super) head_dim: usize,
     /// Elements of a head that are turned.
     pub(super) rotated: usize,
+    /// What keys and values are made from, if not from states.
+    pub(super) latent: Option<Latent>,
+    pub(super) experts: Option<Experts>,
 }
 
 /// Whether a tensor has to be there.
@@ -77,6 +84,8 @@ impl Shape {
             kv_heads: kv_heads.unwrap_or(heads),
             head_dim,
             rotated: rotated.unwrap_or(head_dim),
+            latent: None,
+            experts: None,
         };
         shape.check(path)?;
         Ok(shape)
@@ -117,7 +126,7 @@ impl Shape {
 
     /// Whether each head of q and k has a norm.
     pub(super) fn has_head_norms(&self) -> bool {
-        matches!(&self.architecture[..], "qwen3" | "hunyuan-dense")
+        matches!(&self.architecture[..], "qwen3" | "qwen3moe" | "hunyuan-dense" | "hunyuan-moe")
     }
 
     /// Whether q, k and v are one matrix, and gate and up another.
@@ -125,7 +134,27 @@ impl Shape {
         self.architecture == "phi3"
     }
 
-    fn part(&self, part: &str) -> Option<(Need, Vec<usize>)> {
+    /// What a layer has of latents and of experts.
+    fn mixed_parts(&self, layer: usize, form: Form) -> Vec<(String, Vec<usize>)> {
+        let mut parts = self.latent.map_or(Vec::new(), |latent| latent.parts(self, form));
+        if let Some(experts) = self.experts_of(layer) {
+            parts.extend(experts.parts(self.hidden, form));
+        }
+        parts
+    }
+
+    fn experts_of(&self, layer: usize) -> Option<Experts> {
+        self.experts.filter(|experts| layer >= experts.dense_layers)
+    }
+
+    /// What it has of everything else.
+    fn part(&self, layer: usize, part: &str) -> Option<(Need, Vec<usize>)> {
+        let from_latents = part.starts_with("attn_") && part != "attn_norm.weight";
+        let of_experts = part.starts_with("ffn_") && part != "ffn_norm.weight";
+        if from_latents && self.latent.is_some() || of_experts && self.experts_of(layer).is_some() {
+            return None;
+        }
+
         use Need::{Always, Perhaps};
         let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let bias = if self.architecture == "qwen2" { Always } else { Perhaps };
@@ -154,7 +183,7 @@ impl Shape {
         Some((need, shape))
     }
 
-    /// The shape that the tensor `name` has in a vocabulary of `vocab`, if there is one.
+    /// The shape that the tensor `name` of a loose model has in a vocabulary of `vocab`, if there is one.
     fn expected(&self, name: &str, vocab: usize) -> Option<Vec<usize>> {
         match name {
             "token_embd.weight" | "output.weight" => return Some(vec![vocab, self.hidden]),
@@ -165,24 +194,25 @@ impl Shape {
         }
         let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
         let number: usize = layer.parse().ok()?;
-        (number < self.layers).then(|| self.part(part)).flatten().map(|(_, shape)| shape)
+        (number < self.layers).then(|| self.part(number, part)).flatten().map(|(_, shape)| shape)
     }
 
     /// Every tensor that such a model must have, with its shape; the output matrix too, unless it is the
     /// embedding (`tied`).
-    pub(super) fn tensors(&self, vocab: usize, tied: bool) -> Vec<(String, Vec<usize>)> {
-        let parts: Vec<(&str, Vec<usize>)> = PARTS
-            .into_iter()
-            .filter_map(|part| match self.part(part) {
-                Some((Need::Always, shape)) => Some((part, shape)),
-                _ => None,
-            })
-            .collect();
+    pub(super) fn tensors(
+        &self,
+        vocab: usize,
+        tied: bool,
+        form: Form,
+    ) -> Vec<(String, Vec<usize>)> {
         let mut tensors = vec![("token_embd.weight".to_owned(), vec![vocab, self.hidden])];
         for layer in 0..self.layers {
-            let own =
-                parts.iter().map(|(part, shape)| (format!("blk.{layer}.{part}"), shape.clone()));
-            tensors.extend(own);
+            let plain = PARTS.into_iter().filter_map(|part| match self.part(layer, part) {
+                Some((Need::Always, shape)) => Some((part.to_owned(), shape)),
+                _ => None,
+            });
+            let all = plain.chain(self.mixed_parts(layer, form));
+            tensors.extend(all.map(|(part, shape)| (format!("blk.{layer}.{part}"), shape)));
         }
         tensors.push(("output_norm.weight".to_owned(), vec![self.hidden]));
         if !tied {
@@ -200,12 +230,16 @@ impl Shape {
     ) -> Result<(), Error> {
         let embedding = tensors.clone().find(|(name, _)| *name == "token_embd.weight");
         let vocab = embedding.and_then(|(_, shape)| shape.first()).copied().unwrap_or(0);
+        let needed = self.tensors(vocab, true, Form::Loose);
+        let known: HashMap<&str, &[usize]> =
+            needed.iter().map(|(name, shape)| (&name[..], &shape[..])).collect();
         for (name, shape) in tensors.clone() {
             let field = || format!("tensor `{}`", shorten(name));
-            let Some(expected) = self.expected(name, vocab) else {
+            let expected = known.get(name).map(|shape| shape.to_vec());
+            let Some(expected) = expected.or_else(|| self.expected(name, vocab)) else {
                 let problem =
                     format!("is no part of `{}` as this version knows it", self.architecture);
-                let remedy = "only models of dense layers can be converted";
+                let remedy = "only models of the layers it knows can be converted";
                 return Err(Error::unsupported(path, field(), problem, remedy));
             };
             if shape != expected {
@@ -215,7 +249,6 @@ impl Shape {
             }
         }
         let there: HashSet<&str> = tensors.map(|(name, _)| name).collect();
-        let needed = self.tensors(vocab, true);
         match needed.into_iter().find(|(name, _)| !there.contains(name.as_str())) {
             Some((name, _)) => Err(Error::Missing {
                 path: path.to_owned(),
@@ -227,9 +260,15 @@ impl Shape {
     }
 }
 
+/// Whether such a model can be converted to GGUF.
+pub(super) fn goes_to_gguf(architecture: &str) -> bool {
+    ARCHITECTURES.contains(&architecture) || TO_GGUF.contains(&architecture)
+}
+
 /// The error for an architecture that can't be converted.
 pub(super) fn unknown(path: &Path, field: &str, found: &str) -> Error {
     let problem = format!("`{}` can't be converted", shorten(found));
-    let remedy = "only llama, qwen2, qwen3, hunyuan-dense and phi3 can";
+    let remedy = "only llama, qwen2, qwen3, hunyuan-dense and phi3 can, and to GGUF qwen3moe, deepseek2 and \
+                  hunyuan-moe";
     Error::unsupported(path, field, problem, remedy)
 }

@@ -7,6 +7,7 @@ use kernels::blocks::BlockType;
 use serde_json::{Value, json};
 
 use super::draft::{Draft, DraftTensor};
+use super::mixture::Form;
 use super::rows::{Made, Rows};
 use super::settings;
 use crate::Error;
@@ -79,7 +80,8 @@ impl Draft<'static> {
 
 /// Whether a tensor is the last of a residual branch: what it gives is added to the stream.
 pub(super) fn ends_a_branch(name: &str) -> bool {
-    matches!(name.rsplit('.').nth(1), Some("attn_output" | "ffn_down"))
+    let part = name.rsplit('.').nth(1);
+    matches!(part, Some("attn_output" | "ffn_down" | "ffn_down_exps" | "ffn_down_shexp"))
 }
 
 /// A number for each tensor's name.
@@ -111,8 +113,8 @@ pub(super) fn in_shape(
         let problem = "is missing, or no whole number".to_owned();
         return Err(Error::malformed(path, "vocab_size", problem));
     }
-    if architecture == "llama" {
-        metadata.insert("llama.vocab_size", tokens);
+    if matches!(architecture, "llama" | "deepseek2") {
+        metadata.insert(format!("{architecture}.vocab_size"), tokens);
     }
     copy_vocabulary(vocabulary, tokens as usize, path, &mut metadata)?;
 
@@ -123,7 +125,7 @@ pub(super) fn in_shape(
         tensors.push(tensor(name, shape, Box::new(rows)));
     }
     let layers = settings.shape.layers;
-    for (name, shape) in settings.shape.tensors(tokens as usize, settings.tied) {
+    for (name, shape) in settings.shape.tensors(tokens as usize, settings.tied, Form::Stacked) {
         let rows = rows(&name, &shape, layers);
         tensors.push(tensor(&name, shape, rows));
     }
@@ -218,6 +220,33 @@ mod tests {
         let m = &draft.metadata;
         assert_eq!(m.u32("qwen2.context_length").unwrap(), Some(40960));
         assert_eq!(m.u32("qwen2.attention.head_count_kv").unwrap(), Some(8));
+    }
+
+    /// The published numbers of weights; of the second without the layer that guesses a second token.
+    #[test]
+    fn mixtures_of_experts_have_the_published_size() {
+        let lite = json!({
+            "model_type": "deepseek_v2", "num_hidden_layers": 27, "hidden_size": 2048,
+            "intermediate_size": 10944, "moe_intermediate_size": 1408, "num_attention_heads": 16,
+            "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+            "n_routed_experts": 64, "n_shared_experts": 2, "num_experts_per_tok": 6,
+            "first_k_dense_replace": 1, "vocab_size": 102_400, "max_position_embeddings": 163_840,
+            "rms_norm_eps": 1e-6, "topk_method": "greedy",
+        });
+        let r1 = json!({
+            "model_type": "deepseek_v3", "num_hidden_layers": 61, "hidden_size": 7168,
+            "intermediate_size": 18432, "moe_intermediate_size": 2048, "num_attention_heads": 128,
+            "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128,
+            "qk_rope_head_dim": 64, "v_head_dim": 128, "n_routed_experts": 256,
+            "n_shared_experts": 1, "num_experts_per_tok": 8, "n_group": 8, "topk_group": 4,
+            "first_k_dense_replace": 3, "vocab_size": 129_280, "max_position_embeddings": 163_840,
+            "rms_norm_eps": 1e-6, "norm_topk_prob": true, "routed_scaling_factor": 2.5,
+        });
+        for (config, expected) in [(lite, 15_706_484_224), (r1, 671_026_419_200usize)] {
+            let draft = Draft::synthetic("m", &config, &Metadata::new(), 1).unwrap();
+            let sizes = draft.tensors.iter().map(|t| t.shape.iter().product::<usize>());
+            assert_eq!(sizes.sum::<usize>(), expected);
+        }
     }
 
     #[test]

@@ -47,6 +47,10 @@ fn describe(report: &mut Report, metadata: &Metadata) -> Vec<String> {
         shape.head_dim = read
             .count(&key("attention.key_length"))
             .or_else(|| shape.width?.checked_div(shape.heads?));
+        if let Some(rank) = read.count(&key("attention.kv_lora_rank")) {
+            let rotated = read.count(&key("rope.dimension_count")).unwrap_or(0);
+            shape.have_latents_of(rank, rotated);
+        }
         shape.ffn = read.count(&key("feed_forward_length"));
         shape.vocab = shape.vocab.or_else(|| read.count(&key("vocab_size")));
         report.context = read.count(&key("context_length"));

@@ -93,10 +93,21 @@ pub struct Shape {
     pub kv_heads: Option<u64>,
     /// Width of a head.
     pub head_dim: Option<u64>,
+    /// Numbers that the cache holds of a token in a layer, where these are a latent and a rotated key (multi-head
+    /// latent attention) instead of keys and values.
+    pub latent: Option<u64>,
     /// Width of the feed-forward layer.
     pub ffn: Option<u64>,
     /// Rows of the embedding.
     pub vocab: Option<u64>,
+}
+
+impl Shape {
+    /// Attention sees one key, whatever the file says of heads.
+    fn have_latents_of(&mut self, rank: u64, rotated: u64) {
+        let latent = rank.saturating_add(rotated);
+        (self.latent, self.kv_heads, self.head_dim) = (Some(latent), Some(1), Some(latent));
+    }
 }
 
 /// Rotary position settings, as far as the file gives them.
@@ -210,10 +221,14 @@ impl Report {
     }
 
     fn memory_at(&self, context: u64) -> Option<Memory> {
-        let Shape { layers, width, heads, kv_heads, head_dim, ffn, vocab } = self.shape;
+        let Shape { layers, width, heads, kv_heads, head_dim, latent, ffn, vocab } = self.shape;
         let product = |factors: &[u64]| factors.iter().fold(1u64, |n, &f| n.saturating_mul(f));
-        // Keys and values, two bytes each.
-        let kv_cache = product(&[layers?, kv_heads?, head_dim?, 2, 2, context]);
+        // Keys and values, or what is both, two bytes each.
+        let cached = match latent {
+            Some(latent) => latent,
+            None => product(&[kv_heads?, head_dim?, 2]),
+        };
+        let kv_cache = product(&[layers?, cached, 2, context]);
         // Of a chunk in f32: the residual and its norm, queries and attention output, the two
         // halves of the feed-forward layer and their product; and one row of logits.
         let row = product(&[2, width?])

@@ -109,6 +109,9 @@ fn configure(report: &mut Report, config: &Value) {
     shape.heads = count("num_attention_heads");
     shape.kv_heads = count("num_key_value_heads").or(shape.heads);
     shape.head_dim = count("head_dim").or_else(|| shape.width?.checked_div(shape.heads?));
+    if let (Some(rank), Some(rotated)) = (count("kv_lora_rank"), count("qk_rope_head_dim")) {
+        shape.have_latents_of(rank, rotated);
+    }
     shape.ffn = count("intermediate_size");
     shape.vocab = shape.vocab.or_else(|| count("vocab_size"));
     report.context = count("max_position_embeddings");

@@ -61,13 +61,15 @@ impl Report {
     fn shape_line(&self) -> String {
         let s = &self.shape;
         let n = |value: Option<u64>| value.map_or_else(|| "?".to_owned(), |v| v.to_string());
+        let kv = match s.latent {
+            Some(latent) => format!("latents of {latent}"),
+            None => format!("{} KV heads of {}", n(s.kv_heads), n(s.head_dim)),
+        };
         format!(
-            "{} layers, width {}, {} heads and {} KV heads of {}, FFN {}, vocabulary {}",
+            "{} layers, width {}, {} heads and {kv}, FFN {}, vocabulary {}",
             n(s.layers),
             n(s.width),
             n(s.heads),
-            n(s.kv_heads),
-            n(s.head_dim),
             n(s.ffn),
             n(s.vocab)
         )

@@ -45,27 +45,54 @@ const fn family(gguf: &'static str, model_type: &'static str, class: &'static st
     Family { gguf, model_type, class, own: &[] }
 }
 
+/// What Hunyuan calls the norms of heads.
+const HUNYUAN: [(&str, &str); 2] =
+    [("self_attn.query_layernorm", "attn_q_norm"), ("self_attn.key_layernorm", "attn_k_norm")];
+
+const DEEPSEEK: [(&str, &str); 10] = [
+    ("self_attn.q_a_proj", "attn_q_a"),
+    ("self_attn.q_a_layernorm", "attn_q_a_norm"),
+    ("self_attn.q_b_proj", "attn_q_b"),
+    ("self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa"),
+    ("self_attn.kv_a_layernorm", "attn_kv_a_norm"),
+    ("self_attn.kv_b_proj", "attn_kv_b"),
+    ("mlp.shared_experts.gate_proj", "ffn_gate_shexp"),
+    ("mlp.shared_experts.up_proj", "ffn_up_shexp"),
+    ("mlp.shared_experts.down_proj", "ffn_down_shexp"),
+    (SCORE_CORRECTION, "exp_probs_b"),
+];
+
 /// The architectures that are known by more than their name.
-pub const FAMILIES: [Family; 6] = [
+pub const FAMILIES: [Family; 9] = [
     family("llama", "llama", "LlamaForCausalLM"),
     family("qwen2", "qwen2", "Qwen2ForCausalLM"),
     family("qwen3", "qwen3", "Qwen3ForCausalLM"),
     family("qwen3moe", "qwen3_moe", "Qwen3MoeForCausalLM"),
     Family {
-        own: &[
-            ("self_attn.query_layernorm", "attn_q_norm"),
-            ("self_attn.key_layernorm", "attn_k_norm"),
-        ],
+        own: &HUNYUAN,
         ..family("hunyuan-dense", "hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM")
     },
     Family {
         own: &[("self_attn.qkv_proj", "attn_qkv"), ("mlp.gate_up_proj", "ffn_up")],
         ..family("phi3", "phi3", "Phi3ForCausalLM")
     },
+    Family { own: &DEEPSEEK, ..family("deepseek2", "deepseek_v3", "DeepseekV3ForCausalLM") },
+    Family { own: &DEEPSEEK, ..family("deepseek2", "deepseek_v2", "DeepseekV2ForCausalLM") },
+    Family {
+        own: &[
+            HUNYUAN[0],
+            HUNYUAN[1],
+            ("mlp.gate.wg", "ffn_gate_inp"),
+            ("mlp.shared_mlp.gate_proj", "ffn_gate_shexp"),
+            ("mlp.shared_mlp.up_proj", "ffn_up_shexp"),
+            ("mlp.shared_mlp.down_proj", "ffn_down_shexp"),
+        ],
+        ..family("hunyuan-moe", "hunyuan_v1_moe", "HunYuanMoEV1ForCausalLM")
+    },
 ];
 
 impl Family {
-    /// The architecture that GGUF calls `architecture`.
+    /// The architecture that GGUF calls `architecture`; of several the first.
     pub fn of(architecture: &str) -> Option<&'static Family> {
         FAMILIES.iter().find(|family| family.gguf == architecture)
     }
@@ -116,10 +143,17 @@ pub fn to_hf(architecture: &str, name: &str) -> Option<String> {
         return Some(format!("model.layers.{at}.mlp.experts.{expert}.{hf}.{kind}"));
     }
     let (hf, _) = layer(architecture).find(|(_, gguf)| *gguf == module)?;
-    Some(format!("model.layers.{at}.{hf}.{kind}"))
+    let dot = if hf == SCORE_CORRECTION { '_' } else { '.' };
+    Some(format!("model.layers.{at}.{hf}{dot}{kind}"))
 }
 
+/// A bias without a module of its own.
+const SCORE_CORRECTION: &str = "mlp.gate.e_score_correction";
+
 fn module_and_kind(name: &str) -> Option<(&str, &str)> {
+    if let Some(module) = name.strip_suffix("_bias").filter(|m| m.ends_with(SCORE_CORRECTION)) {
+        return Some((module, "bias"));
+    }
     name.rsplit_once('.').filter(|(_, kind)| matches!(*kind, "weight" | "bias"))
 }
 
@@ -165,14 +199,26 @@ mod tests {
             ("hunyuan-dense", "self_attn.q_proj", "attn_q"),
             ("phi3", "self_attn.qkv_proj", "attn_qkv"),
             ("phi3", "mlp.gate_up_proj", "ffn_up"),
+            ("deepseek2", "self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa"),
+            ("deepseek2", "mlp.shared_experts.up_proj", "ffn_up_shexp"),
+            ("deepseek2", "mlp.gate", "ffn_gate_inp"),
+            ("hunyuan-moe", "mlp.gate.wg", "ffn_gate_inp"),
+            ("hunyuan-moe", "mlp.shared_mlp.down_proj", "ffn_down_shexp"),
+            ("hunyuan-moe", "self_attn.key_layernorm", "attn_k_norm"),
         ] {
             let hf = format!("model.layers.2.{hf}.weight");
             let gguf = format!("blk.2.{gguf}.weight");
             assert_eq!(to_gguf(architecture, &hf), Some(gguf.clone()));
             assert_eq!(to_hf(architecture, &gguf), Some(hf));
         }
+        let (hf, gguf) =
+            ("model.layers.2.mlp.gate.e_score_correction_bias", "blk.2.exp_probs_b.bias");
+        assert_eq!(to_gguf("deepseek2", hf).as_deref(), Some(gguf));
+        assert_eq!(to_hf("deepseek2", gguf).as_deref(), Some(hf));
         assert_eq!(to_gguf("qwen3", "model.layers.2.self_attn.query_layernorm.weight"), None);
         assert_eq!(architecture("hunyuan_v1_dense"), "hunyuan-dense");
+        assert_eq!(architecture("deepseek_v2"), "deepseek2");
+        assert_eq!(architecture("deepseek_v3"), "deepseek2");
         assert_eq!(architecture("mamba"), "mamba");
     }
 
