@@ -19,7 +19,7 @@ mod lora;
 mod parts;
 mod rope;
 
-pub use config::{Config, ExpertConfig};
+pub use config::{Activation, Config, ExpertConfig, Window};
 pub use error::Error;
 pub use forward::{Span, Want, Workspace};
 pub use inputs::InputSquares;

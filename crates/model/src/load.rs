@@ -28,8 +28,12 @@ pub struct Layer {
     pub(crate) q_norm: Option<Vec<f32>>,
     pub(crate) k_norm: Option<Vec<f32>>,
     pub(crate) o: Matrix,
+    /// Norm of what attention gives.
+    pub(crate) attn_post_norm: Option<Vec<f32>>,
     pub(crate) ffn_norm: Vec<f32>,
     pub(crate) feed_forward: FeedForward,
+    /// Norm of what the feed-forward layer gives.
+    pub(crate) ffn_post_norm: Option<Vec<f32>>,
 }
 
 /// What a layer does with each token by itself.
@@ -71,6 +75,8 @@ pub struct Model {
     pub(crate) output_norm: Vec<f32>,
     pub(crate) output: Matrix,
     pub(crate) rope: Rope,
+    /// That of layers with a window, where it is another.
+    pub(crate) window_rope: Option<Rope>,
     /// Kept for the embeddings: a token's row is read from the mapped file when it is needed.
     checkpoint: Arc<Checkpoint>,
     vocab: usize,
@@ -101,10 +107,13 @@ impl Model {
             path: checkpoint.path(),
             pool: &pool,
             arena: RefCell::default(),
+            norm_shift: config.norm_shift,
         };
         let vocab = loader.vocab(&config)?;
         let rope = Rope::read(&checkpoint, &config)?;
-        let output_norm = loader.vector("output_norm.weight", config.hidden)?;
+        let window_rope = config.window.as_ref().and_then(|window| window.rope.as_ref());
+        let window_rope = window_rope.map(|rope| Rope::new(rope, None));
+        let output_norm = loader.norm("output_norm.weight", config.hidden)?;
         // The largest matrix first: while one is repacked it is in memory twice.
         let tied = checkpoint.tensor(OUTPUT).is_none();
         let output = loader.matrix(if tied { EMBEDDING } else { OUTPUT }, vocab, config.hidden)?;
@@ -112,7 +121,18 @@ impl Model {
             .map(|i| loader.layer(&config, i))
             .collect::<Result<Vec<_>, Error>>()?;
         tracing::debug!(%isa, threads = pool.threads(), layers = layers.len(), "model loaded");
-        Ok(Model { config, isa, pool, layers, output_norm, output, rope, checkpoint, vocab })
+        Ok(Model {
+            config,
+            isa,
+            pool,
+            layers,
+            output_norm,
+            output,
+            rope,
+            window_rope,
+            checkpoint,
+            vocab,
+        })
     }
 
     /// Shape and constants.
@@ -150,7 +170,11 @@ impl Model {
         let row = data.len() / self.vocab;
         let at = token as usize * row;
         let bytes = data.get(at..at + row).ok_or(Error::Token { token, vocab: self.vocab })?;
-        kernels::blocks::dequantize_row(info.ty, bytes, out).map_err(|_| missing())
+        kernels::blocks::dequantize_row(info.ty, bytes, out).map_err(|_| missing())?;
+        if self.config.embedding_scale != 1.0 {
+            out.iter_mut().for_each(|x| *x *= self.config.embedding_scale);
+        }
+        Ok(())
     }
 }
 
@@ -208,6 +232,8 @@ struct Loader<'a> {
     pool: &'a Pool,
     /// Where the repacked weights go.
     arena: RefCell<Arena>,
+    /// Added to the weights of norms.
+    norm_shift: f32,
 }
 
 impl Loader<'_> {
@@ -247,6 +273,20 @@ impl Loader<'_> {
         read_f32(self.checkpoint, name, &[n])
     }
 
+    /// The weights of a norm.
+    fn norm(&self, name: &str, n: usize) -> Result<Vec<f32>, Error> {
+        let mut norm = self.vector(name, n)?;
+        if self.norm_shift != 0.0 {
+            norm.iter_mut().for_each(|w| *w += self.norm_shift);
+        }
+        Ok(norm)
+    }
+
+    /// The weights of a norm that not all models have.
+    fn norm_if(&self, there: bool, name: &str, n: usize) -> Result<Option<Vec<f32>>, Error> {
+        if there { self.norm(name, n).map(Some) } else { Ok(None) }
+    }
+
     fn optional(&self, when: Presence, name: &str, n: usize) -> Result<Option<Vec<f32>>, Error> {
         match when {
             Presence::Never => Ok(None),
@@ -265,7 +305,8 @@ impl Loader<'_> {
         let name = |part: &str| format!("blk.{i}.{part}");
         let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
         let matrix = |part: &str, rows, cols| self.matrix(&name(part), rows, cols);
-        let vector = |part: &str, n| self.vector(&name(part), n);
+        let norm = |part: &str, n| self.norm(&name(part), n);
+        let norm_if = |there, part: &str, n| self.norm_if(there, &name(part), n);
         let optional = |when, part: &str, n| self.optional(when, &name(part), n);
         let unknown = name("attn_output.bias");
         if self.checkpoint.tensor(&unknown).is_some() {
@@ -274,7 +315,8 @@ impl Loader<'_> {
         }
         let k_bias = optional(c.qkv_bias, "attn_k.bias", kv)?;
         let v_bias = optional(c.qkv_bias, "attn_v.bias", kv)?;
-        let k_norm = optional(c.qk_norm, "attn_k_norm.weight", c.head_dim)?;
+        let normed = c.qk_norm == Presence::Always;
+        let k_norm = norm_if(normed, "attn_k_norm.weight", c.head_dim)?;
         // A norm after the bias makes something else of it at every position.
         let apart = match (&k_bias, &v_bias, &k_norm) {
             (Some(keys), Some(values), None) => Some(BiasApart::new(c, keys, values)),
@@ -289,7 +331,7 @@ impl Loader<'_> {
             ],
         };
         Ok(Layer {
-            attn_norm: vector("attn_norm.weight", c.hidden)?,
+            attn_norm: norm("attn_norm.weight", c.hidden)?,
             q: q_matrix,
             k: k_matrix,
             v: v_matrix,
@@ -297,14 +339,16 @@ impl Loader<'_> {
             k_bias,
             v_bias,
             apart,
-            q_norm: optional(c.qk_norm, "attn_q_norm.weight", c.head_dim)?,
+            q_norm: norm_if(normed, "attn_q_norm.weight", c.head_dim)?,
             k_norm,
             o: matrix("attn_output.weight", c.hidden, q)?,
-            ffn_norm: vector("ffn_norm.weight", c.hidden)?,
+            attn_post_norm: norm_if(c.post_norms, "post_attention_norm.weight", c.hidden)?,
+            ffn_norm: norm("ffn_norm.weight", c.hidden)?,
             feed_forward: match c.experts {
                 Some(experts) => FeedForward::Experts(self.experts(c, experts, i)?),
                 None => FeedForward::Dense(self.dense(c, i)?),
             },
+            ffn_post_norm: norm_if(c.post_norms, "post_ffw_norm.weight", c.hidden)?,
         })
     }
 

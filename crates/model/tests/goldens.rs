@@ -114,6 +114,8 @@ goldens! {
     qwen3_with_experts: "qwen3-moe";
     hunyuan_normed_after_rope: "hunyuan-dense";
     phi3_within_its_window: "phi3";
+    gemma3_within_windows_and_beyond: "gemma3";
+    gemma3_layer_by_layer: "gemma3-layers";
 }
 
 /// `transformers` takes other divisors for a text that is longer than the original context; here it is

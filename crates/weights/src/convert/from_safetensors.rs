@@ -3,13 +3,13 @@
 use kernels::blocks::BlockType;
 use kernels::ops::RopeLayout;
 
-use super::draft::{Draft, DraftTensor, of_file, reordered};
+use super::draft::{Draft, DraftTensor, of_file, reordered, shifted};
 use super::rows::Made;
 use super::{settings, vocabulary};
 use crate::Checkpoint;
 use crate::Error;
 use crate::gguf::Metadata;
-use crate::safetensors::names;
+use crate::safetensors::{is_of_pictures, names};
 use crate::tensor::TensorInfo;
 
 impl<'a> Draft<'a> {
@@ -20,7 +20,7 @@ impl<'a> Draft<'a> {
     ///
     /// # Errors
     /// The architecture is unknown, a setting or a tensor is missing or makes no sense, or the
-    /// vocabulary is no byte-level BPE.
+    /// vocabulary is neither byte-level BPE nor SentencePiece's.
     pub fn of_safetensors(
         checkpoint: &'a Checkpoint,
         pre: Option<&str>,
@@ -46,8 +46,11 @@ impl<'a> Draft<'a> {
         // frequencies that old checkpoints have in them.
         let used = |t: &&TensorInfo| {
             let copy = t.name == "output.weight" && settings.tied;
-            !copy && !t.name.ends_with("rotary_emb.inv_freq")
+            !copy && !t.name.ends_with("rotary_emb.inv_freq") && !is_of_pictures(&t.name)
         };
+        if dir.gguf_tensors().iter().any(|t| is_of_pictures(&t.name)) {
+            tracing::warn!("{}: what sees pictures is left out, only text is kept", path.display());
+        }
         let infos: Vec<TensorInfo> = dir.gguf_tensors().iter().filter(used).cloned().collect();
         shape.check_tensors(infos.iter().map(|t| (&t.name[..], &t.shape[..])), path)?;
         let rows = infos.iter().find(|t| t.name == "token_embd.weight");
@@ -75,6 +78,9 @@ impl<'a> Draft<'a> {
             let Some(mut t) = of_file(checkpoint, &info.name) else { continue };
             if shape.is_permuted(&t.name) {
                 t = reordered(t, shape.head_dim, RopeLayout::Interleaved);
+            }
+            if shape.is_gemma() && t.name.ends_with("norm.weight") {
+                t = shifted(t, 1.0);
             }
             if t.shape.len() == 1 {
                 t.ty = BlockType::F32;

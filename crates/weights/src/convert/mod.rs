@@ -10,6 +10,7 @@ mod from_safetensors;
 mod initial;
 mod output;
 mod rows;
+mod sentencepiece;
 mod settings;
 mod shape;
 mod synth;
