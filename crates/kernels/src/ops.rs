@@ -117,7 +117,7 @@ fn gated<const GELU: bool>(isa: Isa, pool: &Pool, gate: &mut [f32], up: &[f32]) 
 #[inline(always)]
 unsafe fn gate_mul<S: Simd, const GELU: bool>(g: S::F, u: S::F) -> S::F {
     /// `2 √(2/π)`, and the same times 0.044715.
-    const SLOPE: f32 = 1.595_769_1;
+    const SLOPE: f32 = 1.595_769_2;
     const CUBIC: f32 = 0.071_354_82;
     // SAFETY: the caller has S's instruction set; no memory is touched.
     unsafe {

@@ -14,7 +14,7 @@ pub(super) struct Scores {
     /// Of each token by its id; none of those that text can't be merged into: control tokens, bytes.
     scores: Vec<Option<f32>>,
     /// The token of each byte.
-    bytes: [Option<u32>; 256],
+    bytes: Box<[Option<u32>; 256]>,
     /// Stands for a run of what there is no token for.
     unknown: Option<u32>,
     /// Bytes of the longest token.
@@ -84,7 +84,7 @@ impl Scores {
             }
             TokenType::Unknown | TokenType::Control | TokenType::Byte => None,
         };
-        let mut bytes = [None; 256];
+        let mut bytes = Box::new([None; 256]);
         for (id, (token, kind)) in (0..).zip(tokens.iter().zip(types)) {
             if let (TokenType::Byte, Some(byte)) = (kind, hexadecimal(token)) {
                 bytes[usize::from(byte)] = Some(id);
