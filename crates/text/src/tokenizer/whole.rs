@@ -46,13 +46,14 @@ impl Whole {
             (begins || follows_added && opening.after_added)
                 && !(opening.unless_there && stretch.starts_with([' ', '▁']))
         });
-        let mut text = if opens { SPACE.to_owned() } else { String::new() };
         let words = stretch.split(' ');
-        match self.collapses {
-            true => text += &words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(SPACE),
-            false => text += &words.collect::<Vec<_>>().join(SPACE),
-        }
-        text
+        let letters = match self.collapses {
+            true => words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(SPACE),
+            false => words.collect::<Vec<_>>().join(SPACE),
+        };
+        // Of spaces alone nothing is left that another could be put before.
+        let opens = opens && !(self.collapses && letters.is_empty());
+        if opens { format!("{SPACE}{letters}") } else { letters }
     }
 
     /// What the description in a `tokenizer.json` amounts to; `None` if it is none we know.
@@ -140,6 +141,7 @@ mod tests {
         assert_eq!(spell(prefix, false, "a", false, true), "▁a");
         assert_eq!(spell(prefix, false, "a", false, false), "a");
         assert_eq!(spell(prefix, true, "  a  b ", true, false), "▁a▁b");
+        assert_eq!(spell(prefix, true, "  ", true, false), "");
         assert_eq!(spell(None, false, "a b", true, true), "a▁b");
         let first = opening(false, true);
         assert_eq!(spell(first, false, " a", true, false), "▁a");
