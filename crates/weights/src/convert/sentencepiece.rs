@@ -117,6 +117,7 @@ mod tests {
             ("abab", -3.0),
             ("▁▁", -1e9),
             ("▁▁▁", -1e9),
+            ("▁▁▁▁", -1e9),
         ];
         let rules = pairs(&merges(tokens.iter().copied()));
         let expected = [
@@ -125,15 +126,18 @@ mod tests {
             ("ab", "a"),
             ("aba", "b"),
             ("ab", "ab"),
+            ("▁▁▁", "▁"),
+            ("▁▁", "▁▁"),
             ("▁▁", "▁"),
+            ("▁", "▁▁▁"),
             ("▁", "▁▁"),
             ("▁", "▁"),
         ];
         assert_eq!(rules, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
         let id = |text: &str| tokens.iter().position(|(token, _)| *token == text);
-        // The runs of spaces are equals.
+        // Runs of spaces whose rules lie between each other's are equals.
         let groups = by_score(&rules, id).unwrap();
-        assert_eq!(groups, [vec![3], vec![4], vec![5], vec![6], vec![8, 7]]);
+        assert_eq!(groups, [vec![3], vec![4], vec![5], vec![6], vec![9, 8], vec![7]]);
         // Rules of two tokens in turn, the shorter halves first: no scores do that.
         let odd = [("a", "b"), ("▁", "a"), ("b", "aba"), ("▁▁", "▁"), ("ab", "ab")];
         let tokens = ["ab", "▁a", "baba", "▁▁▁", "abab"];
