@@ -336,9 +336,9 @@ impl Engine {
         }
     }
 
-    /// Tokens of a text that may hold special ones.
-    pub(crate) fn encode_special(&self, text: &str) -> Vec<u32> {
-        self.tokenizer.encode(text, Special::Parse)
+    /// Tokens of a text that may hold special ones and goes on from the token `last`.
+    pub(crate) fn encode_special(&self, last: Option<u32>, text: &str) -> Vec<u32> {
+        self.tokenizer.encode_after(last, text, Special::Parse)
     }
 
     /// The token that opens the thinking, if the model thinks and it is a single one.

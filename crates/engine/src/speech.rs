@@ -48,16 +48,28 @@ fn from_gguf(file: &Gguf) -> Result<Speech, Error> {
         Ok(metadata.require_str_array(key)?.iter().map(str::to_owned).collect())
     };
     let types = metadata.i32_array("tokenizer.ggml.token_type")?.unwrap_or_default();
+    let model = metadata.require_str("tokenizer.ggml.model")?;
+    // Those of SentencePiece have scores instead of merges.
+    let scored = model == "llama";
     let vocabulary = Vocabulary {
-        model: metadata.require_str("tokenizer.ggml.model")?.to_owned(),
+        model: model.to_owned(),
         pre: metadata.str("tokenizer.ggml.pre")?.unwrap_or_default().to_owned(),
         tokens: list("tokenizer.ggml.tokens")?,
         token_types: types.iter().map(|t| TokenType::from_gguf(i64::from(*t))).collect(),
-        merges: list("tokenizer.ggml.merges")?,
+        scores: match scored {
+            true => metadata.require_f32_array("tokenizer.ggml.scores")?.into_owned(),
+            false => Vec::new(),
+        },
+        merges: if scored { Vec::new() } else { list("tokenizer.ggml.merges")? },
         bos: metadata.u32("tokenizer.ggml.bos_token_id")?,
         eos: metadata.u32("tokenizer.ggml.eos_token_id")?,
         eot: metadata.u32("tokenizer.ggml.eot_token_id")?,
+        unknown: metadata.u32("tokenizer.ggml.unknown_token_id")?,
         add_bos: metadata.bool("tokenizer.ggml.add_bos_token")?,
+        add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?,
+        add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?,
+        remove_extra_whitespaces: metadata.bool("tokenizer.ggml.remove_extra_whitespaces")?,
+        strips_after_special: scored && metadata.str("general.architecture")? == Some("phi3"),
     };
     let tokenizer = Tokenizer::from_vocabulary(vocabulary).map_err(tokenizer_error(file.path()))?;
     let special = |id: Option<u32>| id.map_or("", |id| tokenizer.token_text(id));

@@ -31,7 +31,10 @@ pub(crate) struct Turn {
 impl Turn {
     pub(crate) fn new(tokenizer: Arc<Tokenizer>, request: &Request) -> Turn {
         Turn {
-            decoder: StreamDecoder::new(tokenizer),
+            decoder: match request.prompt.last() {
+                Some(last) => StreamDecoder::after(tokenizer, *last),
+                None => StreamDecoder::new(tokenizer),
+            },
             splitter: Splitter::new(request.tags.clone(), request.start),
             stop: StopWatch::new(&request.stop),
             deltas: Vec::new(),

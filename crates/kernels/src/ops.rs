@@ -91,30 +91,52 @@ impl Kernel for RmsNorm<'_> {
 /// # Panics
 /// If the two differ in length.
 pub fn swiglu(isa: Isa, pool: &Pool, gate: &mut [f32], up: &[f32]) {
+    gated::<false>(isa, pool, gate, up);
+}
+
+/// `gate = gelu(gate) · up`, with the approximation `gelu(x) = x / 2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))`
+/// (Hendrycks and Gimpel 2016, arXiv:1606.08415; Shazeer 2020, arXiv:2002.05202).
+///
+/// # Panics
+/// If the two differ in length.
+pub fn geglu(isa: Isa, pool: &Pool, gate: &mut [f32], up: &[f32]) {
+    gated::<true>(isa, pool, gate, up);
+}
+
+fn gated<const GELU: bool>(isa: Isa, pool: &Pool, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len());
     by_rows(pool, gate, 1, |first, gate| {
         let up = &up[first..first + gate.len()];
         // SAFETY: `isa` is available; the slices have the same length.
-        unsafe { isa.run(SwiGlu { gate, up }) }
+        unsafe { isa.run(Gated::<GELU> { gate, up }) }
     });
 }
 
-/// `silu(g) · u`.
+/// `silu(g) · u`, or `gelu(g) · u`, which is the same with another exponent: `(1 + tanh(z)) / 2` is
+/// `1 / (1 + e^-2z)`.
 #[inline(always)]
-unsafe fn silu_mul<S: Simd>(g: S::F, u: S::F) -> S::F {
+unsafe fn gate_mul<S: Simd, const GELU: bool>(g: S::F, u: S::F) -> S::F {
+    /// `2 √(2/π)`, and the same times 0.044715.
+    const SLOPE: f32 = 1.595_769_2;
+    const CUBIC: f32 = 0.071_354_82;
     // SAFETY: the caller has S's instruction set; no memory is touched.
     unsafe {
-        let one_plus = S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(0.0), g)));
+        let x = match GELU {
+            true => S::mul(g, S::fma(S::mul(g, g), S::splat(CUBIC), S::splat(SLOPE))),
+            false => g,
+        };
+        let one_plus = S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(0.0), x)));
         S::mul(S::div(g, one_plus), u)
     }
 }
 
-struct SwiGlu<'a> {
+/// [`swiglu`] or [`geglu`].
+struct Gated<'a, const GELU: bool> {
     gate: &'a mut [f32],
     up: &'a [f32],
 }
 
-impl Kernel for SwiGlu<'_> {
+impl<const GELU: bool> Kernel for Gated<'_, GELU> {
     type Output = ();
 
     #[inline(always)]
@@ -125,13 +147,15 @@ impl Kernel for SwiGlu<'_> {
         unsafe {
             for i in (0..whole).step_by(LANES) {
                 let at = self.gate.as_mut_ptr().add(i);
-                S::store(at, silu_mul::<S>(S::load(at), S::load(self.up.as_ptr().add(i))));
+                let up = S::load(self.up.as_ptr().add(i));
+                S::store(at, gate_mul::<S, GELU>(S::load(at), up));
             }
             if whole < n {
                 let (mut g, mut u) = ([0.0; LANES], [0.0; LANES]);
                 g[..n - whole].copy_from_slice(&self.gate[whole..]);
                 u[..n - whole].copy_from_slice(&self.up[whole..]);
-                S::store(g.as_mut_ptr(), silu_mul::<S>(S::load(g.as_ptr()), S::load(u.as_ptr())));
+                let product = gate_mul::<S, GELU>(S::load(g.as_ptr()), S::load(u.as_ptr()));
+                S::store(g.as_mut_ptr(), product);
                 self.gate[whole..].copy_from_slice(&g[..n - whole]);
             }
         }

@@ -1,6 +1,6 @@
 //! The small operations, on every instruction set, against the formulas in f64.
 
-use kernels::ops::{RopeLayout, add, add_bias, rms_norm, rms_norm_in_place, rope, swiglu};
+use kernels::ops::{RopeLayout, add, add_bias, geglu, rms_norm, rms_norm_in_place, rope, swiglu};
 use kernels::{Isa, Pool};
 
 fn numbers(n: usize, seed: u64) -> Vec<f32> {
@@ -59,6 +59,28 @@ fn swiglu_gates() {
                 .map(|(g, u)| f64::from(*g) / (1.0 + (-f64::from(*g)).exp()) * f64::from(*u))
                 .collect();
             swiglu(isa, &pool, &mut gate, &up);
+            close(&gate, want.into_iter(), 2e-6, &format!("{isa} {n}"));
+        }
+    }
+}
+
+#[test]
+fn geglu_gates() {
+    let pool = Pool::new(2);
+    let gelu = |x: f64| {
+        let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+        x / 2.0 * (1.0 + inner.tanh())
+    };
+    for isa in Isa::available() {
+        for n in [1, 15, 16, 33, 40_000] {
+            let (mut gate, up) = (numbers(n, 5), numbers(n, 6));
+            gate[0] = -200.0;
+            if n > 2 {
+                (gate[1], gate[2]) = (200.0, 0.0);
+            }
+            let want: Vec<f64> =
+                gate.iter().zip(&up).map(|(g, u)| gelu(f64::from(*g)) * f64::from(*u)).collect();
+            geglu(isa, &pool, &mut gate, &up);
             close(&gate, want.into_iter(), 2e-6, &format!("{isa} {n}"));
         }
     }

@@ -85,12 +85,16 @@ impl Model {
         let c = &self.config;
         // Scores and weighted sums.
         let value_dim = c.latent.map_or(c.head_dim, |latent| latent.kv_lora_rank);
-        let attention = (c.layers * c.heads * (c.head_dim + value_dim)) as f64;
+        let attention = (c.heads * (c.head_dim + value_dim)) as f64;
         // Of a window, all tokens before it is full see what is there, all others as much as it holds.
-        let growing = c.window.map_or(tokens, |w| w.saturating_sub(position).min(tokens));
-        let full = c.window.map_or(0.0, |w| (w * (tokens - growing)) as f64);
-        let (position, tokens, growing) = (position as f64, tokens as f64, growing as f64);
-        let seen = growing * position + growing * (growing + 1.0) / 2.0 + full;
+        let seen = |window: Option<usize>| {
+            let growing = window.map_or(tokens, |w| w.saturating_sub(position).min(tokens));
+            let full = window.map_or(0.0, |w| (w * (tokens - growing)) as f64);
+            let (position, growing) = (position as f64, growing as f64);
+            growing * position + growing * (growing + 1.0) / 2.0 + full
+        };
+        let seen: f64 = (0..c.layers).map(|layer| seen(c.window_of(layer))).sum();
+        let tokens = tokens as f64;
         2.0 * (layers * tokens + attention * seen + weights(&self.output) * predictions as f64)
     }
 }

@@ -5,11 +5,13 @@ use kernels::attention::{Apart, AttentionSpan, Heads, PAGE, attend, store_kv};
 use kernels::matmul::{Product, Quantized, matmul};
 use kernels::ops;
 
+use crate::config::Activation;
 use crate::experts;
 use crate::inputs::{Input, InputSquares};
 use crate::latent;
 use crate::load::{Attention, BiasApart, FeedForward, HeadMatrices};
 use crate::lora::{self, Run, Target};
+use crate::rope::Rope;
 use crate::{AdapterUse, Error, KvCache, Layer, Model, Sequence};
 
 /// Which of a span's tokens the caller wants predictions for.
@@ -46,6 +48,24 @@ struct Batch<'a> {
     runs: &'a [Run<'a>],
 }
 
+/// How far heads are turned at the batch's positions, `[tokens, rope.dim / 2]`.
+#[derive(Default)]
+struct Angles {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Angles {
+    fn clear(&mut self) {
+        self.cos.clear();
+        self.sin.clear();
+    }
+
+    fn push(&mut self, rope: &Rope, position: usize) {
+        rope.angles(position, &mut self.cos, &mut self.sin);
+    }
+}
+
 /// Memory a forward pass works in, kept from one to the next.
 #[derive(Default)]
 pub struct Workspace {
@@ -67,9 +87,10 @@ pub struct Workspace {
     gate: Vec<f32>,
     /// `[tokens, ffn]`.
     up: Vec<f32>,
-    /// `[tokens, rope.dim / 2]`.
-    cos: Vec<f32>,
-    sin: Vec<f32>,
+    /// Of layers that see everything.
+    angles: Angles,
+    /// Of layers with a window, where they have others.
+    window_angles: Angles,
     /// `[wanted, hidden]`: normalised final states.
     wanted: Vec<f32>,
     quantized: Quantized,
@@ -118,13 +139,17 @@ impl Model {
         let c = &self.config;
         let tokens: usize = spans.iter().map(|s| s.tokens.len()).sum();
         let hidden = first(&mut work.hidden, tokens * c.hidden);
-        work.cos.clear();
-        work.sin.clear();
+        work.angles.clear();
+        work.window_angles.clear();
         let mut rows = hidden.chunks_exact_mut(c.hidden);
         for span in spans.iter() {
             for ((i, token), row) in span.tokens.iter().enumerate().zip(&mut rows) {
                 self.embed(*token, row)?;
-                self.rope.angles(span.sequence.len() + i, &mut work.cos, &mut work.sin);
+                let position = span.sequence.len() + i;
+                work.angles.push(&self.rope, position);
+                if let Some(rope) = &self.window_rope {
+                    work.window_angles.push(rope, position);
+                }
             }
         }
         let runs = lora::runs(self, spans)?;
@@ -216,7 +241,7 @@ impl Model {
             Attention::Latent(own) => {
                 let q = first(&mut work.q, tokens * q_row);
                 let k = first(&mut work.k, tokens * kv_row);
-                let angles = (&work.cos[..], &work.sin[..]);
+                let angles = (&work.angles.cos[..], &work.angles.sin[..]);
                 let means = latent::Means { config: c, isa, pool, quantized: &mut work.quantized };
                 own.project(means, normed, angles, (q, k), &mut work.latent);
             }
@@ -253,14 +278,14 @@ impl Model {
         let mut out = first(&mut work.attention, tokens * c.heads * shape.value_dim());
         let scale = match &c.latent {
             Some(latent) => latent.scale(&c.rope),
-            None => 1.0 / (c.head_dim as f32).sqrt(),
+            None => c.attention_scale,
         };
         let keys = apart.and_then(|apart| apart.keys.as_ref());
         let heads = Heads {
             shape: &shape,
             scale,
             apart: keys.map(|bias| Apart { bias, angles: cache.angles() }),
-            window: c.window,
+            window: c.window_of(index),
         };
         attend(isa, pool, heads, &seen, q, out);
         if let Some(apart) = apart {
@@ -285,6 +310,9 @@ impl Model {
             &mut work.quantized,
         );
         self.adapt(runs, index, out, &mut [(Target::O, &mut *normed)], &mut work.lora);
+        if let Some(norm) = &layer.attn_post_norm {
+            ops::rms_norm_in_place(isa, pool, normed, norm, c.rms_norm_eps);
+        }
         ops::add(pool, &mut work.hidden[..tokens * c.hidden], normed);
     }
 
@@ -325,9 +353,13 @@ impl Model {
                 ops::add_bias(pool, x, bias);
             }
         }
+        let angles = match (c.window_of(index), &self.window_rope) {
+            (Some(_), Some(_)) => &work.window_angles,
+            _ => &work.angles,
+        };
         for (x, row, norm) in [(&mut *q, q_row, &own.q_norm), (&mut *k, kv_row, &own.k_norm)] {
             let turn = |x: &mut [f32]| {
-                let angles = (&work.cos[..], &work.sin[..]);
+                let angles = (&angles.cos[..], &angles.sin[..]);
                 ops::rope(isa, pool, x, row, c.head_dim, c.rope.layout, angles);
             };
             if c.norm_after_rope {
@@ -342,7 +374,7 @@ impl Model {
         }
     }
 
-    /// `hidden += down(silu(gate(norm(hidden))) · up(norm(hidden)))`.
+    /// `hidden += down(act(gate(norm(hidden))) · up(norm(hidden)))`.
     fn feed_forward(&self, layer: &Layer, index: usize, batch: &Batch<'_>, work: &mut Workspace) {
         let Batch { tokens, runs, .. } = *batch;
         let Model { config: c, isa, pool, .. } = self;
@@ -373,13 +405,19 @@ impl Model {
         }
         let outs = &mut [(Target::Gate, &mut *gate), (Target::Up, &mut *up)];
         self.adapt(runs, index, normed, outs, &mut work.lora);
-        ops::swiglu(*isa, pool, gate, up);
+        match c.activation {
+            Activation::Silu => ops::swiglu(*isa, pool, gate, up),
+            Activation::Gelu => ops::geglu(*isa, pool, gate, up),
+        }
         if let Some(inputs) = &mut work.inputs {
             inputs.add(index, Input::Gated, gate);
         }
         let products = &mut [Product { weight: &dense.down, out: normed }];
         matmul(*isa, pool, gate, products, &mut work.quantized);
         self.adapt(runs, index, gate, &mut [(Target::Down, &mut *normed)], &mut work.lora);
+        if let Some(norm) = &layer.ffn_post_norm {
+            ops::rms_norm_in_place(*isa, pool, normed, norm, c.rms_norm_eps);
+        }
         ops::add(pool, hidden, normed);
     }
 }

@@ -298,7 +298,7 @@ mod tests {
     use kernels::ops::RopeLayout;
 
     use super::*;
-    use crate::config::Presence;
+    use crate::config::{Activation, Presence};
     use crate::{RopeConfig, RopeScaling};
 
     fn cache(tokens: usize) -> KvCache {
@@ -325,6 +325,11 @@ mod tests {
             norm_after_rope: false,
             fused: false,
             window: None,
+            attention_scale: 0.25,
+            embedding_scale: 1.0,
+            activation: Activation::Silu,
+            post_norms: false,
+            norm_shift: 0.0,
         };
         KvCache::new(&config, KvType::F16, tokens)
     }

@@ -51,14 +51,14 @@ impl Layers {
     /// Loads the layers for which `keep` is true, and looks once at each of the others.
     pub(crate) fn load(
         loader: &Loader<'_>,
-        model: &crate::Config,
+        config: &crate::Config,
         keep: &[bool],
     ) -> Result<Layers, Error> {
         let slot = |(i, keep): (usize, &bool)| {
             // What isn't kept has memory of its own, which is given back at once.
             let layer = match keep {
-                true => loader.layer(model, i)?,
-                false => loader.apart().layer(model, i)?,
+                true => loader.layer(config, i)?,
+                false => loader.apart().layer(config, i)?,
             };
             Ok(Slot {
                 cost: LayerCost::of(&layer),
@@ -110,7 +110,8 @@ impl Model {
         if let Some(layer) = self.layers.kept(i) {
             return Ok(InUse::Kept(layer));
         }
-        let layer = Loader::new(&self.checkpoint, &self.pool).layer(&self.config, i)?;
+        let layer =
+            Loader::new(&self.checkpoint, &self.pool, &self.config).layer(&self.config, i)?;
         for name in self.layers.next_in_file(i) {
             self.checkpoint.prefetch(name);
         }

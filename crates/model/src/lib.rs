@@ -21,7 +21,7 @@ mod lora;
 mod parts;
 mod rope;
 
-pub use config::{Config, ExpertConfig, LatentConfig};
+pub use config::{Activation, Config, ExpertConfig, LatentConfig, Window};
 pub use error::Error;
 pub use forward::{Span, Want, Workspace};
 pub use inputs::InputSquares;

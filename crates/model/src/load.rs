@@ -24,8 +24,12 @@ pub struct Layer {
     pub(crate) attn_norm: Vec<f32>,
     pub(crate) attention: Attention,
     pub(crate) o: Matrix,
+    /// Norm of what attention gives.
+    pub(crate) attn_post_norm: Option<Vec<f32>>,
     pub(crate) ffn_norm: Vec<f32>,
     pub(crate) feed_forward: FeedForward,
+    /// Norm of what the feed-forward layer gives.
+    pub(crate) ffn_post_norm: Option<Vec<f32>>,
 }
 
 impl Layer {
@@ -98,6 +102,8 @@ pub struct Model {
     pub(crate) output_norm: Vec<f32>,
     pub(crate) output: Matrix,
     pub(crate) rope: Rope,
+    /// That of layers with a window, where it is another.
+    pub(crate) window_rope: Option<Rope>,
     /// Kept for the embeddings, of which a token's row is read from the mapped file when it is needed, and for
     /// layers that aren't in memory.
     pub(crate) checkpoint: Arc<Checkpoint>,
@@ -138,10 +144,12 @@ impl Model {
         if let Some(request) = rope_scaling {
             config.stretch(request);
         }
-        let loader = Loader::new(&checkpoint, &pool);
+        let loader = Loader::new(&checkpoint, &pool, &config);
         let vocab = loader.vocab(&config)?;
         let rope = Rope::read(&checkpoint, &config)?;
-        let output_norm = loader.vector("output_norm.weight", config.hidden)?;
+        let window_rope = config.window.as_ref().and_then(|window| window.rope.as_ref());
+        let window_rope = window_rope.map(|rope| Rope::new(rope, None));
+        let output_norm = loader.norm("output_norm.weight", config.hidden)?;
         // The largest matrix first: while one is repacked it is in memory twice.
         let tied = checkpoint.tensor(OUTPUT).is_none();
         let output = loader.matrix(if tied { EMBEDDING } else { OUTPUT }, vocab, config.hidden)?;
@@ -149,7 +157,18 @@ impl Model {
         let keep = layers::choose(&sizes, output.bytes() as u64, room, checkpoint.path())?;
         let layers = Layers::load(&loader, &config, &keep)?;
         tracing::debug!(%isa, threads = pool.threads(), layers = config.layers, "model loaded");
-        Ok(Model { config, isa, pool, layers, output_norm, output, rope, checkpoint, vocab })
+        Ok(Model {
+            config,
+            isa,
+            pool,
+            layers,
+            output_norm,
+            output,
+            rope,
+            window_rope,
+            checkpoint,
+            vocab,
+        })
     }
 
     /// Shape and constants.
@@ -187,7 +206,11 @@ impl Model {
         let row = data.len() / self.vocab;
         let at = token as usize * row;
         let bytes = data.get(at..at + row).ok_or(Error::Token { token, vocab: self.vocab })?;
-        kernels::blocks::dequantize_row(info.ty, bytes, out).map_err(|_| missing())
+        kernels::blocks::dequantize_row(info.ty, bytes, out).map_err(|_| missing())?;
+        if self.config.embedding_scale != 1.0 {
+            out.iter_mut().for_each(|x| *x *= self.config.embedding_scale);
+        }
+        Ok(())
     }
 }
 
@@ -257,16 +280,19 @@ pub(crate) struct Loader<'a> {
     pool: &'a Pool,
     /// Where the repacked weights go.
     arena: RefCell<Arena>,
+    /// Added to the weights of norms.
+    norm_shift: f32,
 }
 
 impl<'a> Loader<'a> {
-    pub(crate) fn new(checkpoint: &'a Checkpoint, pool: &'a Pool) -> Loader<'a> {
-        Loader { checkpoint, path: checkpoint.path(), pool, arena: RefCell::default() }
+    pub(crate) fn new(checkpoint: &'a Checkpoint, pool: &'a Pool, config: &Config) -> Loader<'a> {
+        let (path, norm_shift) = (checkpoint.path(), config.norm_shift);
+        Loader { checkpoint, path, pool, arena: RefCell::default(), norm_shift }
     }
 
     /// The same with memory of its own.
     pub(crate) fn apart(&self) -> Loader<'a> {
-        Loader::new(self.checkpoint, self.pool)
+        Loader { arena: RefCell::default(), ..*self }
     }
 
     fn tensor(&self, name: &str) -> Result<Tensor<'_>, Error> {
@@ -305,6 +331,20 @@ impl<'a> Loader<'a> {
         read_f32(self.checkpoint, name, &[n])
     }
 
+    /// The weights of a norm.
+    fn norm(&self, name: &str, n: usize) -> Result<Vec<f32>, Error> {
+        let mut norm = self.vector(name, n)?;
+        if self.norm_shift != 0.0 {
+            norm.iter_mut().for_each(|w| *w += self.norm_shift);
+        }
+        Ok(norm)
+    }
+
+    /// The weights of a norm that not all models have.
+    fn norm_if(&self, there: bool, name: &str, n: usize) -> Result<Option<Vec<f32>>, Error> {
+        if there { self.norm(name, n).map(Some) } else { Ok(None) }
+    }
+
     fn optional(&self, when: Presence, name: &str, n: usize) -> Result<Option<Vec<f32>>, Error> {
         match when {
             Presence::Never => Ok(None),
@@ -321,26 +361,29 @@ impl<'a> Loader<'a> {
 
     pub(crate) fn layer(&self, c: &Config, i: usize) -> Result<Layer, Error> {
         let name = |part: &str| format!("blk.{i}.{part}");
-        let vector = |part: &str, n| self.vector(&name(part), n);
+        let norm = |part: &str, n| self.norm(&name(part), n);
+        let norm_if = |there, part: &str, n| self.norm_if(there, &name(part), n);
         let unknown = name("attn_output.bias");
         if self.checkpoint.tensor(&unknown).is_some() {
             let problem = "a bias on what attention gives is not supported".to_owned();
             return Err(Error::Config { path: self.path.to_owned(), key: unknown, problem });
         }
         Ok(Layer {
-            attn_norm: vector("attn_norm.weight", c.hidden)?,
+            attn_norm: norm("attn_norm.weight", c.hidden)?,
             attention: match c.latent {
                 Some(latent) => Attention::Latent(self.latent(c, latent, i)?),
                 None => Attention::Heads(self.heads(c, i)?),
             },
             o: self.matrix(&name("attn_output.weight"), c.hidden, c.gathered())?,
-            ffn_norm: vector("ffn_norm.weight", c.hidden)?,
+            attn_post_norm: norm_if(c.post_norms, "post_attention_norm.weight", c.hidden)?,
+            ffn_norm: norm("ffn_norm.weight", c.hidden)?,
             feed_forward: match c.experts {
                 Some(experts) if i >= experts.dense_layers => {
                     FeedForward::Experts(self.experts(c, experts, i)?)
                 }
                 _ => FeedForward::Dense(self.dense(c, i)?),
             },
+            ffn_post_norm: norm_if(c.post_norms, "post_ffw_norm.weight", c.hidden)?,
         })
     }
 
@@ -349,9 +392,11 @@ impl<'a> Loader<'a> {
         let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
         let matrix = |part: &str, rows, cols| self.matrix(&name(part), rows, cols);
         let optional = |when, part: &str, n| self.optional(when, &name(part), n);
+        let norm_if = |there, part: &str, n| self.norm_if(there, &name(part), n);
         let k_bias = optional(c.qkv_bias, "attn_k.bias", kv)?;
         let v_bias = optional(c.qkv_bias, "attn_v.bias", kv)?;
-        let k_norm = optional(c.qk_norm, "attn_k_norm.weight", c.head_dim)?;
+        let normed = c.qk_norm == Presence::Always;
+        let k_norm = norm_if(normed, "attn_k_norm.weight", c.head_dim)?;
         // A norm after the bias makes something else of it at every position.
         let apart = match (&k_bias, &v_bias, &k_norm) {
             (Some(keys), Some(values), None) => Some(BiasApart::new(c, keys, values)),
@@ -373,7 +418,7 @@ impl<'a> Loader<'a> {
             k_bias,
             v_bias,
             apart,
-            q_norm: optional(c.qk_norm, "attn_q_norm.weight", c.head_dim)?,
+            q_norm: norm_if(normed, "attn_q_norm.weight", c.head_dim)?,
             k_norm,
         })
     }

@@ -25,6 +25,8 @@ const TINY: [&str; 7] =
     ["llama", "llama-sharded", "llama3-rope", "qwen2", "qwen2-yarn", "qwen3", "hunyuan-dense"];
 /// With q, k and v in one matrix.
 const FUSED: [&str; 2] = ["phi3", "phi3-longrope"];
+/// With windows in some layers.
+const WINDOWED: [&str; 1] = ["gemma3"];
 /// The same numbers multiplied in another order, at most.
 const TOLERANCE: f32 = 1e-5;
 
@@ -104,7 +106,7 @@ fn what_comes_into_matrices_is_added_up() {
 
 #[test]
 fn there_and_back_nothing_is_lost() {
-    for name in TINY.into_iter().chain(FUSED) {
+    for name in TINY.into_iter().chain(FUSED).chain(WINDOWED) {
         let dir = tempfile::tempdir().unwrap();
         let original = base(name);
         let expected = of(&original);
@@ -374,9 +376,13 @@ fn divisors_and_windows_that_make_no_sense_are_named() {
 
 #[test]
 fn what_training_does_not_know_is_refused() {
-    for (name, known) in
-        [("llama", true), ("qwen3-moe", false), ("hunyuan-dense", false), ("phi3", false)]
-    {
+    for (name, known) in [
+        ("llama", true),
+        ("qwen3-moe", false),
+        ("hunyuan-dense", false),
+        ("phi3", false),
+        ("gemma3", false),
+    ] {
         let config = Config::read(&Checkpoint::open(&goldens().join(name)).unwrap()).unwrap();
         match config.check_trainable() {
             Ok(()) => assert!(known, "{name}"),

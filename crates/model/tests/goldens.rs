@@ -118,6 +118,8 @@ goldens! {
     deepseek_v2_lite_stretched: "deepseek-v2-lite";
     deepseek_v3_with_a_bias_for_the_choice: "deepseek-v3";
     hunyuan_with_experts: "hunyuan-moe";
+    gemma3_within_windows_and_beyond: "gemma3";
+    gemma3_layer_by_layer: "gemma3-layers";
 }
 
 /// `transformers` takes other divisors for a text that is longer than the original context; here it is

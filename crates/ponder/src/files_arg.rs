@@ -197,7 +197,8 @@ impl OutputArg {
 
 /// What a `tokenizer.json` is to say where there is none yet.
 pub fn made(draft: &Draft<'_>) -> anyhow::Result<Beside<'static>> {
-    let Some(pre) = draft.metadata.str("tokenizer.ggml.pre")? else {
+    let cut = draft.metadata.str("tokenizer.ggml.model")? != Some("llama");
+    let Some(pre) = draft.metadata.str("tokenizer.ggml.pre")?.filter(|_| cut) else {
         return Ok(Beside::Made {
             normalizer: Default::default(),
             pre_tokenizer: Default::default(),

@@ -50,7 +50,12 @@ impl Local {
         if let Some(begun) = &ask.begun {
             for piece in begun {
                 match piece.tokens.is_empty() {
-                    true => request.prompt.extend(self.encode(&piece.text)),
+                    true => {
+                        let last = request.prompt.last().copied();
+                        let tokenizer = self.runtime.engine().tokenizer();
+                        let tokens = tokenizer.encode_after(last, &piece.text, Special::Parse);
+                        request.prompt.extend(tokens);
+                    }
                     false => request.prompt.extend(&piece.tokens),
                 }
             }
@@ -164,7 +169,7 @@ impl Completer for Local {
 
     fn text_of(&self, tokens: &[u32]) -> Option<(String, Vec<usize>)> {
         let tokenizer = self.runtime.engine().tokenizer();
-        let mut decoder = StreamDecoder::new(Arc::clone(tokenizer));
+        let mut decoder = StreamDecoder::within(Arc::clone(tokenizer));
         let mut text = String::new();
         let ends = tokens.iter().map(|token| {
             if !tokenizer.is_end_of_generation(*token) {

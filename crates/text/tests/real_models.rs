@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::Metadata;
 use text::tokenizer::{Special, Tokenizer};
 
-/// Files of byte-level BPE whose rule is known; none and a message if there are none.
+/// Files of SentencePiece's BPE, and of byte-level BPE whose rule is known; none and a message if there are none.
 fn vocabularies() -> Vec<(PathBuf, Metadata)> {
     let found: Vec<_> = common::models()
         .into_iter()
@@ -20,6 +20,7 @@ fn vocabularies() -> Vec<(PathBuf, Metadata)> {
             };
             let rules = ["qwen2", "smollm", "llama-bpe", "deepseek-r1-qwen", "gpt-2"];
             is("tokenizer.ggml.model", &["gpt2"]) && is("tokenizer.ggml.pre", &rules)
+                || is("tokenizer.ggml.model", &["llama", "gemma4"])
         })
         .map(|(metadata, path)| (path, metadata))
         .collect();
@@ -47,6 +48,7 @@ fn whole_vocabularies_load_and_survive_the_round_trip() {
         );
         assert_eq!(tokenizer.decode(&ids), text);
         assert!(ids.len() * 2 < text.len(), "merges are applied");
+        assert!(rate > 0.1, "100 kB take no second");
         assert!(loaded < Duration::from_secs(10));
     }
 }

@@ -50,7 +50,7 @@ fn goldens() -> Goldens {
 fn prompts_are_those_of_transformers() {
     let goldens = goldens();
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(goldens.now);
-    assert_eq!(goldens.expected.len(), 9);
+    assert_eq!(goldens.expected.len(), 11);
     let mut wrong = Vec::new();
     for (name, expected) in &goldens.expected {
         let template = template(name);

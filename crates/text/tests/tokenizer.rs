@@ -65,8 +65,8 @@ impl Excerpt {
             merges: self.merges,
             bos: Some(self.bos),
             eos: Some(self.eos),
-            eot: None,
             add_bos: self.add_bos,
+            ..Vocabulary::default()
         }
     }
 }
@@ -224,8 +224,10 @@ fn a_vocabulary_that_cannot_be_used_is_refused_by_name() {
     };
     let message = refused(&|vocabulary| vocabulary.pre = "wordpiece".to_string());
     assert!(message.contains("\"wordpiece\"") && message.contains("qwen2, deepseek-r1-qwen"));
+    let message = refused(&|vocabulary| vocabulary.model = "bert".to_string());
+    assert!(message.contains("tokenizer.ggml.model is \"bert\""), "{message}");
     let message = refused(&|vocabulary| vocabulary.model = "llama".to_string());
-    assert!(message.contains("tokenizer.ggml.model is \"llama\""), "{message}");
+    assert!(message.contains("tokenizer.ggml.scores has 0 entries"), "{message}");
     let message = refused(&|vocabulary| vocabulary.tokens.clear());
     assert!(message.contains("tokenizer.ggml.tokens has 0 entries"), "{message}");
     let message = refused(&|vocabulary| vocabulary.token_types.truncate(3));

@@ -140,7 +140,8 @@ impl Choice {
             self.turn.in_reasoning() && self.turn.completion.usage.reasoning_tokens >= most
         }) {
             self.thinking_left = None;
-            self.closing.extend(engine.encode_special(&request.thinking_close));
+            let last = self.tokens.last().copied();
+            self.closing.extend(engine.encode_special(last, &request.thinking_close));
         }
         let plain = request.logprobs.map(|_| logits.to_vec());
         if self.no_end() > 0 {

@@ -107,7 +107,8 @@ pub fn render(
         push_prompt(engine, &mut text, asked);
         // What the template puts behind the end of the turn, the model never gets to say.
         let own = &said[..end_of_turn(engine, &said)];
-        text.push(&engine.tokenizer().encode(own, Special::Parse), 1.0);
+        let last = text.tokens.last().copied();
+        text.push(&engine.tokenizer().encode_after(last, own, Special::Parse), 1.0);
         done = prompt + own;
     }
     Ok(Rendered::Text(text))
@@ -123,9 +124,9 @@ fn end_of_turn(engine: &Engine, said: &str) -> usize {
 }
 
 fn push_prompt(engine: &Engine, text: &mut Text, asked: &str) {
-    let tokens = match text.tokens.is_empty() {
-        true => engine.encode_prompt(asked, Special::Parse),
-        false => engine.tokenizer().encode(asked, Special::Parse),
+    let tokens = match text.tokens.last() {
+        None => engine.encode_prompt(asked, Special::Parse),
+        last => engine.tokenizer().encode_after(last.copied(), asked, Special::Parse),
     };
     text.push(&tokens, 0.0);
 }

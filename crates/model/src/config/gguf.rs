@@ -2,9 +2,9 @@
 
 use kernels::ops::RopeLayout;
 use weights::Checkpoint;
-use weights::gguf::Gguf;
+use weights::gguf::{Array, Gguf, Value};
 
-use super::{Config, ExpertConfig, Gating, LatentConfig, Traits, ntk_theta};
+use super::{Config, ExpertConfig, Gating, LatentConfig, Traits, Window, all_but_every, ntk_theta};
 use crate::load::read_f32;
 use crate::{Error, RopeConfig, RopeScaling};
 
@@ -28,8 +28,7 @@ fn read_divisors(checkpoint: &Checkpoint, name: &str, dim: usize) -> Result<Vec<
 pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error> {
     let metadata = file.metadata();
     let architecture = metadata.require_str("general.architecture")?;
-    let Traits { qkv_bias, qk_norm, norm_after_rope, fused, windowed } =
-        Traits::of(file.path(), architecture)?;
+    let traits = Traits::of(file.path(), architecture)?;
     let key = |name: &str| format!("{architecture}.{name}");
     let bad = |name: &str, problem: String| Error::Config {
         path: file.path().to_owned(),
@@ -115,11 +114,41 @@ pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error
         Some(alpha) if alpha > 0.0 => ntk_theta(theta, alpha, dim),
         _ => theta,
     };
+    if metadata.f32(&key("final_logit_softcapping"))?.is_some_and(|cap| cap != 0.0) {
+        let problem = "logits that are capped are not supported".to_owned();
+        return Err(bad("final_logit_softcapping", problem));
+    }
+    // Layers behind the last one guess further tokens.
+    let behind = maybe_size("nextn_predict_layers")?.unwrap_or(0);
+    let layers = size("block_count")?.saturating_sub(behind);
+    // There 0 stands for none.
+    let positions = maybe_size("attention.sliding_window")?.filter(|positions| *positions > 0);
+    let window = match traits.windowed.zip(positions) {
+        Some((every, positions)) => {
+            let name = "attention.sliding_window_pattern";
+            let layers = match metadata.get(&key(name)) {
+                Some(Value::Array(Array::Bool(each))) => each.clone(),
+                _ => all_but_every(maybe_size(name)?.unwrap_or(every), layers.min(1 << 12)),
+            };
+            // Where only some layers have the window, these have frequencies of their own.
+            let rope = RopeConfig {
+                theta: metadata.f32(&key("rope.freq_base_swa"))?.unwrap_or(10_000.0),
+                dim,
+                layout: layout(architecture),
+                scaling: RopeScaling::None,
+            };
+            Some(Window { positions, layers, rope: (every > 0).then_some(rope) })
+        }
+        None => None,
+    };
+    // No key says so: of Gemma 3, the largest model alone has another scale, known by its layers.
+    let scale = match (architecture, layers) {
+        ("gemma3", 62) => hidden / heads,
+        _ => head_dim,
+    };
     Ok(Config {
         architecture: architecture.to_owned(),
-        // Layers behind the last one guess further tokens.
-        layers: size("block_count")?
-            .saturating_sub(maybe_size("nextn_predict_layers")?.unwrap_or(0)),
+        layers,
         hidden,
         heads,
         kv_heads: match latent {
@@ -136,12 +165,16 @@ pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error
         rms_norm_eps: metadata.require_f32(&key("attention.layer_norm_rms_epsilon"))?,
         context_length,
         rope: RopeConfig { theta, dim, layout: layout(architecture), scaling },
-        qkv_bias,
-        qk_norm,
-        norm_after_rope,
-        fused,
-        // There 0 stands for none.
-        window: maybe_size("attention.sliding_window")?.filter(|n| windowed && *n > 0),
+        qkv_bias: traits.qkv_bias,
+        qk_norm: traits.qk_norm,
+        norm_after_rope: traits.norm_after_rope,
+        fused: traits.fused,
+        window,
+        attention_scale: 1.0 / (scale as f32).sqrt(),
+        embedding_scale: if traits.scaled { (hidden as f32).sqrt() } else { 1.0 },
+        activation: traits.activation,
+        post_norms: traits.post_norms,
+        norm_shift: 0.0,
     })
 }
 

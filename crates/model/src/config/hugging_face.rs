@@ -6,7 +6,10 @@ use kernels::ops::RopeLayout;
 use serde_json::Value;
 use weights::safetensors::names;
 
-use super::{Config, ExpertConfig, Gating, LatentConfig, Traits, ntk_theta, yarn_mscale};
+use super::{
+    Activation, Config, ExpertConfig, Gating, LatentConfig, Traits, Window, all_but_every,
+    ntk_theta, yarn_mscale,
+};
 use crate::rope::long_rope_attention;
 use crate::{Error, RopeConfig, RopeScaling};
 
@@ -84,15 +87,24 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
     let model_type = config.need("model_type", value.get("model_type").and_then(Value::as_str))?;
     // One name for both kinds of file.
     let architecture = names::architecture(model_type);
-    let Traits { qkv_bias, qk_norm, norm_after_rope, fused, windowed } =
-        Traits::of(path, architecture)?;
+    let traits = Traits::of(path, architecture)?;
     let experts = match architecture {
         "qwen3moe" => Some(experts(&config)?),
         "deepseek2" => Some(deepseek_experts(&config, model_type)?),
         "hunyuan-moe" => Some(hunyuan_experts(&config)?),
         _ => None,
     };
-    for (key, wanted) in [("hidden_act", Value::from("silu")), ("mlp_bias", Value::from(false))] {
+    let activation = match traits.activation {
+        Activation::Silu => ("hidden_act", Value::from("silu")),
+        Activation::Gelu => ("hidden_activation", Value::from("gelu_pytorch_tanh")),
+    };
+    for (key, wanted) in [
+        activation,
+        ("mlp_bias", Value::from(false)),
+        ("use_bidirectional_attention", Value::from(false)),
+        ("attn_logit_softcapping", Value::Null),
+        ("final_logit_softcapping", Value::Null),
+    ] {
         config.refuse_unless(key, &wanted)?;
     }
     if config.get("use_sliding_window") == Some(&Value::Bool(true)) {
@@ -120,6 +132,12 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         .into_iter()
         .find_map(|name| config.get(name).map(|v| (name, v)))
         .unwrap_or(("", &Value::Null));
+    // The newest have one for each kind of layer.
+    let (name, local, rope) = match rope.get("full_attention").filter(|_| traits.windowed.is_some())
+    {
+        Some(full) => (format!("{name}.full_attention"), rope.get("sliding_attention"), full),
+        None => (name.to_owned(), None, rope),
+    };
     let prefix = format!("{name}.");
     let rope = Object { path, prefix: &prefix, value: rope };
     let theta = match rope.number("rope_theta")? {
@@ -152,9 +170,27 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         }
         _ => max_positions,
     };
+    let layers = size("num_hidden_layers")?;
+    let window = match traits.windowed.zip(config.size("sliding_window")?) {
+        Some((every, positions)) => Some(Window {
+            positions,
+            layers: windowed(&config, every, layers)?,
+            rope: match every {
+                0 => None,
+                _ => Some(RopeConfig {
+                    theta: local_theta(&config, local)?,
+                    dim,
+                    layout: RopeLayout::Halves,
+                    scaling: RopeScaling::None,
+                }),
+            },
+        }),
+        None => None,
+    };
+    let scale = config.number("query_pre_attn_scalar")?.unwrap_or(head_dim as f32);
     Ok(Config {
         architecture: architecture.to_owned(),
-        layers: size("num_hidden_layers")?,
+        layers,
         hidden,
         heads,
         kv_heads: match rotated {
@@ -171,12 +207,48 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         rms_norm_eps: config.need("rms_norm_eps", config.number("rms_norm_eps")?)?,
         context_length,
         rope: RopeConfig { theta, dim, layout: layout(&config, architecture), scaling },
-        qkv_bias,
-        qk_norm,
-        norm_after_rope,
-        fused,
-        window: if windowed { config.size("sliding_window")? } else { None },
+        qkv_bias: traits.qkv_bias,
+        qk_norm: traits.qk_norm,
+        norm_after_rope: traits.norm_after_rope,
+        fused: traits.fused,
+        window,
+        attention_scale: 1.0 / scale.sqrt(),
+        embedding_scale: if traits.scaled { (hidden as f32).sqrt() } else { 1.0 },
+        activation: traits.activation,
+        post_norms: traits.post_norms,
+        // Gemma's norms multiply by one and what is in the file.
+        norm_shift: if traits.post_norms { 1.0 } else { 0.0 },
     })
+}
+
+/// Of each layer, whether it has the window: as the file lists them, or all but every so many.
+fn windowed(config: &Object<'_>, every: usize, layers: usize) -> Result<Vec<bool>, Error> {
+    if let Some(types) = config.get("layer_types").filter(|_| every > 0) {
+        let each = types.as_array().map(|types| {
+            types.iter().map(|ty| match ty.as_str() {
+                Some("sliding_attention") => Some(true),
+                Some("full_attention") => Some(false),
+                _ => None,
+            })
+        });
+        let each: Option<Vec<bool>> = each.and_then(Iterator::collect);
+        let problem = "is no list of sliding_attention and full_attention";
+        return each.ok_or_else(|| config.bad("layer_types", problem));
+    }
+    let own = match config.size("sliding_window_pattern")? {
+        Some(own) => Some(own),
+        None => config.size("_sliding_window_pattern")?,
+    };
+    Ok(all_but_every(own.filter(|_| every > 0).unwrap_or(every), layers.min(1 << 12)))
+}
+
+/// The base of RoPE of layers that have the window.
+fn local_theta(config: &Object<'_>, local: Option<&Value>) -> Result<f32, Error> {
+    let local = local.and_then(|local| local.get("rope_theta")?.as_f64()).map(|theta| theta as f32);
+    match local {
+        Some(theta) => Ok(theta),
+        None => Ok(config.number("rope_local_base_freq")?.unwrap_or(10_000.0)),
+    }
 }
 
 /// The experts, which every layer has to have.

@@ -1,8 +1,8 @@
 //! What a model is, in numbers: read from GGUF metadata or `config.json`.
 //!
 //! All architectures are one transformer with different answers to a few questions
-//! ([`Config::qkv_bias`], [`Config::qk_norm`], [`Config::experts`], [`Config::latent`], the RoPE layout): there is no code
-//! per architecture.
+//! ([`Config::qkv_bias`], [`Config::qk_norm`], [`Config::experts`], [`Config::latent`], [`Config::window`], the RoPE
+//! layout): there is no code per architecture.
 
 mod gguf;
 mod hugging_face;
@@ -16,8 +16,17 @@ use weights::Checkpoint;
 use crate::{Error, RopeConfig, RopeScaling, RopeScalingRequest};
 
 /// The architectures there are answers for.
-pub const ARCHITECTURES: [&str; 8] =
-    ["llama", "qwen2", "qwen3", "qwen3moe", "hunyuan-dense", "phi3", "deepseek2", "hunyuan-moe"];
+pub const ARCHITECTURES: [&str; 9] = [
+    "llama",
+    "qwen2",
+    "qwen3",
+    "qwen3moe",
+    "hunyuan-dense",
+    "phi3",
+    "gemma3",
+    "deepseek2",
+    "hunyuan-moe",
+];
 
 /// Whether a kind of tensor is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,6 +124,27 @@ impl LatentConfig {
     }
 }
 
+/// The layers that see a part of a text only.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Window {
+    /// How many positions a token sees, itself and those right before it (Beltagy et al. 2020,
+    /// arXiv:2004.05150).
+    pub positions: usize,
+    /// Of each layer, whether it is one of them.
+    pub layers: Vec<bool>,
+    /// Their rotary position embedding, where it is another than that of the layers that see everything.
+    pub rope: Option<RopeConfig>,
+}
+
+/// What gates the feed-forward layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activation {
+    /// SiLU.
+    Silu,
+    /// GELU, as its approximation by tanh.
+    Gelu,
+}
+
 /// Shape and constants of a transformer.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
@@ -150,9 +180,18 @@ pub struct Config {
     pub norm_after_rope: bool,
     /// Whether files have q, k and v in one matrix, and gate and up in another (Phi-3).
     pub fused: bool,
-    /// How many positions a token sees, itself and those right before it (Beltagy et al. 2020,
-    /// arXiv:2004.05150); all if there is no window.
-    pub window: Option<usize>,
+    /// The layers that see a window only; if there is none, all see everything.
+    pub window: Option<Window>,
+    /// Multiplies the scores of attention.
+    pub attention_scale: f32,
+    /// Multiplies embeddings.
+    pub embedding_scale: f32,
+    /// What gates the feed-forward layer.
+    pub activation: Activation,
+    /// Whether what attention and the feed-forward layer give is normed before it is added (Gemma).
+    pub post_norms: bool,
+    /// Added to the weights of norms as they are in the file.
+    pub norm_shift: f32,
 }
 
 /// What the architecture's name alone decides.
@@ -161,8 +200,13 @@ struct Traits {
     qk_norm: Presence,
     norm_after_rope: bool,
     fused: bool,
-    /// Whether a window that the file names is one of all layers.
-    windowed: bool,
+    /// Whether a window that the file names is one, and which layers don't have it if the file doesn't say: of
+    /// so many the last, none for 0.
+    windowed: Option<usize>,
+    activation: Activation,
+    post_norms: bool,
+    /// Whether embeddings are multiplied by the root of their length.
+    scaled: bool,
 }
 
 impl Traits {
@@ -172,14 +216,24 @@ impl Traits {
             qk_norm: Presence::Never,
             norm_after_rope: false,
             fused: false,
-            windowed: false,
+            windowed: None,
+            activation: Activation::Silu,
+            post_norms: false,
+            scaled: false,
         };
         let normed = Traits { qk_norm: Presence::Always, ..plain };
         match architecture {
             "llama" => Ok(plain),
             "qwen2" => Ok(Traits { qkv_bias: Presence::Always, ..plain }),
             "qwen3" | "qwen3moe" => Ok(normed),
-            "phi3" => Ok(Traits { fused: true, windowed: true, ..plain }),
+            "phi3" => Ok(Traits { fused: true, windowed: Some(0), ..plain }),
+            "gemma3" => Ok(Traits {
+                windowed: Some(6),
+                activation: Activation::Gelu,
+                post_norms: true,
+                scaled: true,
+                ..normed
+            }),
             "deepseek2" => Ok(Traits { qkv_bias: Presence::Never, ..plain }),
             "hunyuan-dense" | "hunyuan-moe" => Ok(Traits { norm_after_rope: true, ..normed }),
             _ => Err(Error::Architecture { path: path.to_owned(), found: architecture.to_owned() }),
@@ -193,6 +247,11 @@ pub(crate) fn yarn_mscale(factor: f32, mscale: f32) -> f32 {
         true => (0.1 * f64::from(mscale) * f64::from(factor).ln() + 1.0) as f32,
         false => 1.0,
     }
+}
+
+/// Whether each of so many layers has a window, where of `every` layers the last has none.
+fn all_but_every(every: usize, layers: usize) -> Vec<bool> {
+    (1..=layers).map(|layer| every == 0 || !layer.is_multiple_of(every)).collect()
 }
 
 /// The base of RoPE that makes up for a context `alpha` times as long: "NTK-aware", so that the fastest of the
@@ -214,6 +273,11 @@ impl Config {
         };
         config.check(checkpoint.path())?;
         Ok(config)
+    }
+
+    /// The positions that a token sees in a layer, if it doesn't see all.
+    pub(crate) fn window_of(&self, layer: usize) -> Option<usize> {
+        self.window.as_ref().filter(|window| window.layers[layer]).map(|window| window.positions)
     }
 
     /// Stretches positions as a user asks for, whatever the file says.
@@ -250,8 +314,9 @@ impl Config {
         if self.experts.is_some() {
             return Err(Error::Experts("trained"));
         }
-        let unknown = self.norm_after_rope || self.fused || self.latent.is_some();
-        match unknown || self.window.is_some() {
+        let shape = self.norm_after_rope || self.fused || self.post_norms;
+        let unknown = shape || self.window.is_some() || self.latent.is_some();
+        match unknown || self.activation != Activation::Silu {
             true => Err(Error::Untrainable(self.architecture.clone())),
             false => Ok(()),
         }
@@ -283,8 +348,22 @@ impl Config {
         if let Some(latent) = self.latent {
             latent.check().or_else(|(key, problem)| bad(key, problem))?;
         }
-        if self.window == Some(0) {
-            return bad("attention.sliding_window", "0 positions are none to see".to_owned());
+        if let Some(Window { positions, layers, rope }) = &self.window {
+            if *positions == 0 {
+                return bad("attention.sliding_window", "0 positions are none to see".to_owned());
+            }
+            if layers.len() != self.layers {
+                let problem =
+                    format!("is of {} layers, and there are {}", layers.len(), self.layers);
+                return bad("attention.sliding_window_pattern", problem);
+            }
+            if rope.as_ref().is_some_and(|rope| !(rope.theta > 1.0 && rope.theta.is_finite())) {
+                return bad("rope.freq_base_swa", "is not above 1".to_owned());
+            }
+        }
+        if !(self.attention_scale > 0.0 && self.attention_scale.is_finite()) {
+            let problem = format!("scores can't be multiplied by {}", self.attention_scale);
+            return bad("attention.scale", problem);
         }
         if !self.heads.is_multiple_of(self.kv_heads) || self.heads / self.kv_heads > 256 {
             let problem =

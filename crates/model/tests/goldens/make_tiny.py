@@ -125,6 +125,23 @@ HUNYUAN_MOE = HUNYUAN_DENSE | {
     "model_type": "hunyuan_v1_moe",
 }
 
+GEMMA3 = {key: value for key, value in COMMON.items() if key != "hidden_act"} | {
+    "architectures": ["Gemma3ForCausalLM"],
+    "model_type": "gemma3_text",
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "pad_token_id": 289,
+    "rms_norm_eps": 1e-3,
+    "tie_word_embeddings": True,
+}
+
 # Epsilons are large enough that forgetting or swapping one moves the logits by more than the tolerance.
 MODELS = {
     "qwen2": QWEN2
@@ -352,6 +369,37 @@ MODELS = {
         "rope_scaling": {"alpha": 1000.0, "factor": 1.0, "type": "dynamic"},
         "tie_word_embeddings": True,
     },
+    # As published: of six layers the last sees everything, by frequencies that are divided.
+    "gemma3": GEMMA3
+    | {
+        "head_dim": 32,
+        "max_position_embeddings": 512,
+        "num_hidden_layers": 7,
+        "query_pre_attn_scalar": 32,
+        "rope_local_base_freq": 10000.0,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        "rope_theta": 1000000.0,
+        "sliding_window": 20,
+        "sliding_window_pattern": 6,
+        "torch_dtype": "float32",
+    },
+    # The newer layout, a window that is longer than a page, and scores scaled by another length than a head's.
+    "gemma3-layers": GEMMA3
+    | {
+        "dtype": "float32",
+        "head_dim": 16,
+        "layer_types": [
+            "sliding_attention", "full_attention", "full_attention", "sliding_attention",
+        ],
+        "max_position_embeddings": 512,
+        "num_hidden_layers": 4,
+        "query_pre_attn_scalar": 24,
+        "rope_parameters": {
+            "full_attention": {"rope_theta": 1000000.0, "rope_type": "default"},
+            "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"},
+        },
+        "sliding_window": 90,
+    },
 }
 
 GENERATION = {
@@ -428,8 +476,19 @@ def random_weights(config: dict, rng: torch.Generator) -> dict[str, torch.Tensor
         if config["model_type"].startswith("hunyuan"):
             block["self_attn.query_layernorm.weight"] = gain(head_dim)
             block["self_attn.key_layernorm.weight"] = gain(head_dim)
+        if config["model_type"].startswith("gemma"):
+            for name in ("self_attn.q_norm", "self_attn.k_norm"):
+                block[f"{name}.weight"] = gain(head_dim)
+            for name in ("pre_feedforward_layernorm", "post_feedforward_layernorm"):
+                block[f"{name}.weight"] = gain(hidden)
+            # What is kept of a norm is less by one, in steps that survive adding it.
+            for name in block:
+                if name.endswith("norm.weight"):
+                    block[name] = torch.round((block[name] - 1) * 256) / 256
         weights |= {f"model.layers.{layer}.{name}": tensor for name, tensor in block.items()}
     weights["model.norm.weight"] = gain(hidden)
+    if config["model_type"].startswith("gemma"):
+        weights["model.norm.weight"] = torch.round((weights["model.norm.weight"] - 1) * 256) / 256
     if not config["tie_word_embeddings"]:
         weights["lm_head.weight"] = torch.randn(VOCAB, hidden, generator=rng) * 0.2
     return weights
@@ -489,7 +548,7 @@ def prompts(config: dict, rng: torch.Generator) -> list[dict]:
     chosen.append({"tokens": tokens(23), "positions": list(range(23))})
     # A repeated token: only the positions tell its occurrences apart.
     chosen.append({"tokens": tokens(2) + [42] * 6 + [290], "positions": list(range(9))})
-    if config.get("rope_scaling"):  # three times beyond the original context
+    if config.get("rope_scaling") or config["model_type"].startswith("gemma"):  # three times beyond the original context
         chosen.append({"tokens": tokens(200), "positions": list(range(7, 200, 16)) + [63, 64, 65, 198]})
     else:
         chosen.append({"tokens": tokens(97), "positions": [31, 32, 63, 64, 65, 95, 96]})

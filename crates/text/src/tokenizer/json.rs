@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper};
 
 use super::rules::{Family, Rule};
-use super::table::{Spelling, TokenTable};
-use super::{Error, Parts, Splitter};
+use super::table::{Spelling, TokenTable, hexadecimal};
+use super::whole::Whole;
+use super::{ENDS_IF_CONTROL, Error, Parts, Splitter};
 
 /// What `tokenizer_config.json` adds to a tokenizer: the names of two tokens, and the template.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -26,6 +27,9 @@ pub struct TokenizerConfig {
     /// Whether prompts begin with `bos_token`; where absent, `tokenizer.json` decides.
     #[serde(default)]
     pub add_bos_token: Option<bool>,
+    /// Whether whole texts end with `eos_token`; where absent, they don't.
+    #[serde(default)]
+    pub add_eos_token: Option<bool>,
     /// The chat template; of several, the one named `default`.
     #[serde(default, deserialize_with = "template")]
     pub chat_template: Option<String>,
@@ -74,7 +78,7 @@ struct File {
     #[serde(default)]
     added_tokens: Vec<Added>,
     #[serde(default)]
-    normalizer: Option<NormalizerWrapper>,
+    normalizer: Value,
     #[serde(default)]
     pre_tokenizer: Value,
     #[serde(default)]
@@ -99,6 +103,8 @@ struct Model {
     end_of_word_suffix: Option<String>,
     #[serde(default)]
     byte_fallback: bool,
+    #[serde(default)]
+    fuse_unk: bool,
     #[serde(default)]
     ignore_merges: bool,
     vocab: HashMap<String, u32, ahash::RandomState>,
@@ -160,11 +166,12 @@ pub(super) fn read(json: &[u8], config: Option<&TokenizerConfig>) -> Result<Part
             return Err(Error::Unsupported { field, found });
         }
     }
-    if model.byte_fallback {
-        let field = "tokenizer.json: model.byte_fallback";
-        return Err(Error::Unsupported { field, found: "true".to_string() });
-    }
-    let splitter = splitter(pre_tokenizer)?;
+    // Bytes are what SentencePiece falls back on; byte-level BPE has nothing else.
+    let sentencepiece = model.byte_fallback;
+    let (normalizer, splitter) = match sentencepiece {
+        true => whole(normalizer, pre_tokenizer, &added_tokens)?,
+        false => (described(normalizer)?, splitter(pre_tokenizer)?),
+    };
 
     // Ids are array indices to us: refuse what would make the table absurdly large.
     let limit = 4 * (model.vocab.len() + added_tokens.len()) + 65_536;
@@ -182,12 +189,18 @@ pub(super) fn read(json: &[u8], config: Option<&TokenizerConfig>) -> Result<Part
         Ok(())
     };
     for (text, &id) in &vocab {
-        place(id, text, Spelling::Alphabet)?;
+        let spelling = match (sentencepiece, hexadecimal(text)) {
+            (false, _) => Spelling::Alphabet,
+            (true, None) => Spelling::Spaces,
+            (true, Some(_)) => Spelling::Hexadecimal,
+        };
+        place(id, text, spelling)?;
     }
     for Added { id, token } in &added_tokens {
         // The merges' vocabulary is asked first, as its entry is what the model was trained on.
         let id = *vocab.entry(token.content.clone()).or_insert(*id);
-        place(id, &token.content, Spelling::Verbatim)?;
+        let spaced = sentencepiece && !token.special;
+        place(id, &token.content, if spaced { Spelling::Spaces } else { Spelling::Verbatim })?;
     }
     let table = TokenTable::new(table.iter().map(|(text, spelling)| (text.as_str(), *spelling)));
 
@@ -200,29 +213,60 @@ pub(super) fn read(json: &[u8], config: Option<&TokenizerConfig>) -> Result<Part
         .and_then(|config| config.add_bos_token)
         .unwrap_or(opening.is_some() && opening == bos_token);
 
+    let ends = added_tokens.iter().map(|added| &added.token);
+    let ends = ends.filter(|t| t.special && ENDS_IF_CONTROL.contains(&t.content.as_str()));
+    let ends = ends.filter_map(|token| vocab.get(&token.content).copied()).chain(eos).collect();
+
     Ok(Parts {
         unk_token: model.unk_token.filter(|text| vocab.contains_key(text)),
         vocab: vocab.into(),
         merges: model.merges.into_iter().map(|Merge(left, right)| (left, right)).collect(),
         ignore_merges: model.ignore_merges,
+        byte_fallback: model.byte_fallback,
+        fuse_unk: model.fuse_unk,
         added: added_tokens.into_iter().map(|added| added.token).collect(),
         normalizer,
         splitter,
         table,
         bos,
         eos,
-        eot: None,
+        ends,
         add_bos: add_bos && bos.is_some(),
+        add_eos: config.and_then(|config| config.add_eos_token).unwrap_or(false),
     })
+}
+
+/// How a SentencePiece vocabulary has its texts: as we know it, or as it is described. Added tokens that are
+/// looked for in what the normalizer makes of a text need the latter.
+fn whole(
+    normalizer: Value,
+    pre_tokenizer: Value,
+    added: &[Added],
+) -> Result<(Option<NormalizerWrapper>, Splitter), Error> {
+    let raw = normalizer.is_null() || added.iter().all(|added| !added.token.normalized);
+    match Whole::described(&normalizer, &pre_tokenizer).filter(|_| raw) {
+        Some(whole) => Ok((None, Splitter::Whole(whole))),
+        None => {
+            let pre_tokenizer = described::<PreTokenizerWrapper>(pre_tokenizer)?;
+            Ok((described(normalizer)?, Splitter::Described(pre_tokenizer.map(Box::new))))
+        }
+    }
+}
+
+/// A step as the `tokenizers` crate takes it from its description; none, if that is null.
+fn described<T: DeserializeOwned>(description: Value) -> Result<Option<T>, Error> {
+    serde_json::from_value(description)
+        .map_err(|source| Error::Json { file: "tokenizer.json", source })
 }
 
 /// The rule that the description amounts to, or the description itself if it is none we know.
 fn splitter(description: Value) -> Result<Splitter, Error> {
     match family(&description)? {
         Some(family) => Ok(Splitter::Rule(Rule::new(family))),
-        None => serde_json::from_value::<PreTokenizerWrapper>(description)
-            .map(|described| Splitter::Described(Box::new(described)))
-            .map_err(|source| Error::Json { file: "tokenizer.json", source }),
+        None => {
+            let described = described::<PreTokenizerWrapper>(description)?;
+            Ok(Splitter::Described(described.map(Box::new)))
+        }
     }
 }
 

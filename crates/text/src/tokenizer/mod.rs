@@ -1,17 +1,20 @@
-//! Text to token ids and back: byte-level BPE.
+//! Text to token ids and back: byte-level BPE, and SentencePiece's.
 //!
-//! The merging itself is the `tokenizers` crate's; around it stand the parts that decide what is
-//! merged: which stretches of the text are special tokens ([`Special`]), and where the rest may
-//! be cut (`rules`). A [`Tokenizer`] is made from a GGUF file's metadata
-//! ([`Tokenizer::from_vocabulary`]) or from a `tokenizer.json` ([`Tokenizer::from_json`]).
+//! The merging itself is the `tokenizers` crate's, or that of `scores` where tokens have such; around it
+//! stand the parts that decide what is merged: which stretches of the text are special tokens
+//! ([`Special`]), and where the rest may be cut (`rules`), or that it isn't cut at all (`whole`). A
+//! [`Tokenizer`] is made from a GGUF file's metadata ([`Tokenizer::from_vocabulary`]) or from a
+//! `tokenizer.json` ([`Tokenizer::from_json`]).
 
 mod json;
 mod pre;
 mod rules;
+mod scores;
 mod stream;
 mod table;
 mod train;
 mod vocabulary;
+mod whole;
 
 use std::collections::BTreeSet;
 
@@ -24,11 +27,12 @@ use tokenizers::{
 
 pub use json::TokenizerConfig;
 pub use pre::{PreTokenizer as PreTokenizerJson, pre_tokenizer_json, pre_tokenizer_name};
-use rules::{Family, Rule};
+use rules::Rule;
 pub use stream::{StreamDecoder, Utf8Stream};
-use table::{Spelling, TokenTable};
+use table::TokenTable;
 pub use train::{CONTROL_TOKENS, train};
 pub use vocabulary::{TokenType, Vocabulary};
+use whole::{Merging, Whole};
 
 /// What models are known to end their turn with, whatever their metadata calls it. A file may
 /// name one of these as its end and still have been taught to stop with another.
@@ -42,20 +46,25 @@ const ENDS_OF_GENERATION: &[&str] = &[
     "<|EOT|>",
     "<｜end▁of▁sentence｜>",
     "<end_of_turn>",
+    "<turn|>",
     // Code models put these between files: what follows is no answer to anything.
     "<|fim_pad|>",
     "<|repo_name|>",
     "<|file_sep|>",
 ];
 
+/// The same where they are control tokens: elsewhere they are HTML (in Gemma's vocabularies, `</s>` strikes out).
+const ENDS_IF_CONTROL: &[&str] = &["</s>", "<eos>"];
+
 /// Why a vocabulary cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Not byte-level BPE.
+    /// No BPE, or none of the kinds that are known.
     #[error(
-        "{field} is {found:?}: only byte-level BPE tokenizers are supported \
-         (GGUF model \"gpt2\"; tokenizer.json model \"BPE\" with a ByteLevel pre-tokenizer)"
+        "{field} is {found:?}: only byte-level BPE and SentencePiece's BPE are supported \
+         (GGUF models \"gpt2\", \"llama\" and \"gemma4\"; tokenizer.json model \"BPE\" with a \
+         ByteLevel pre-tokenizer or byte_fallback)"
     )]
     Unsupported {
         /// The field that says so.
@@ -92,6 +101,12 @@ pub enum Error {
         /// The first id that is too large.
         limit: usize,
     },
+    /// A score that is no number.
+    #[error("tokenizer.ggml.scores: the score of token {id} is no number; convert the model again")]
+    Score {
+        /// The token.
+        id: usize,
+    },
     /// A merge that is not two tokens of the vocabulary giving a third.
     #[error("merge rules: {0}")]
     Merge(String),
@@ -116,7 +131,7 @@ pub enum Special {
     Plain,
 }
 
-/// Byte-level BPE, ready to use from several threads.
+/// BPE, ready to use from several threads.
 pub struct Tokenizer {
     bpe: BPE,
     splitter: Splitter,
@@ -132,14 +147,18 @@ pub struct Tokenizer {
     bos: Option<u32>,
     eos: Option<u32>,
     add_bos: bool,
+    add_eos: bool,
 }
 
 /// How text between added tokens is cut into words.
 enum Splitter {
     /// One of the rules we know.
     Rule(Rule),
-    /// Whatever a `tokenizer.json` describes, which includes the step to the byte alphabet.
-    Described(Box<PreTokenizerWrapper>),
+    /// Not at all.
+    Whole(Whole),
+    /// Whatever a `tokenizer.json` describes, which includes the step to the byte alphabet if it takes one; it may
+    /// describe nothing.
+    Described(Option<Box<PreTokenizerWrapper>>),
 }
 
 /// All that the two ways to make a tokenizer have to find out.
@@ -147,6 +166,8 @@ struct Parts {
     vocab: AHashMap<String, u32>,
     merges: Vec<(String, String)>,
     ignore_merges: bool,
+    byte_fallback: bool,
+    fuse_unk: bool,
     unk_token: Option<String>,
     added: Vec<AddedToken>,
     normalizer: Option<NormalizerWrapper>,
@@ -154,8 +175,10 @@ struct Parts {
     table: TokenTable,
     bos: Option<u32>,
     eos: Option<u32>,
-    eot: Option<u32>,
+    /// What ends a generation beside [`ENDS_OF_GENERATION`].
+    ends: BTreeSet<u32>,
     add_bos: bool,
+    add_eos: bool,
 }
 
 impl Tokenizer {
@@ -165,88 +188,9 @@ impl Tokenizer {
     /// the same; the Qwen models' own `tokenizer.json` composes accents first).
     ///
     /// # Errors
-    /// If the vocabulary is no byte-level BPE, its rule is unknown, or its lists disagree.
+    /// If the vocabulary is of a kind that isn't known, its rule is unknown, or its lists disagree.
     pub fn from_vocabulary(vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
-        let Vocabulary { model, pre, tokens, mut token_types, merges, bos, eos, eot, add_bos } =
-            vocabulary;
-        if model != "gpt2" {
-            return Err(Error::Unsupported { field: "tokenizer.ggml.model", found: model });
-        }
-        let family = Family::from_name(&pre)
-            .ok_or_else(|| Error::UnknownRule { name: pre, known: rules::known_names() })?;
-        let count = tokens.len();
-        if count == 0 {
-            let expected = "at least one".to_string();
-            return Err(Error::Length { field: "tokenizer.ggml.tokens", found: 0, expected });
-        }
-        if token_types.is_empty() {
-            token_types.resize(count, TokenType::Normal);
-        }
-        if token_types.len() != count {
-            return Err(Error::Length {
-                field: "tokenizer.ggml.token_type",
-                found: token_types.len(),
-                expected: format!("{count}, one a token"),
-            });
-        }
-        for (field, id) in [("bos", bos), ("eos", eos), ("eot", eot)] {
-            if let Some(id) = id.filter(|&id| id as usize >= count) {
-                let field = format!("tokenizer.ggml.{field}_token_id");
-                return Err(Error::IdOutOfRange { field, id, limit: count });
-            }
-        }
-
-        // Some converters leave the tokens that end a turn marked as ordinary text.
-        for (id, token) in tokens.iter().enumerate() {
-            let named = [bos, eos, eot].contains(&Some(id as u32));
-            if named || ENDS_OF_GENERATION.contains(&token.as_str()) {
-                token_types[id] = TokenType::Control;
-            }
-        }
-        let table = TokenTable::new(tokens.iter().zip(&token_types).map(|(token, kind)| {
-            let spelling = match kind {
-                TokenType::Normal => Spelling::Alphabet,
-                TokenType::Byte => Spelling::Hexadecimal,
-                _ => Spelling::Verbatim,
-            };
-            (token.as_str(), spelling)
-        }));
-        let added = tokens
-            .iter()
-            .zip(&token_types)
-            .filter_map(|(token, kind)| match kind {
-                TokenType::Control | TokenType::Unknown => Some((token, true)),
-                TokenType::UserDefined => Some((token, false)),
-                _ => None,
-            })
-            .map(|(token, special)| AddedToken::from(token.as_str(), special).normalized(false))
-            .collect();
-        let merges = merges
-            .into_iter()
-            .enumerate()
-            .map(|(rank, merge)| {
-                split_merge(merge).map_err(|merge| {
-                    Error::Merge(format!("number {rank}, {merge:?}, is not two tokens"))
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        let mut vocab = AHashMap::with_capacity(count);
-        vocab.extend(tokens.into_iter().zip(0..).filter(|(token, _)| !token.is_empty()));
-
-        Tokenizer::assemble(Parts {
-            vocab,
-            merges,
-            ignore_merges: family.ignores_merges(),
-            unk_token: None,
-            added,
-            normalizer: None,
-            splitter: Splitter::Rule(Rule::new(family)),
-            table,
-            bos,
-            eos,
-            eot,
-            add_bos: add_bos.unwrap_or(family.adds_bos()),
-        })
+        Tokenizer::assemble(vocabulary.parts()?)
     }
 
     /// Makes a tokenizer from the bytes of a `tokenizer.json`, and what its
@@ -261,7 +205,9 @@ impl Tokenizer {
     fn assemble(parts: Parts) -> Result<Tokenizer, Error> {
         let mut builder = BPE::builder()
             .vocab_and_merges(parts.vocab, parts.merges)
-            .ignore_merges(parts.ignore_merges);
+            .ignore_merges(parts.ignore_merges)
+            .byte_fallback(parts.byte_fallback)
+            .fuse_unk(parts.fuse_unk);
         if let Some(unk_token) = parts.unk_token {
             builder = builder.unk_token(unk_token);
         }
@@ -279,7 +225,7 @@ impl Tokenizer {
             .map(|(&id, _)| id)
             .collect();
         let named = ENDS_OF_GENERATION.iter().filter_map(|text| parsing.token_to_id(text, &bpe));
-        let ends = named.chain(parts.eos).chain(parts.eot).collect();
+        let ends = named.chain(parts.ends).collect();
         Ok(Tokenizer {
             bpe,
             splitter: parts.splitter,
@@ -293,6 +239,7 @@ impl Tokenizer {
             bos: parts.bos,
             eos: parts.eos,
             add_bos: parts.add_bos,
+            add_eos: parts.add_eos,
         })
     }
 
@@ -301,32 +248,62 @@ impl Tokenizer {
     /// Bytes the vocabulary has no token for (a few vocabularies lack some that hardly occur)
     /// are left out.
     pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
+        self.encode_after(None, text, special)
+    }
+
+    /// The ids of a text that goes on from one whose last token is `last`: SentencePiece's vocabularies
+    /// have a space before the beginning of a text, and before what follows a special token.
+    pub fn encode_after(&self, last: Option<u32>, text: &str, special: Special) -> Vec<u32> {
         let added = match special {
             Special::Parse => &self.parsing,
             Special::Plain => &self.plain,
         };
         let mut ids = Vec::with_capacity(text.len() / 3 + 1);
         let mut stretches = added.extract_and_normalize(self.normalizer.as_ref(), text);
-        if let Splitter::Described(described) = &self.splitter {
+        if let Splitter::Described(Some(described)) = &self.splitter {
             // Fails only where an expression gives up backtracking; what it had cut by then
             // is kept, as the merges are defined on any cutting.
             let _ = described.pre_tokenize(&mut stretches);
         }
         let mut word = String::new();
+        let mut begins = last.is_none();
+        let mut follows_added = last.is_some_and(|last| self.is_added(last));
         for (stretch, _, tokens) in
             stretches.get_splits(OffsetReferential::Normalized, OffsetType::None)
         {
             match (tokens, &self.splitter) {
                 (Some(tokens), _) => ids.extend(tokens.iter().map(|token| token.id)),
                 (None, Splitter::Described(_)) => self.merge(stretch, &mut ids),
+                (None, Splitter::Whole(whole)) => {
+                    let text = whole.spell(stretch, begins, follows_added);
+                    self.merge_whole(&text, &whole.merging, &mut ids);
+                }
                 (None, Splitter::Rule(rule)) => rule.cut(stretch, |piece| {
                     word.clear();
                     word.extend(piece.bytes().map(|byte| self.alphabet[byte as usize]));
                     self.merge(&word, &mut ids);
                 }),
             }
+            (begins, follows_added) = (false, tokens.is_some());
         }
         ids
+    }
+
+    /// Appends the ids of a text whose spaces are letters.
+    fn merge_whole(&self, text: &str, merging: &Merging, ids: &mut Vec<u32>) {
+        match merging {
+            Merging::Scores(scores) => scores.merge(text, |part| self.bpe.token_to_id(part), ids),
+            Merging::Pairs => self.merge(text, ids),
+            Merging::PairsInLines => {
+                for run in whole::lines(text) {
+                    let token = Some(run).filter(|run| run.starts_with('\n'));
+                    match token.and_then(|run| self.bpe.token_to_id(run)) {
+                        Some(token) => ids.push(token),
+                        None => self.merge(run, ids),
+                    }
+                }
+            }
+        }
     }
 
     /// Appends the ids of one word, already written in the byte alphabet.
@@ -337,12 +314,27 @@ impl Tokenizer {
         }
     }
 
-    /// The text of `ids`, control tokens included; what is no UTF-8 becomes U+FFFD.
+    /// The text that [`Tokenizer::encode`] made `ids` of, control tokens included; what is no UTF-8 becomes
+    /// U+FFFD. Of SentencePiece's vocabularies it lacks the spaces that are put before texts.
     pub fn decode(&self, ids: &[u32]) -> String {
-        String::from_utf8_lossy(&self.decode_bytes(ids)).into_owned()
+        let mut opens = true;
+        let bytes =
+            ids.iter().flat_map(|&id| self.piece(id, &mut opens)).copied().collect::<Vec<u8>>();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The bytes of `ids`, control tokens included.
+    /// The bytes that a token adds to a text. `opens` says whether a space may have been put before it that isn't
+    /// in the text, and learns whether one may before the next.
+    fn piece(&self, id: u32, opens: &mut bool) -> &[u8] {
+        let token = self.token_bytes(id);
+        let Splitter::Whole(Whole { opening: Some(opening), .. }) = &self.splitter else {
+            return token;
+        };
+        let opened = std::mem::replace(opens, opening.after_added && self.is_added(id));
+        token.strip_prefix(b" ").filter(|_| opened).unwrap_or(token)
+    }
+
+    /// The bytes of `ids`, control tokens included, each as it stands in the vocabulary.
     pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
         ids.iter().flat_map(|&id| self.token_bytes(id)).copied().collect()
     }
@@ -374,6 +366,11 @@ impl Tokenizer {
         self.special.contains(&id)
     }
 
+    /// Whether it is looked for in a text before anything is merged.
+    fn is_added(&self, id: u32) -> bool {
+        self.parsing.get_added_tokens_decoder().contains_key(&id)
+    }
+
     /// Whether generation ends with this token.
     pub fn is_end_of_generation(&self, id: u32) -> bool {
         self.ends.contains(&id)
@@ -402,6 +399,12 @@ impl Tokenizer {
     /// Whether the model expects [`Tokenizer::bos`] before a prompt that does not begin with it.
     pub fn add_bos(&self) -> bool {
         self.add_bos
+    }
+
+    /// Whether the file has whole texts end with [`Tokenizer::eos`]. It isn't put after a prompt, which is to
+    /// be gone on with.
+    pub fn add_eos(&self) -> bool {
+        self.add_eos
     }
 }
 

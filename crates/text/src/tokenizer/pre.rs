@@ -4,7 +4,11 @@
 use serde_json::{Value, json};
 
 use super::rules::Family;
+use super::whole::Whole;
 use super::{Error, json};
+
+/// What GGUF calls it that a text isn't cut.
+const SENTENCEPIECE: &str = "default";
 
 /// What a `tokenizer.json` says of a text on its way to the merges.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,13 +20,17 @@ pub struct PreTokenizer {
 }
 
 /// GGUF's name (`tokenizer.ggml.pre`) for the way the pre-tokenizer of a `tokenizer.json` cuts a
-/// text; `None` where it is none we know.
+/// text; `None` where it is none we know. SentencePiece's texts aren't cut, which is called `default`.
 ///
 /// # Errors
-/// If `json` is no JSON, or the tokenizer is no byte-level BPE.
+/// If `json` is no JSON, or the tokenizer is neither byte-level BPE nor SentencePiece's.
 pub fn pre_tokenizer_name(json: &[u8]) -> Result<Option<&'static str>, Error> {
     let file: Value = serde_json::from_slice(json)
         .map_err(|source| Error::Json { file: "tokenizer.json", source })?;
+    if file["model"]["byte_fallback"] == true {
+        let known = Whole::described(&file["normalizer"], &file["pre_tokenizer"]);
+        return Ok(known.map(|_| SENTENCEPIECE));
+    }
     Ok(json::family(&file["pre_tokenizer"])?.map(Family::name))
 }
 

@@ -11,17 +11,32 @@ use super::Tokenizer;
 pub struct StreamDecoder {
     tokenizer: Arc<Tokenizer>,
     text: Utf8Stream,
+    /// A space may have been put before the next token that isn't in the text.
+    opens: bool,
 }
 
 impl StreamDecoder {
     /// A decoder at the start of a text.
     pub fn new(tokenizer: Arc<Tokenizer>) -> StreamDecoder {
-        StreamDecoder { tokenizer, text: Utf8Stream::default() }
+        StreamDecoder { tokenizer, text: Utf8Stream::default(), opens: true }
+    }
+
+    /// A decoder of what goes on from the token `last`, as [`Tokenizer::encode_after`] has it.
+    pub fn after(tokenizer: Arc<Tokenizer>, last: u32) -> StreamDecoder {
+        let mut decoder = StreamDecoder::new(tokenizer);
+        decoder.push(last);
+        decoder.text = Utf8Stream::default();
+        decoder
+    }
+
+    /// A decoder of a piece of text, whatever stands before it.
+    pub fn within(tokenizer: Arc<Tokenizer>) -> StreamDecoder {
+        StreamDecoder { opens: false, ..StreamDecoder::new(tokenizer) }
     }
 
     /// The characters that this token completes; empty while one is still open.
     pub fn push(&mut self, id: u32) -> String {
-        self.text.push(self.tokenizer.token_bytes(id))
+        self.text.push(self.tokenizer.piece(id, &mut self.opens))
     }
 
     /// What was held back: U+FFFD if the text ended within a character, else nothing.

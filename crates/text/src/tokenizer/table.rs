@@ -1,5 +1,7 @@
 //! The byte-level alphabet, and a table from token id to text and raw bytes.
 
+use super::whole::SPACE;
+
 /// What GPT-2's byte-level alphabet writes for each byte: printable Latin-1 stands for itself,
 /// the rest are moved to U+0100 and up in order, so that every byte is a visible character.
 pub(super) fn alphabet() -> [char; 256] {
@@ -18,6 +20,8 @@ pub(super) fn alphabet() -> [char; 256] {
 pub(super) enum Spelling {
     /// In the byte-level alphabet, one character a byte.
     Alphabet,
+    /// In UTF-8, with `▁` for a space: SentencePiece's tokens.
+    Spaces,
     /// As itself, in UTF-8: added tokens.
     Verbatim,
     /// As `<0xHH>`, one byte.
@@ -46,6 +50,12 @@ impl TokenTable {
             table.text_ends.push(table.texts.len() as u32);
             match (spelling, hexadecimal(text)) {
                 (Spelling::Hexadecimal, Some(byte)) => table.bytes.push(byte),
+                (Spelling::Spaces, _) => {
+                    for (i, part) in text.split(SPACE).enumerate() {
+                        table.bytes.extend((i > 0).then_some(b' '));
+                        table.bytes.extend(part.as_bytes());
+                    }
+                }
                 (Spelling::Alphabet, _) => {
                     for letter in text.chars() {
                         match byte_of.get(letter as usize).copied().flatten() {
@@ -87,7 +97,8 @@ fn span(ends: &[u32], id: u32) -> Option<(usize, usize)> {
     Some((start, end))
 }
 
-fn hexadecimal(text: &str) -> Option<u8> {
+/// The byte that `<0xHH>` stands for.
+pub(super) fn hexadecimal(text: &str) -> Option<u8> {
     let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
     if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
 }
@@ -116,6 +127,7 @@ mod tests {
                 ("<0x0A>", Spelling::Hexadecimal),
                 ("", Spelling::Alphabet),
                 ("é€", Spelling::Alphabet),
+                ("▁▁é▁", Spelling::Spaces),
             ]
             .into_iter(),
         );
@@ -125,7 +137,8 @@ mod tests {
         assert_eq!(table.bytes(2), b"\n");
         assert_eq!(table.bytes(3), b"");
         assert_eq!(table.bytes(4), b"\xe9\xe2\x82\xac");
-        assert_eq!(table.bytes(5), b"");
+        assert_eq!(table.bytes(5), "  é ".as_bytes());
+        assert_eq!(table.bytes(6), b"");
         assert_eq!(table.text(u32::MAX), "");
     }
 }

@@ -73,12 +73,11 @@ pub fn train<S: AsRef<str> + Send>(
         model: "gpt2".to_owned(),
         pre: pre.to_owned(),
         merges: merges(&bpe)?,
-        bos: None,
         eos: place("<|im_end|>"),
-        eot: None,
         add_bos: Some(false),
         token_types,
         tokens,
+        ..Vocabulary::default()
     })
 }
 

@@ -76,18 +76,28 @@ impl Metadata {
         let id = |name: &str| {
             self.numbers.get(&format!("tokenizer.ggml.{name}")).map(|&number| number as u32)
         };
-        let strings = |name: &str| self.string_lists[&format!("tokenizer.ggml.{name}")].clone();
-        let types = &self.number_lists["tokenizer.ggml.token_type"];
+        let strings = |name: &str| {
+            self.string_lists.get(&format!("tokenizer.ggml.{name}")).cloned().unwrap_or_default()
+        };
+        let numbers = |name: &str| {
+            self.number_lists.get(&format!("tokenizer.ggml.{name}")).map_or(&[][..], Vec::as_slice)
+        };
+        let yes = |name: &str| id(name).map(|number| number != 0);
         Vocabulary {
             model: self.strings["tokenizer.ggml.model"].clone(),
-            pre: self.strings["tokenizer.ggml.pre"].clone(),
+            pre: self.strings.get("tokenizer.ggml.pre").cloned().unwrap_or_default(),
             tokens: strings("tokens"),
-            token_types: types.iter().map(|&kind| TokenType::from_gguf(kind)).collect(),
+            token_types: numbers("token_type").iter().map(|&n| TokenType::from_gguf(n)).collect(),
+            // Read as whole numbers, whatever they are.
+            scores: numbers("scores").iter().map(|&bits| f32::from_bits(bits as u32)).collect(),
             merges: strings("merges"),
             bos: id("bos_token_id"),
             eos: id("eos_token_id"),
             eot: id("eot_token_id"),
-            add_bos: id("add_bos_token").map(|number| number != 0),
+            unknown: id("unknown_token_id"),
+            add_bos: yes("add_bos_token"),
+            add_space_prefix: yes("add_space_prefix"),
+            ..Vocabulary::default()
         }
     }
 }

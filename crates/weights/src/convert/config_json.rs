@@ -6,7 +6,7 @@ use kernels::blocks::BlockType;
 use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
-use super::settings::{llama3, long_rope_attention};
+use super::settings::{USUAL_EVERY, llama3, long_rope_attention};
 use super::shape::{LONG, SHORT, Shape, unknown};
 use crate::Error;
 use crate::safetensors::names::Family;
@@ -34,7 +34,6 @@ impl Draft<'_> {
             "num_attention_heads": shape.heads,
             "num_key_value_heads": shape.kv_heads,
             "head_dim": shape.head_dim,
-            "hidden_act": "silu",
             "max_position_embeddings": context,
             "rms_norm_eps": decimal(m.require_f32(&key("attention.layer_norm_rms_epsilon"))?),
             "rope_theta": decimal(theta),
@@ -43,6 +42,8 @@ impl Draft<'_> {
             "torch_dtype": torch_name(ty),
             "use_cache": true,
         });
+        let activation = if shape.is_gemma() { "hidden_activation" } else { "hidden_act" };
+        config[activation] = if shape.is_gemma() { "gelu_pytorch_tanh" } else { "silu" }.into();
         match shape.architecture.as_str() {
             "phi3" => {
                 let window = m.u32(&key("attention.sliding_window"))?.filter(|n| *n > 0);
@@ -51,6 +52,19 @@ impl Draft<'_> {
                 config["partial_rotary_factor"] = decimal(part);
                 let original = m.u32(&key("rope.scaling.original_context_length"))?;
                 config["original_max_position_embeddings"] = original.unwrap_or(context).into();
+            }
+            "gemma3" => {
+                let window = m.require_u32(&key("attention.sliding_window"))?;
+                config["sliding_window"] = window.into();
+                let every = m.u32(&key("attention.sliding_window_pattern"))?;
+                let every = every.map_or(USUAL_EVERY, |every| every as usize);
+                let full = |n: usize| every > 0 && n.is_multiple_of(every);
+                let kind = |n| if full(n) { "full_attention" } else { "sliding_attention" };
+                config["layer_types"] = (1..=shape.layers).map(kind).collect();
+                config["query_pre_attn_scalar"] = shape.scale().into();
+                let theta = m.f32(&key("rope.freq_base_swa"))?.unwrap_or(10_000.0);
+                config["rope_local_base_freq"] = decimal(theta);
+                config["attention_bias"] = false.into();
             }
             "qwen2" => config["use_sliding_window"] = false.into(),
             _ => config["attention_bias"] = has("blk.0.attn_q.bias").into(),
@@ -161,7 +175,14 @@ impl Draft<'_> {
         let id = |name: &str| m.u32(&format!("tokenizer.ggml.{name}_token_id"));
         let mut ends: Vec<u32> = id("eos")?.into_iter().chain(id("eot")?).collect();
         // Chat models name one end and were taught to stop with the other as well.
-        for text in ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>"] {
+        for text in [
+            "<|im_end|>",
+            "<|endoftext|>",
+            "<|eot_id|>",
+            "<|end_of_text|>",
+            "<|end|>",
+            "<end_of_turn>",
+        ] {
             let tokens = m.str_array("tokenizer.ggml.tokens")?;
             ends.extend(tokens.and_then(|t| t.iter().position(|t| t == text)).map(|i| i as u32));
         }

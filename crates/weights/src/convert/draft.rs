@@ -9,7 +9,7 @@ use kernels::blocks::BlockType;
 use kernels::ops::RopeLayout;
 
 use super::output;
-use super::rows::{FileRows, Reordered, Rows};
+use super::rows::{FileRows, Reordered, Rows, Shifted};
 use crate::gguf::{Gguf, GgufWriter, Metadata, TensorSpec};
 use crate::pull::Progress;
 use crate::quantize::{
@@ -305,6 +305,11 @@ pub(super) fn reordered<'a>(
         _ => (t.row_count(), t.cols()),
     };
     DraftTensor { rows: Box::new(Reordered { inner: t.rows, cols, rows, head_dim, to }), ..t }
+}
+
+/// The same tensor with `by` added to each of its numbers.
+pub(super) fn shifted(t: DraftTensor<'_>, by: f32) -> DraftTensor<'_> {
+    DraftTensor { rows: Box::new(Shifted { inner: t.rows, by }), ..t }
 }
 
 fn unsplit(file: &Gguf) -> Metadata {

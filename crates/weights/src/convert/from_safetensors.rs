@@ -3,13 +3,13 @@
 use kernels::blocks::BlockType;
 use kernels::ops::RopeLayout;
 
-use super::draft::{Draft, DraftTensor, reordered};
+use super::draft::{Draft, DraftTensor, reordered, shifted};
 use super::rows::Made;
 use super::{settings, stacked, vocabulary};
 use crate::Checkpoint;
 use crate::Error;
 use crate::gguf::Metadata;
-use crate::safetensors::names;
+use crate::safetensors::{is_of_pictures, names};
 use crate::tensor::TensorInfo;
 
 impl<'a> Draft<'a> {
@@ -20,7 +20,7 @@ impl<'a> Draft<'a> {
     ///
     /// # Errors
     /// The architecture is unknown, a setting or a tensor is missing or makes no sense, or the
-    /// vocabulary is no byte-level BPE.
+    /// vocabulary is neither byte-level BPE nor SentencePiece's.
     pub fn of_safetensors(
         checkpoint: &'a Checkpoint,
         pre: Option<&str>,
@@ -52,8 +52,12 @@ impl<'a> Draft<'a> {
         };
         let used = |t: &&TensorInfo| {
             let copy = t.name == "output.weight" && settings.tied;
-            !copy && !t.name.ends_with("rotary_emb.inv_freq") && !behind(&t.name)
+            let ours = !behind(&t.name) && !is_of_pictures(&t.name);
+            !copy && !t.name.ends_with("rotary_emb.inv_freq") && ours
         };
+        if dir.gguf_tensors().iter().any(|t| is_of_pictures(&t.name)) {
+            tracing::warn!("{}: what sees pictures is left out, only text is kept", path.display());
+        }
         let infos: Vec<TensorInfo> = dir.gguf_tensors().iter().filter(used).cloned().collect();
         shape.check_tensors(infos.iter().map(|t| (&t.name[..], &t.shape[..])), path)?;
         let rows = infos.iter().find(|t| t.name == "token_embd.weight");
@@ -80,6 +84,9 @@ impl<'a> Draft<'a> {
         for mut t in stacked::gather(checkpoint, &infos, &shape) {
             if shape.is_permuted(&t.name) {
                 t = reordered(t, shape.head_dim, RopeLayout::Interleaved);
+            }
+            if shape.is_gemma() && t.name.ends_with("norm.weight") {
+                t = shifted(t, 1.0);
             }
             // Between two experts, rounding would decide.
             if t.shape.len() == 1 || t.name.ends_with("ffn_gate_inp.weight") {

@@ -11,6 +11,7 @@ mod initial;
 mod mixture;
 mod output;
 mod rows;
+mod sentencepiece;
 mod settings;
 mod shape;
 mod stacked;

@@ -104,6 +104,28 @@ impl Rows for Made {
     }
 }
 
+/// The same numbers with another added to each.
+pub(super) struct Shifted<'a> {
+    pub(super) inner: Box<dyn Rows + 'a>,
+    pub(super) by: f32,
+}
+
+impl Rows for Shifted<'_> {
+    fn ty(&self) -> BlockType {
+        self.inner.ty()
+    }
+
+    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), Error> {
+        self.inner.read(first, out)?;
+        out.iter_mut().for_each(|x| *x += self.by);
+        Ok(())
+    }
+
+    fn release(&self, rows: Range<usize>) {
+        self.inner.release(rows);
+    }
+}
+
 /// The rows of q or k in the order of the other layout. Of a bias it is the elements.
 pub(super) struct Reordered<'a> {
     pub(super) inner: Box<dyn Rows + 'a>,

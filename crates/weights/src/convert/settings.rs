@@ -97,7 +97,15 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     if !goes_to_gguf(architecture) {
         return Err(unknown(&path, "model_type", architecture));
     }
-    config.refuse_unless("hidden_act", &Value::from("silu"))?;
+    match architecture {
+        "gemma3" => {
+            config.refuse_unless("hidden_activation", &Value::from("gelu_pytorch_tanh"))?;
+            config.refuse_unless("use_bidirectional_attention", &Value::from(false))?;
+            config.refuse_unless("attn_logit_softcapping", &Value::Null)?;
+            config.refuse_unless("final_logit_softcapping", &Value::Null)?;
+        }
+        _ => config.refuse_unless("hidden_act", &Value::from("silu"))?,
+    }
     config.refuse_unless("mlp_bias", &Value::from(false))?;
     config.refuse_unless("use_sliding_window", &Value::from(false))?;
 
@@ -109,6 +117,9 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
         .into_iter()
         .find_map(|name| config.get(name).map(|v| (name, v)))
         .unwrap_or(("", &Value::Null));
+    // Gemma 3's newest have one for each kind of layer.
+    let (full, local) = (rope.get("full_attention"), rope.get("sliding_attention"));
+    let rope = full.unwrap_or(rope);
     let prefix = format!("{name}.");
     let rope = Object { path: &path, prefix: &prefix, value: rope };
     let latent = match architecture {
@@ -176,6 +187,21 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     if shape.is_fused() {
         // There 0 stands for none.
         set("attention.sliding_window", sized(config.size("sliding_window")?.unwrap_or(0)));
+    }
+    if shape.is_gemma() {
+        let scale = config.number("query_pre_attn_scalar")?.unwrap_or(256.0);
+        if scale != shape.scale() as f32 {
+            config.refuse_unless("query_pre_attn_scalar", &Value::from(shape.scale()))?;
+        }
+        let window = config.need("sliding_window", config.size("sliding_window")?)?;
+        set("attention.sliding_window", sized(window));
+        let own = local.and_then(|local| local.get("rope_theta")?.as_f64()).map(|v| v as f32);
+        let theta = own.or(config.number("rope_local_base_freq")?).unwrap_or(10_000.0);
+        set("rope.freq_base_swa", theta.into());
+        let every = every(&config, shape.layers)?;
+        if every != USUAL_EVERY {
+            set("attention.sliding_window_pattern", sized(every));
+        }
     }
     let mut context = positions;
     let mut frequencies = Vec::new();
@@ -265,6 +291,29 @@ pub(super) fn read(dir: &Path, config: &Value, metadata: &mut Metadata) -> Resul
     set("context_length", sized(context));
     let tied = config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false);
     Ok(Settings { shape, frequencies, tied })
+}
+
+/// Of so many layers of Gemma 3 the last sees everything, where no key says otherwise.
+pub(super) const USUAL_EVERY: usize = 6;
+
+/// Of how many layers the last sees everything; 0 if none does.
+fn every(config: &Object<'_>, layers: usize) -> Result<usize, Error> {
+    let Some(types) = config.get("layer_types").and_then(Value::as_array) else {
+        let own = match config.size("sliding_window_pattern")? {
+            Some(own) => Some(own),
+            None => config.size("_sliding_window_pattern")?,
+        };
+        return Ok(own.unwrap_or(USUAL_EVERY));
+    };
+    let full = |ty: &Value| ty == "full_attention";
+    // Where all are local, there might have come one that isn't.
+    let every = types.iter().position(full).map_or(0, |at| at + 1);
+    let every = if every == 0 && layers < USUAL_EVERY { USUAL_EVERY } else { every };
+    let regular = (1..).zip(types).all(|(n, ty)| full(ty) == (every > 0 && n % every == 0));
+    if !regular || types.len() != layers {
+        return Err(config.bad("layer_types", "is no pattern that is repeated"));
+    }
+    Ok(every)
 }
 
 /// A base of RoPE with which the slowest frequency is divided by `alpha` and the fastest is not.

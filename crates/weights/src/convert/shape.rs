@@ -9,7 +9,8 @@ use crate::gguf::Metadata;
 use crate::tensor::shorten;
 
 /// The architectures that can be converted, either way.
-const ARCHITECTURES: [&str; 5] = ["llama", "qwen2", "qwen3", "hunyuan-dense", "phi3"];
+pub(super) const ARCHITECTURES: [&str; 6] =
+    ["llama", "qwen2", "qwen3", "hunyuan-dense", "phi3", "gemma3"];
 
 /// Those that can be converted to GGUF, but not back.
 const TO_GGUF: [&str; 3] = ["qwen3moe", "deepseek2", "hunyuan-moe"];
@@ -43,7 +44,7 @@ enum Need {
 }
 
 /// What a layer may have.
-const PARTS: [&str; 15] = [
+const PARTS: [&str; 17] = [
     "attn_norm.weight",
     "attn_qkv.weight",
     "attn_q.weight",
@@ -55,6 +56,8 @@ const PARTS: [&str; 15] = [
     "attn_q_norm.weight",
     "attn_k_norm.weight",
     "attn_output.weight",
+    "post_attention_norm.weight",
+    "post_ffw_norm.weight",
     "ffn_norm.weight",
     "ffn_gate.weight",
     "ffn_up.weight",
@@ -126,7 +129,23 @@ impl Shape {
 
     /// Whether each head of q and k has a norm.
     pub(super) fn has_head_norms(&self) -> bool {
-        matches!(&self.architecture[..], "qwen3" | "qwen3moe" | "hunyuan-dense" | "hunyuan-moe")
+        let normed = ["qwen3", "qwen3moe", "hunyuan-dense", "hunyuan-moe", "gemma3"];
+        normed.contains(&&self.architecture[..])
+    }
+
+    /// Whether there are norms after attention and the feed-forward layer, too, and safetensors have all norms
+    /// less one.
+    pub(super) fn is_gemma(&self) -> bool {
+        self.architecture == "gemma3"
+    }
+
+    /// What scores of attention are divided by the root of, as readers of GGUF know without a key: of Gemma 3's
+    /// models, the one of 62 layers alone has another than the length of a head.
+    pub(super) fn scale(&self) -> usize {
+        match self.is_gemma() && self.layers == 62 {
+            true => self.hidden / self.heads,
+            false => self.head_dim,
+        }
     }
 
     /// Whether q, k and v are one matrix, and gate and up another.
@@ -160,6 +179,9 @@ impl Shape {
         let bias = if self.architecture == "qwen2" { Always } else { Perhaps };
         let (need, shape) = match part {
             "attn_norm.weight" | "ffn_norm.weight" => (Always, vec![self.hidden]),
+            "post_attention_norm.weight" | "post_ffw_norm.weight" if self.is_gemma() => {
+                (Always, vec![self.hidden])
+            }
             "attn_qkv.weight" if self.is_fused() => (Always, vec![q + 2 * kv, self.hidden]),
             "ffn_up.weight" if self.is_fused() => (Always, vec![2 * self.ffn, self.hidden]),
             "attn_q.weight" | "attn_k.weight" | "attn_v.weight" | "ffn_gate.weight"
@@ -268,7 +290,7 @@ pub(super) fn goes_to_gguf(architecture: &str) -> bool {
 /// The error for an architecture that can't be converted.
 pub(super) fn unknown(path: &Path, field: &str, found: &str) -> Error {
     let problem = format!("`{}` can't be converted", shorten(found));
-    let remedy = "only llama, qwen2, qwen3, hunyuan-dense and phi3 can, and to GGUF qwen3moe, deepseek2 and \
-                  hunyuan-moe";
+    let remedy = "only llama, qwen2, qwen3, hunyuan-dense, phi3 and gemma3 can, and to GGUF qwen3moe, deepseek2 \
+                  and hunyuan-moe";
     Error::unsupported(path, field, problem, remedy)
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::draft::{Draft, DraftTensor};
 use super::mixture::Form;
 use super::rows::{Made, Rows};
+use super::sentencepiece;
 use super::settings;
 use crate::Error;
 use crate::gguf::Value as GgufValue;
@@ -160,7 +161,7 @@ fn copy_vocabulary(
                 types.resize(tokens, UNUSED);
             }
             ("tokenizer.ggml.scores", GgufValue::Array(Array::F32(scores))) => {
-                scores.resize(tokens, 0.0);
+                scores.resize(tokens, sentencepiece::NONE);
             }
             _ => {}
         }

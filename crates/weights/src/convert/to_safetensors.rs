@@ -10,7 +10,7 @@ use kernels::ops::RopeLayout;
 use serde_json::{Map, Value, json};
 
 use super::config_json::torch_name;
-use super::draft::{Broken, Draft, DraftTensor, reordered};
+use super::draft::{Broken, Draft, DraftTensor, reordered, shifted};
 use super::output;
 use super::shape::{LONG, SHORT, Shape};
 use crate::Error;
@@ -105,6 +105,9 @@ impl Draft<'_> {
             .map(|mut t| {
                 if shape.is_permuted(&t.name) {
                     t = reordered(t, shape.head_dim, RopeLayout::Halves);
+                }
+                if shape.is_gemma() && t.name.ends_with("norm.weight") {
+                    t = shifted(t, -1.0);
                 }
                 t.ty = ty;
                 t
@@ -265,7 +268,8 @@ fn pretty(value: &Value) -> Vec<u8> {
 /// The `config.json` that was there, with the type that the weights have now.
 fn copied_config(from: &Path, ty: BlockType) -> Result<Value, Error> {
     let path: PathBuf = from.join("config.json");
-    let mut config = crate::safetensors::read_json(&path)?.ok_or_else(|| Error::Missing {
+    let config = crate::safetensors::read_json(&path)?.map(crate::safetensors::text_part);
+    let mut config = config.ok_or_else(|| Error::Missing {
         path: from.to_owned(),
         what: "config.json".to_owned(),
         remedy: "fetch it from the model's repository and put it beside the weights",

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
+use super::sentencepiece::{self, SPACE};
 use crate::Error;
 
 /// The two files.
@@ -22,13 +23,14 @@ impl Draft<'_> {
         let m = &self.metadata;
         let Some(tokens) = m.str_array("tokenizer.ggml.tokens")? else { return Ok(None) };
         let kind = m.require_str("tokenizer.ggml.model")?;
-        if kind != "gpt2" {
-            let problem = format!("`{}` is no byte-level BPE", crate::tensor::shorten(kind));
+        if !matches!(kind, "gpt2" | "llama") {
+            let kind = crate::tensor::shorten(kind);
+            let problem = format!("`{kind}` is neither byte-level BPE nor SentencePiece's");
             let remedy = "other vocabularies can't be converted yet";
             return Err(Error::unsupported(&self.path, "tokenizer.ggml.model", problem, remedy));
         }
+        let sentencepiece = kind == "llama";
         let types = m.i32_array("tokenizer.ggml.token_type")?.unwrap_or_default();
-        let merges = m.require_str_array("tokenizer.ggml.merges")?;
 
         let mut vocab = Map::new();
         let mut added = Vec::new();
@@ -41,9 +43,17 @@ impl Draft<'_> {
                 }
                 // Rows that only fill the table up have no token.
                 Some(5) => continue,
+                Some(6) if sentencepiece => {
+                    vocab.insert(text.to_owned(), id.into());
+                    continue;
+                }
                 Some(4) => false,
                 Some(_) => true,
             };
+            if sentencepiece {
+                // Some of these stand before the others, where a reader takes no id but the vocabulary's.
+                vocab.insert(text.to_owned(), id.into());
+            }
             let token = json!({
                 "content": text, "single_word": false, "lstrip": false, "rstrip": false,
                 "normalized": false, "special": special,
@@ -55,24 +65,39 @@ impl Draft<'_> {
             added.push(listed);
             decoder.insert(id.to_string(), token);
         }
-        let pairs: Vec<Value> = merges
-            .iter()
-            .map(|merge| merge.split_once(' ').map_or(json!(merge), |(a, b)| json!([a, b])))
-            .collect();
+        let pairs: Vec<Value> = if sentencepiece {
+            let scores = m.require_f32_array("tokenizer.ggml.scores")?;
+            let ordinary = |id: &usize| matches!(types.get(*id), None | Some(1));
+            let scored = tokens.iter().zip(scores.iter().copied()).enumerate();
+            let scored = scored.filter(|(id, _)| ordinary(id)).map(|(_, scored)| scored);
+            sentencepiece::merges(scored)
+        } else {
+            let merges = m.require_str_array("tokenizer.ggml.merges")?.iter();
+            merges.map(|m| m.split_once(' ').map_or(json!(m), |(a, b)| json!([a, b]))).collect()
+        };
         let token = |key: &str| -> Result<Option<(u32, &str)>, Error> {
             let id = m.u32(&format!("tokenizer.ggml.{key}_token_id"))?;
             Ok(id.and_then(|id| Some((id, tokens.get(id as usize)?))))
         };
         let bos = token("bos")?;
-        let opens = m.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(false);
+        let opens = m.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(sentencepiece);
         let byte_level = json!({
             "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false,
             "use_regex": false,
         });
-        let processor = match bos {
-            Some((id, text)) if opens => opening(id, text, &byte_level),
-            _ => byte_level.clone(),
+        let mut steps = if sentencepiece { Vec::new() } else { vec![byte_level.clone()] };
+        steps.extend(bos.filter(|_| opens).map(|(id, text)| opening(id, text)));
+        let processor = match steps.len() {
+            0 => Value::Null,
+            1 => steps.remove(0),
+            _ => json!({"type": "Sequence", "processors": steps}),
         };
+        let spaced = m.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+        let (normalizer, pre_tokenizer, decoder_steps) = match sentencepiece {
+            true => (&letters(spaced), &Value::Null, spaces(spaced)),
+            false => (normalizer, pre_tokenizer, byte_level),
+        };
+        let unknown = token("unknown")?.map(|(_, text)| text).filter(|_| sentencepiece);
         let tokenizer = json!({
             "version": "1.0",
             "truncation": null,
@@ -81,15 +106,15 @@ impl Draft<'_> {
             "normalizer": normalizer,
             "pre_tokenizer": pre_tokenizer,
             "post_processor": processor,
-            "decoder": byte_level,
+            "decoder": decoder_steps,
             "model": {
                 "type": "BPE",
                 "dropout": null,
-                "unk_token": null,
+                "unk_token": unknown,
                 "continuing_subword_prefix": null,
                 "end_of_word_suffix": null,
-                "fuse_unk": false,
-                "byte_fallback": false,
+                "fuse_unk": sentencepiece,
+                "byte_fallback": sentencepiece,
                 // Llama 3 takes words that are tokens whole; its rule is known by its name.
                 "ignore_merges": m.str("tokenizer.ggml.pre")?.is_some_and(is_llama3),
                 "vocab": vocab,
@@ -122,16 +147,40 @@ fn is_llama3(pre: &str) -> bool {
     ["llama-bpe", "llama3", "llama-v3"].contains(&pre)
 }
 
+/// What makes a text SentencePiece's letters.
+fn letters(spaced: bool) -> Value {
+    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE});
+    match spaced {
+        true => {
+            let prepend = json!({"type": "Prepend", "prepend": SPACE});
+            json!({"type": "Sequence", "normalizers": [prepend, replace]})
+        }
+        false => replace,
+    }
+}
+
+/// What makes SentencePiece's letters a text.
+fn spaces(spaced: bool) -> Value {
+    let mut decoders = vec![
+        json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "}),
+        json!({"type": "ByteFallback"}),
+        json!({"type": "Fuse"}),
+    ];
+    if spaced {
+        decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
+    }
+    json!({"type": "Sequence", "decoders": decoders})
+}
+
 /// Puts the token `text` before every text.
-fn opening(id: u32, text: &str, byte_level: &Value) -> Value {
+fn opening(id: u32, text: &str) -> Value {
     let token = json!({"SpecialToken": {"id": text, "type_id": 0}});
     let a = json!({"Sequence": {"id": "A", "type_id": 0}});
     let b = json!({"Sequence": {"id": "B", "type_id": 1}});
-    let template = json!({
+    json!({
         "type": "TemplateProcessing",
         "single": [token, a],
         "pair": [token, a, token, b],
         "special_tokens": {text: {"id": text, "ids": [id], "tokens": [text]}},
-    });
-    json!({"type": "Sequence", "processors": [byte_level, template]})
+    })
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::sentencepiece;
 use crate::Error;
 use crate::gguf::{Array, Metadata, StrArray};
 use crate::safetensors::SafetensorsDir;
@@ -15,6 +16,7 @@ const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
+const BYTE: i32 = 6;
 
 /// Writes the vocabulary of `dir` into `metadata`: `rows` tokens, as many as the embedding has. `pre`
 /// is GGUF's name for the way its pre-tokenizer cuts a text.
@@ -29,13 +31,12 @@ pub(super) fn read(
         .map_err(|e| Error::malformed(&path, "JSON", e))?;
     let bad = |field: &str, problem: &str| Error::malformed(&path, field, problem);
     let model = &json["model"];
-    let unknown_kind =
-        model["type"].as_str().is_some_and(|kind| kind != "BPE") || model["byte_fallback"] == true;
-    if unknown_kind {
-        let problem = "is no byte-level BPE";
+    if model["type"].as_str().is_some_and(|kind| kind != "BPE") {
+        let problem = "is neither byte-level BPE nor SentencePiece's";
         let remedy = "other vocabularies can't be converted yet";
         return Err(Error::unsupported(&path, "model", problem, remedy));
     }
+    let sentencepiece = model["byte_fallback"] == true;
     let vocab = model["vocab"].as_object().ok_or_else(|| bad("model.vocab", "is no object"))?;
     let none = Vec::new();
     let added = match &json["added_tokens"] {
@@ -57,7 +58,8 @@ pub(super) fn read(
     };
     for (text, id) in vocab {
         let id = place(text, id)?;
-        tokens[id] = Some((text, NORMAL));
+        let byte = sentencepiece && sentencepiece::is_byte(text);
+        tokens[id] = Some((text, if byte { BYTE } else { NORMAL }));
         ids.insert(text, id);
     }
     for token in added {
@@ -69,14 +71,16 @@ pub(super) fn read(
         ids.insert(text, id);
     }
     let merges = match &model["merges"] {
-        Value::Array(merges) => merges.iter().map(merge).collect::<Option<Vec<String>>>(),
+        Value::Array(merges) => merges.iter().map(merge).collect::<Option<Vec<_>>>(),
         _ => None,
     };
     let merges = merges.ok_or_else(|| bad("model.merges", "is no list of pairs of tokens"))?;
 
-    metadata.insert("tokenizer.ggml.model", "gpt2");
+    metadata.insert("tokenizer.ggml.model", if sentencepiece { "llama" } else { "gpt2" });
     metadata.insert("tokenizer.ggml.pre", pre);
     let text = |(id, token): (usize, &Option<(&str, i32)>)| match token {
+        // What is looked for in a text is looked for before spaces become letters.
+        Some((text, USER_DEFINED)) if sentencepiece => text.replace(sentencepiece::SPACE, " "),
         Some((text, _)) => (*text).to_owned(),
         None => format!("[PAD{id}]"),
     };
@@ -84,8 +88,22 @@ pub(super) fn read(
     metadata.insert("tokenizer.ggml.tokens", texts);
     let types: Vec<i32> = tokens.iter().map(|t| t.map_or(UNUSED, |(_, ty)| ty)).collect();
     metadata.insert("tokenizer.ggml.token_type", types);
-    let merges = Array::Str(merges.into_iter().collect());
-    metadata.insert("tokenizer.ggml.merges", crate::gguf::Value::Array(merges));
+    if sentencepiece {
+        let scores = scores(&tokens, &ids, &merges).ok_or_else(|| {
+            let problem = "are in an order that no scores of tokens give";
+            let remedy = "only vocabularies that SentencePiece made can be converted";
+            Error::unsupported(&path, "model.merges", problem, remedy)
+        })?;
+        metadata.insert("tokenizer.ggml.scores", scores);
+        let opens = sentencepiece::opens_with_space(&json);
+        metadata.insert("tokenizer.ggml.add_space_prefix", opens);
+    } else {
+        // A space within would be one too many; the byte alphabet writes it `Ġ`.
+        let spelled =
+            |(a, b): &(String, String)| format!("{} {}", a.replace(' ', "Ġ"), b.replace(' ', "Ġ"));
+        let merges = Array::Str(merges.iter().map(spelled).collect());
+        metadata.insert("tokenizer.ggml.merges", crate::gguf::Value::Array(merges));
+    }
     special(dir, &json, &ids, rows, metadata);
     if let Some(template) = dir.chat_template()? {
         metadata.insert("tokenizer.chat_template", template);
@@ -100,19 +118,46 @@ fn looks_like_control(text: &str) -> bool {
         .any(|(open, close)| text.starts_with(open) && text.ends_with(close))
 }
 
-/// A merge as GGUF has it: two tokens with a space between. A space within would be one too many;
-/// the byte alphabet writes it `Ġ`.
-fn merge(merge: &Value) -> Option<String> {
+/// A merge: a list of two tokens, or both with a space between.
+fn merge(merge: &Value) -> Option<(String, String)> {
     match merge {
-        Value::String(merge) => Some(merge.clone()),
+        Value::String(merge) => merge.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())),
         Value::Array(pair) => match &pair[..] {
-            [Value::String(a), Value::String(b)] => {
-                Some(format!("{} {}", a.replace(' ', "Ġ"), b.replace(' ', "Ġ")))
-            }
+            [Value::String(a), Value::String(b)] => Some((a.clone(), b.clone())),
             _ => None,
         },
         _ => None,
     }
+}
+
+/// A score for each of SentencePiece's tokens: those that merges lead to, in the merges' order, then all other
+/// ordinary ones in the order of their ids. `None` if no scores give the merges in their order.
+fn scores(
+    tokens: &[Option<(&str, i32)>],
+    ids: &HashMap<&str, usize>,
+    merges: &[(String, String)],
+) -> Option<Vec<f32>> {
+    let fixed = |token: &Option<(&str, i32)>| match token {
+        Some((_, NORMAL)) => None,
+        Some((_, BYTE)) => Some(sentencepiece::BYTE),
+        Some(_) => Some(sentencepiece::ADDED),
+        None => Some(sentencepiece::NONE),
+    };
+    let mut scores: Vec<Option<f32>> = tokens.iter().map(fixed).collect();
+    let ordinary = |text: &str| ids.get(text).copied().filter(|id| scores[*id].is_none());
+    let groups = sentencepiece::by_score(merges, ordinary)?;
+    let reached = groups.len();
+    for (rank, group) in groups.into_iter().enumerate() {
+        group.into_iter().for_each(|id| scores[id] = Some(-(rank as f32)));
+    }
+    let mut next = reached;
+    let all = scores.into_iter().map(|score| {
+        score.unwrap_or_else(|| {
+            next += 1;
+            1.0 - next as f32
+        })
+    });
+    Some(all.collect())
 }
 
 /// The tokens with a part to play, and whether texts begin with one.
@@ -150,6 +195,9 @@ fn special(
         }),
     };
     metadata.insert("tokenizer.ggml.add_bos_token", add_bos);
+    if let Some(add_eos) = config.get("add_eos_token").and_then(Value::as_bool) {
+        metadata.insert("tokenizer.ggml.add_eos_token", add_eos);
+    }
 }
 
 /// The token that the post-processor puts before every text, if it does.

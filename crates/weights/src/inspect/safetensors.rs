@@ -10,7 +10,9 @@ use serde_json::Value;
 use super::{Report, Template, Tokenizer};
 use crate::Error;
 use crate::mapping::Mapping;
-use crate::safetensors::{Header, SafetensorsDir, Shards, chat_template, find, names, read_json};
+use crate::safetensors::{
+    Header, SafetensorsDir, Shards, chat_template, find, names, read_json, text_part,
+};
 use crate::tensor::{loaded_bytes, shorten};
 
 pub(super) fn report(path: &Path) -> Result<Report, Error> {
@@ -88,7 +90,7 @@ fn describe(report: &mut Report, dir: &Path) {
         })
     }
     match noted(report, read_json(&dir.join("config.json"))) {
-        Some(config) => configure(report, &config),
+        Some(config) => configure(report, &text_part(config)),
         None if !dir.join("config.json").exists() => {
             report.problems.push(format!("{} is missing", dir.join("config.json").display()));
         }
@@ -120,6 +122,8 @@ fn configure(report: &mut Report, config: &Value) {
     let scaling = ["rope_parameters", "rope_scaling"]
         .iter()
         .find_map(|key| config.get(key).filter(|value| value.is_object()));
+    // Gemma 3's has one for each kind of layer.
+    let scaling = scaling.map(|scaling| scaling.get("full_attention").unwrap_or(scaling));
     let setting = |key: &str| scaling.and_then(|scaling| scaling.get(key));
     report.rope.theta =
         config.get("rope_theta").or_else(|| setting("rope_theta")).and_then(Value::as_f64);

@@ -7,6 +7,7 @@
 mod header;
 pub mod names;
 mod shards;
+mod text;
 mod write;
 
 use std::ops::Range;
@@ -21,6 +22,7 @@ use crate::mapping::Mapping;
 use crate::tensor::{Table, Tensor, TensorInfo, shorten};
 
 pub(crate) use shards::{Shards, chat_template, find, read_json};
+pub(crate) use text::{is_of_pictures, text_part};
 
 /// An open safetensors model: its shards mapped, all their claims checked, the small JSON files
 /// beside them parsed.
@@ -53,7 +55,7 @@ impl SafetensorsDir {
             tensors.extend(header.layout(mapping.len() as u64, part, file)?);
             shards.push(mapping);
         }
-        let config = read_json(&dir.join("config.json"))?;
+        let config = read_json(&dir.join("config.json"))?.map(text_part);
         let model_type = config.as_ref().and_then(|config| config["model_type"].as_str());
         let architecture = names::architecture(model_type.unwrap_or_default());
         let renamed = tensors
@@ -138,7 +140,7 @@ impl SafetensorsDir {
         }
     }
 
-    /// `config.json`: the architecture. Without it the weights cannot be used, so that it is
+    /// `config.json`: the architecture, of a model that sees pictures that of its text part. Without it the weights cannot be used, so that it is
     /// missing is an error here and not at [`SafetensorsDir::open`].
     pub fn config(&self) -> Result<&Value, Error> {
         self.config.as_ref().ok_or_else(|| Error::Missing {

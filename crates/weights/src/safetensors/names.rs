@@ -63,7 +63,7 @@ const DEEPSEEK: [(&str, &str); 10] = [
 ];
 
 /// The architectures that are known by more than their name.
-pub const FAMILIES: [Family; 9] = [
+pub const FAMILIES: [Family; 10] = [
     family("llama", "llama", "LlamaForCausalLM"),
     family("qwen2", "qwen2", "Qwen2ForCausalLM"),
     family("qwen3", "qwen3", "Qwen3ForCausalLM"),
@@ -89,6 +89,14 @@ pub const FAMILIES: [Family; 9] = [
         ],
         ..family("hunyuan-moe", "hunyuan_v1_moe", "HunYuanMoEV1ForCausalLM")
     },
+    Family {
+        own: &[
+            ("post_attention_layernorm", "post_attention_norm"),
+            ("pre_feedforward_layernorm", "ffn_norm"),
+            ("post_feedforward_layernorm", "post_ffw_norm"),
+        ],
+        ..family("gemma3", "gemma3_text", "Gemma3ForCausalLM")
+    },
 ];
 
 impl Family {
@@ -112,9 +120,12 @@ fn layer(architecture: &str) -> impl Iterator<Item = (&'static str, &'static str
 }
 
 /// GGUF's name for a Hugging Face tensor of `architecture` (GGUF's name for it), where it has one. The
-/// `model.` in front may be missing, as it is in checkpoints saved without their output head.
+/// `model.` in front may be missing, as it is in checkpoints saved without their output head. Where there is
+/// more than text, that part is called `language_model`.
 pub fn to_gguf(architecture: &str, name: &str) -> Option<String> {
     let (module, kind) = module_and_kind(name)?;
+    let text = ["language_model.", "model.language_model."];
+    let module = text.into_iter().find_map(|part| module.strip_prefix(part)).unwrap_or(module);
     for (hf, gguf) in GLOBAL {
         if module == hf || hf.strip_prefix("model.") == Some(module) {
             return Some(format!("{gguf}.{kind}"));
@@ -205,6 +216,10 @@ mod tests {
             ("hunyuan-moe", "mlp.gate.wg", "ffn_gate_inp"),
             ("hunyuan-moe", "mlp.shared_mlp.down_proj", "ffn_down_shexp"),
             ("hunyuan-moe", "self_attn.key_layernorm", "attn_k_norm"),
+            ("gemma3", "post_attention_layernorm", "post_attention_norm"),
+            ("gemma3", "pre_feedforward_layernorm", "ffn_norm"),
+            ("gemma3", "post_feedforward_layernorm", "post_ffw_norm"),
+            ("gemma3", "self_attn.q_norm", "attn_q_norm"),
         ] {
             let hf = format!("model.layers.2.{hf}.weight");
             let gguf = format!("blk.2.{gguf}.weight");
@@ -229,6 +244,12 @@ mod tests {
             Some("blk.1.ffn_up.weight")
         );
         assert_eq!(to_gguf("llama", "norm.weight").as_deref(), Some("output_norm.weight"));
+        for part in ["language_model.model.", "model.language_model."] {
+            let name = |rest: &str| to_gguf("gemma3", &format!("{part}{rest}"));
+            assert_eq!(name("embed_tokens.weight").as_deref(), Some("token_embd.weight"));
+            let up = name("layers.1.mlp.up_proj.weight");
+            assert_eq!(up.as_deref(), Some("blk.1.ffn_up.weight"));
+        }
         for name in [
             "model.layers.0.self_attn.rotary_emb.inv_freq",
             "model.layers.00.mlp.up_proj.weight",
