@@ -115,7 +115,7 @@ fn an_unknown_architecture() {
     assert_eq!(
         error,
         "architecture `mamba` is not one of those this version runs: llama, qwen2, qwen3, qwen3moe, \
-         hunyuan-dense, phi3, deepseek2, hunyuan-moe"
+         hunyuan-dense, phi3, gemma3, deepseek2, hunyuan-moe"
     );
 }
 
