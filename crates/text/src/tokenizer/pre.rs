@@ -62,7 +62,9 @@ pub fn pre_tokenizer_json(name: &str) -> Option<PreTokenizer> {
         | Family::Llama3
         | Family::Cl100k
         | Family::Gpt4o
-        | Family::DeepSeek3 => {
+        | Family::DeepSeek3
+        | Family::DeepSeek
+        | Family::DeepSeekCoder => {
             let before = family.before().iter().copied();
             let splits = before.chain([family.expression()]).map(split);
             sequence(splits.chain([byte_level(false)]).collect())
@@ -81,7 +83,17 @@ mod tests {
 
     #[test]
     fn descriptions_go_both_ways() {
-        for name in ["qwen2", "qwen35", "llama-bpe", "gpt-4o", "deepseek-v3", "smollm", "gpt-2"] {
+        for name in [
+            "qwen2",
+            "qwen35",
+            "llama-bpe",
+            "gpt-4o",
+            "deepseek-v3",
+            "deepseek-llm",
+            "deepseek-coder",
+            "smollm",
+            "gpt-2",
+        ] {
             let PreTokenizer { pre_tokenizer, .. } = pre_tokenizer_json(name).unwrap();
             let json = json!({"pre_tokenizer": pre_tokenizer}).to_string();
             assert_eq!(pre_tokenizer_name(json.as_bytes()).unwrap(), Some(name));

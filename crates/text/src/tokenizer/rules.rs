@@ -17,6 +17,9 @@ const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 
+/// The letters of DeepSeek's first vocabularies, listed by their makers: those of scripts with two cases.
+const CASED: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+
 /// The families, with every name `tokenizer.ggml.pre` uses for them.
 const FAMILIES: &[(Family, &[&str])] = &[
     (Family::Qwen2, &["qwen2", "deepseek-r1-qwen", "kormo", "megrez", "stablelm2", "hunyuan"]),
@@ -28,6 +31,8 @@ const FAMILIES: &[(Family, &[&str])] = &[
     (Family::Cl100k, &["dbrx", "smaug-bpe"]),
     (Family::Gpt4o, &["gpt-4o", "llama4", "kanana2"]),
     (Family::DeepSeek3, &["deepseek-v3", "hunyuan-dense"]),
+    (Family::DeepSeek, &["deepseek-llm"]),
+    (Family::DeepSeekCoder, &["deepseek-coder"]),
     (Family::Smollm, &["smollm", "codeshell", "exaone", "minerva-7b"]),
     (
         Family::Gpt2,
@@ -64,6 +69,10 @@ pub(super) enum Family {
     /// DeepSeek-V3 and R1, and Hunyuan's dense models: digits in threes and runs of Chinese and Japanese before
     /// anything else.
     DeepSeek3,
+    /// DeepSeek's first models and V2: ends of lines, words, punctuation and Chinese, one kind after the other.
+    DeepSeek,
+    /// DeepSeek-Coder: likewise, with every digit alone.
+    DeepSeekCoder,
     /// SmolLM and StarCoder: every digit alone before anything else, then GPT-2's expression.
     Smollm,
     /// GPT-2.
@@ -93,6 +102,8 @@ impl Family {
             Family::Gpt2,
             Family::Gpt4o,
             Family::DeepSeek3,
+            Family::DeepSeek,
+            Family::DeepSeekCoder,
         ]
         .into_iter()
         .find(|family| family.expression() == expression)
@@ -106,6 +117,8 @@ impl Family {
             Family::Llama3 | Family::Cl100k => LLAMA3,
             Family::Gpt4o => GPT4O,
             Family::DeepSeek3 => DEEPSEEK3,
+            Family::DeepSeek => r"\p{N}+",
+            Family::DeepSeekCoder => r"\p{N}",
             Family::Smollm | Family::Gpt2 => GPT2,
         }
     }
@@ -115,6 +128,16 @@ impl Family {
         match self {
             Family::Smollm => &[r"\p{N}"],
             Family::DeepSeek3 => &[r"\p{N}{1,3}", "[一-龥\u{3040}-ゟ゠-ヿ]+"],
+            Family::DeepSeek => &[
+                r"[\r\n]",
+                CASED,
+                "\\s?[!-/:-~！-／：-～‘-‟\u{3000}-。]+",
+                r"\s+$",
+                "[一-龥\u{800}-一가-\u{d7ff}]+",
+            ],
+            Family::DeepSeekCoder => {
+                &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥\u{800}-一가-\u{d7ff}]+"]
+            }
             Family::Qwen2
             | Family::Qwen35
             | Family::Llama3
@@ -226,7 +249,9 @@ mod tests {
         ALL.into_iter().map(compile).collect()
     });
 
-    const ALL: [Family; 8] = [
+    const ALL: [Family; 10] = [
+        Family::DeepSeek,
+        Family::DeepSeekCoder,
         Family::Qwen2,
         Family::Qwen35,
         Family::Llama3,
