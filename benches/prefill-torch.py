@@ -16,6 +16,8 @@ import time
 import torch
 import transformers
 
+import random_model
+
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--ponder", required=True, help="the program")
 parser.add_argument("-m", "--model", default="qwen2.5-coder-0.5b", help="ponder's model, of the same shape")
@@ -27,27 +29,13 @@ parser.add_argument("--gemm", action="store_true")
 args = parser.parse_args()
 
 torch.set_num_threads(args.threads)
-torch.manual_seed(0)
 dtype = getattr(torch, args.dtype)
-config = transformers.Qwen2Config(
-    vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
-    num_attention_heads=14, num_key_value_heads=2, max_position_embeddings=32768,
-    tie_word_embeddings=True,
-)
-with torch.device("meta"):
-    model = transformers.Qwen2ForCausalLM(config)
-model = model.to_empty(device="cpu").to(dtype)
-with torch.no_grad():
-    for parameter in model.parameters():
-        parameter.normal_(0.0, 0.02)
-    # `to_empty` leaves what isn't a parameter without a value.
-    model.model.rotary_emb = type(model.model.rotary_emb)(config)
-model.tie_weights()
+model = random_model.qwen2_half_billion(dtype)
 model.eval()
 
 
 def torchs() -> float:
-    tokens = torch.randint(0, config.vocab_size, (1, args.prompt))
+    tokens = torch.randint(0, model.config.vocab_size, (1, args.prompt))
     with torch.inference_mode():
         start = time.perf_counter()
         # As an engine does it: logits of the last position alone.

@@ -16,6 +16,8 @@ import peft
 import torch
 import transformers
 
+import random_model
+
 parser = argparse.ArgumentParser()
 for name, default in [("texts", 4), ("tokens", 256), ("rank", 16), ("steps", 4), ("threads", 2)]:
     parser.add_argument(f"--{name}", type=int, default=default)
@@ -25,21 +27,7 @@ parser.add_argument("--checkpointing", action="store_true", help="work activatio
 args = parser.parse_args()
 
 torch.set_num_threads(args.threads)
-torch.manual_seed(0)
-config = transformers.Qwen2Config(
-    vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
-    num_attention_heads=14, num_key_value_heads=2, max_position_embeddings=32768,
-    tie_word_embeddings=True,
-)
-with torch.device("meta"):
-    model = transformers.Qwen2ForCausalLM(config)
-model = model.to_empty(device="cpu").to(getattr(torch, args.dtype))
-with torch.no_grad():
-    for parameter in model.parameters():
-        parameter.normal_(0.0, 0.02)
-    # `to_empty` leaves what isn't a parameter without a value.
-    model.model.rotary_emb = type(model.model.rotary_emb)(config)
-model.tie_weights()
+model = random_model.qwen2_half_billion(getattr(torch, args.dtype))
 targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 model = peft.get_peft_model(
     model, peft.LoraConfig(r=args.rank, lora_alpha=2 * args.rank, target_modules=targets)
@@ -53,7 +41,7 @@ optimizer = torch.optim.AdamW(learned, lr=1e-4)
 print(f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}, "
       f"{sum(p.numel() for p in learned)} parameters, {args.threads} threads")
 for _ in range(args.steps):
-    tokens = torch.randint(0, config.vocab_size, (args.texts, args.tokens + 1))
+    tokens = torch.randint(0, model.config.vocab_size, (args.texts, args.tokens + 1))
     start = time.perf_counter()
     loss = model(input_ids=tokens, labels=tokens).loss
     loss.backward()

@@ -76,16 +76,16 @@ impl Engine {
         }
         let checkpoint = Arc::new(Checkpoint::open(path)?);
         let threads = options.threads.unwrap_or_else(Pool::cores);
-        let config = Config::read(&checkpoint)?;
-        let rope_scaling = match (options.rope_scaling, options.ctx) {
-            (None, Some(ctx)) => config.rope.scaling.request_for(ctx),
-            (asked, _) => asked,
-        };
+        let mut config = Config::read(&checkpoint)?;
+        let fitting = options.ctx.and_then(|ctx| config.rope.scaling.request_for(ctx));
+        if let Some(request) = options.rope_scaling.or(fitting) {
+            config.stretch(request);
+        }
         let room = options.weights.room(&config, options.ctx);
         let (speech, model) = std::thread::scope(|scope| {
             let speech = scope.spawn(|| Speech::read(&checkpoint));
             let pool = Pool::new(threads);
-            let model = Model::load_within(Arc::clone(&checkpoint), pool, rope_scaling, room);
+            let model = Model::load_within(Arc::clone(&checkpoint), pool, config, room);
             let speech = speech.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (speech, model)
         });

@@ -124,10 +124,15 @@ impl Model {
         pool: Pool,
         rope_scaling: Option<RopeScalingRequest>,
     ) -> Result<Model, Error> {
-        Model::load_within(checkpoint, pool, rope_scaling, u64::MAX)
+        let checkpoint = checkpoint.into();
+        let mut config = Config::read(&checkpoint)?;
+        if let Some(request) = rope_scaling {
+            config.stretch(request);
+        }
+        Model::load_within(checkpoint, pool, config, u64::MAX)
     }
 
-    /// The same, in no more than `room` bytes: layers that don't fit are read from the file each time they are
+    /// The same by settings that are read already, in no more than `room` bytes: layers that don't fit are read from the file each time they are
     /// needed. What is computed is the same to the bit.
     ///
     /// # Errors
@@ -135,15 +140,11 @@ impl Model {
     pub fn load_within(
         checkpoint: impl Into<Arc<Checkpoint>>,
         pool: Pool,
-        rope_scaling: Option<RopeScalingRequest>,
+        config: Config,
         room: u64,
     ) -> Result<Model, Error> {
         let checkpoint = checkpoint.into();
         let isa = Isa::detect()?;
-        let mut config = Config::read(&checkpoint)?;
-        if let Some(request) = rope_scaling {
-            config.stretch(request);
-        }
         let loader = Loader::new(&checkpoint, &pool, &config);
         let vocab = loader.vocab(&config)?;
         let rope = Rope::read(&checkpoint, &config)?;

@@ -258,20 +258,6 @@ fn an_adapter_in_gguf_adds_what_it_did_as_peft() {
     }
 }
 
-/// A copy of a tiny model with `change` made to its `config.json`.
-fn changed(name: &str, change: impl FnOnce(&mut serde_json::Value)) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(goldens().join(name)).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
-    }
-    let path = dir.path().join("config.json");
-    let mut config = json(&path);
-    change(&mut config);
-    std::fs::write(path, config.to_string()).unwrap();
-    dir
-}
-
 fn refusal(dir: &Path) -> String {
     let checkpoint = Checkpoint::open(dir).unwrap();
     let Err(error) = Draft::of_safetensors(&checkpoint, None) else { panic!("it was taken") };

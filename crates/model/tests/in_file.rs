@@ -6,12 +6,14 @@ mod support;
 
 use kernels::Pool;
 use kernels::attention::KvType;
-use model::{Error, KvCache, Model, Sequence, Span, Want, Workspace};
+use model::{Config, Error, KvCache, Model, Sequence, Span, Want, Workspace};
 use support::*;
 use weights::Checkpoint;
 
 fn within(name: &str, room: u64) -> Result<Model, Error> {
-    Model::load_within(Checkpoint::open(&goldens().join(name)).unwrap(), Pool::new(2), None, room)
+    let checkpoint = Checkpoint::open(&goldens().join(name)).unwrap();
+    let config = Config::read(&checkpoint).unwrap();
+    Model::load_within(checkpoint, Pool::new(2), config, room)
 }
 
 /// Logits of all of a text, read in two pieces and then token by token, so that layers are read again.

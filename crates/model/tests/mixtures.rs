@@ -330,20 +330,6 @@ fn what_can_not_be_is_named() {
     assert!(refusal(&path).contains("`blk.1.attn_v_b.weight` is missing"));
 }
 
-/// A copy of a tiny model with `change` made to its `config.json`.
-fn changed(name: &str, change: impl FnOnce(&mut serde_json::Value)) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(goldens().join(name)).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
-    }
-    let path = dir.path().join("config.json");
-    let mut config = json(&path);
-    change(&mut config);
-    std::fs::write(path, config.to_string()).unwrap();
-    dir
-}
-
 #[test]
 fn settings_that_are_not_known_are_named() {
     use serde_json::json;

@@ -281,7 +281,7 @@ impl Config {
     }
 
     /// Stretches positions as a user asks for, whatever the file says.
-    pub(crate) fn stretch(&mut self, request: RopeScalingRequest) {
+    pub fn stretch(&mut self, request: RopeScalingRequest) {
         let scaling = &mut self.rope.scaling;
         if let (RopeScalingRequest::None, RopeScaling::LongRope { original, stretched, .. }) =
             (request, &mut *scaling)

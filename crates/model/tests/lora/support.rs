@@ -286,3 +286,18 @@ pub fn merged(name: &str, adapter: &[Weights], scale: f64, dir: &Path) -> Model 
     write_safetensors(&dir.join("model.safetensors"), &weights);
     open(dir)
 }
+
+/// A copy of a tiny model with `change` made to its `config.json`.
+#[allow(dead_code, reason = "the adapters' own tests change nothing")]
+pub fn changed(name: &str, change: impl FnOnce(&mut Json)) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(goldens().join(name)).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let path = dir.path().join("config.json");
+    let mut config = json(&path);
+    change(&mut config);
+    std::fs::write(path, config.to_string()).unwrap();
+    dir
+}
