@@ -299,6 +299,13 @@ fn product<A: Operand>(
     });
 }
 
+/// Cuts `steps` into parts of equal length (the last may be shorter), none longer than `most`; no steps are one empty
+/// part, which writes zeros.
+fn parts(steps: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let part = steps.div_ceil(steps.div_ceil(most).max(1)).max(1);
+    (0..steps.max(1)).step_by(part).map(move |first| first..steps.min(first + part))
+}
+
 /// The first operand's tiles.
 #[derive(Clone, Copy)]
 struct Pairs<'a>(&'a [u16]);
@@ -323,11 +330,8 @@ impl Operand for Pairs<'_> {
         let Pairs(a) = self;
         let n = b.columns();
         let steps = k.div_ceil(STEP);
-        // Parts of equal length, none longer than the panels.
-        let part = steps.div_ceil(steps.div_ceil(STEPS).max(1)).max(1);
-        for first in (0..steps.max(1)).step_by(part) {
-            let some = first..steps.min(first + part);
-            let add = add || first > 0;
+        for some in parts(steps, STEPS) {
+            let add = add || some.start > 0;
             for pair in pairs.clone() {
                 let columns = (n - pair * 2 * TILE).min(2 * TILE);
                 let panel_len = some.len() * TILE_LEN;

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::pack::sixteen;
-use super::{Columns, Operand, STEP, TILE, TILE_LEN, View};
+use super::{Columns, Operand, STEP, TILE, TILE_LEN, View, parts};
 use crate::pool::Pool;
 use crate::simd::{Kernel, LANES, Simd, load_first, store_first};
 use crate::{Isa, SendPtr};
@@ -120,9 +120,7 @@ impl Operand for Widened<'_> {
         let Widened(a) = self;
         let n = b.columns();
         let steps = k.div_ceil(STEP);
-        let part = steps.div_ceil(steps.div_ceil(STEPS).max(1)).max(1);
-        for first in (0..steps.max(1)).step_by(part) {
-            let some = first..steps.min(first + part);
+        for some in parts(steps, STEPS) {
             for panel in 2 * pairs.start..(2 * pairs.end).min(n.div_ceil(TILE)) {
                 // SAFETY: `isa` is available, and the room takes `STEPS` tiles, of which there are no more.
                 unsafe {
@@ -141,7 +139,7 @@ impl Operand for Widened<'_> {
                             stride: n,
                             rows: (rows.end - row).min(ROWS),
                             columns: (n - panel * TILE).min(TILE),
-                            add: add || first > 0,
+                            add: add || some.start > 0,
                         });
                     }
                 }
