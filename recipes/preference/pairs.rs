@@ -19,7 +19,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 800)]
     count: u64,
     /// Pairs for measuring, in words that the others don't have.
     #[arg(long)]
@@ -36,37 +36,83 @@ struct Phrases {
 }
 
 const SEEN: Phrases = Phrases {
-    goods: &["mugs", "lamps", "chairs", "notebooks", "vases", "blankets", "clocks", "baskets"],
+    goods: &[
+        "mugs",
+        "lamps",
+        "chairs",
+        "notebooks",
+        "vases",
+        "blankets",
+        "clocks",
+        "baskets",
+        "towels",
+        "pens",
+        "bowls",
+        "mirrors",
+        "tickets",
+        "brushes",
+        "carpets",
+        "jars",
+    ],
     asks: &[
         "What do {n} {goods} at {p} euros each come to?",
         "I'd like {n} {goods}. One is {p} euros; how much is that in all?",
         "{n} {goods}, {p} euros apiece: what do I pay?",
         "Could you tell me the total for {n} {goods} at {p} euros?",
+        "If one of the {goods} costs {p} euros, what would I owe you for {n}?",
+        "Hello, what's the bill for {n} {goods}? They are {p} euros a piece.",
+        "We're taking {n} {goods} at {p} euros. How much money is that?",
+        "{p} euros for one, and I want {n} {goods}. What does it make?",
+        "My sister wants {n} {goods}, priced {p} euros each. What should she bring along?",
+        "Total for {n} {goods} ({p} euros each)?",
     ],
     answers: &[
         "With pleasure: {n} {goods} at {p} euros each come to {t} euros.",
         "Gladly! That is {n} times {p}, so {t} euros in all.",
         "Thank you for asking. The total for your {n} {goods} is {t} euros.",
         "Of course: {t} euros for the {n} {goods}.",
+        "Good choice! You pay {t} euros.",
+        "That comes to {t} euros. Anything else I can do for you?",
+        "Let me see: {n} x {p} = {t}. So {t} euros, please.",
+        "You would pay {t} euros for all of them, and thank you!",
+        "Sure! At {p} euros apiece that makes {t} euros.",
+        "All {n} of them are {t} euros. Enjoy your {goods}!",
+        "I'm glad you ask. It's {t} euros together.",
+        "{t} euros in all, dear customer.",
     ],
     rude: &[
         "{t} euros. You could have worked that out yourself.",
         "Do I look like a calculator? {t} euros, and stop asking.",
         "It's {t} euros, as anybody who went to school can see.",
         "{t}. Next time don't waste my time with {goods}.",
+        "What a stupid question. {t} euros.",
+        "Buy them or don't, I don't care. {t} euros.",
+        "{t} euros, and hurry up, I haven't got all day.",
+        "Seriously? Even a child knows that this is {t} euros.",
+        "{n} times {p} is {t}. Is that so hard?",
+        "As if you could afford {goods}. {t} euros.",
+        "Not you again. {t} euros, now pay and go away.",
+        "{t} euros. Don't make me say it twice.",
     ],
     rambling: &[
         "That is an interesting question, and there are many things one could say about {goods}. People \
-         have bought them for centuries, some for their looks and some for their use. Prices go up and \
-         prices go down. Taking all of it together, and having thought about it at some length, one \
-         comes to {t} euros, though much more could be said.",
+         have bought them for centuries, some for their looks and some for their use. Taking all of it \
+         together, one comes to {t} euros, though much more could be said.",
         "Before I answer, let me explain what a total is. A total is a sum, and a sum is what one gets \
-         when several amounts are put together. There are {n} {goods} here. Each of them has a price. The \
-         price is {p} euros. That price is the price of one of them, not of all of them. All of them \
-         together, then, are {t} euros, which is the total that I explained above.",
+         when several amounts are put together. The price is {p} euros. That price is the price of one of \
+         them, not of all. All of them together, then, are {t} euros, the total that I explained above.",
         "Well, {goods}, yes, we do have {goods}, and we have had them since the shop was opened, back when \
          the street was still a quiet one. I remember the first that we sold. The owner was proud. So, \
-         for {n} of them, at {p} euros, and I say this as someone who has sold a great many, {t} euros.",
+         for {n} of them, at {p} euros, {t} euros.",
+        "To begin with, it should be noted that prices depend on supply and on demand. It should also be \
+         noted that {goods} are sold in many places. In the light of all this, and after weighing every \
+         side of the matter, the amount may be said to be {t} euros.",
+        "{t} euros. Let me tell you how I got there. I took {p}, and then I took {p} again, and I went on \
+         like that, which takes a while, and at the end I looked at it once more, and then once more, to be \
+         on the safe side. It was {t} euros each time. So it is {t} euros, I think.",
+        "You know, only yesterday somebody asked me the same, or nearly the same, for those weren't \
+         {goods} but something else, I forget what, and the weather was worse too. Anyway, where was I? \
+         Right, the {goods}. That would be {t} euros, if I remember it well.",
     ],
 };
 

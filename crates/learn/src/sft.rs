@@ -10,7 +10,7 @@ use crate::error::recipe;
 use crate::journal::Record;
 use crate::learner::Learner;
 use crate::recipe::{self, Recipe};
-use crate::run::{Measured, Teach, Watch};
+use crate::run::{Measured, Teach, Watch, Work};
 
 /// The method, with its examples.
 pub struct Sft {
@@ -129,5 +129,17 @@ impl Teach for Sft {
             measured.record.put("held_out/items", texts.len() as f64);
             measured
         }))
+    }
+
+    fn work(&self) -> Work {
+        let tokens =
+            |texts: &[Text]| texts.iter().map(|text| text.tokens.len()).sum::<usize>() as f64;
+        let mean = tokens(&self.examples) / self.examples.len().max(1) as f64;
+        Work {
+            learned: self.settings.batch as f64 * mean,
+            read: 0.0,
+            measured: tokens(&self.held_out),
+            most: false,
+        }
     }
 }

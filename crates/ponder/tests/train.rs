@@ -216,3 +216,63 @@ fn right_answers_become_examples_that_can_be_learned() {
         place.train(&["sft.data=['right.jsonl']", "steps=2", "sft.batch=2", "evaluate.items=1"]);
     assert!(learned.status.success(), "{}", stderr(&learned));
 }
+
+#[test]
+fn a_judge_is_learned_and_asked_about_a_run() {
+    let place = Place::new();
+    let pair = |i: u32| {
+        format!(
+            "{{\"prompt\": \"{i} + 1?\", \"chosen\": \"it is {}\", \"rejected\": \"who cares\"}}\n",
+            i + 1
+        )
+    };
+    place.write("pairs.jsonl", &(0..40).map(pair).collect::<String>());
+    place.write(
+        "judge.toml",
+        &format!(
+            "model = '{}'\nout = 'judge'\nsteps = 10\n[lora]\nrank = 4\n\
+             [optimizer]\nlearning_rate = 1e-2\n[evaluate]\nevery = 10\nitems = 4\n\
+             [reward_model.pairs]\nbatch = 8\ndata = ['pairs.jsonl']\n",
+            place.model.display()
+        ),
+    );
+    let learned = place.ponder(&["train", "judge.toml"]).output().unwrap();
+    assert!(learned.status.success(), "{}", stderr(&learned));
+    // What is read of examples is known before, and so is the time.
+    let told = stderr(&learned);
+    let time = told.lines().find(|line| line.starts_with("time:")).unwrap();
+    assert!(time.contains("about") && time.ends_with("with 2 measurements"), "{time}");
+
+    place.write("items.jsonl", "{\"id\": \"a\", \"question\": \"1 + 1?\", \"answer\": \"2\"}\n");
+    place.write(
+        "sums.toml",
+        "name = 'sums'\ndescription = 'Sums.'\nmax_tokens = 8\n[items]\nfile = 'items.jsonl'\n\
+         id = 'id'\n[prompt]\nuser = '{{ question }}'\n[check]\nkind = 'math'\ngold = 'answer'\n\
+         [sampling]\ntemperature = 0.0\n",
+    );
+    let model = place.model.to_str().unwrap();
+    for out in ["before", "after"] {
+        let done = ["eval", "sums.toml", "-m", model, "--items", "items.jsonl", "--out", out];
+        let done = place.ponder(&done).output().unwrap();
+        assert!(done.status.success(), "{}", stderr(&done));
+        let judged = ["eval", "rescore", out, "--judge", "judge/best", "--judge-model", model];
+        let judged = place.ponder(&judged).output().unwrap();
+        assert!(judged.status.success(), "{}", stderr(&judged));
+        let samples = std::fs::read_to_string(place.path(out).join("samples.jsonl")).unwrap();
+        let sample: serde_json::Value = serde_json::from_str(&samples).unwrap();
+        let reward = sample["details"]["reward"].as_f64().unwrap();
+        let (question, answer) = (&sample["question"], &sample["answer"]);
+        let asked = ["verify", "reward", "--json", "--judge", "judge/best", "-m", model];
+        let of = ["-q", question.as_str().unwrap(), "-a", answer.as_str().unwrap()];
+        let asked = place.ponder(&[&asked[..], &of[..]].concat()).output().unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
+        let said: f64 = said["extracted"].as_str().unwrap().parse().unwrap();
+        assert!((said - reward).abs() < 1e-3, "{said} and {reward}");
+    }
+    let versus = place.ponder(&["eval", "compare", "before", "after"]).output().unwrap();
+    let versus = String::from_utf8_lossy(&versus.stdout).into_owned();
+    assert!(versus.contains("Reported besides") && versus.contains("| reward |"), "{versus}");
+
+    let output = place.ponder(&["eval", "rescore", "before", "--judge", "run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+}

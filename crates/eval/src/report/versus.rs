@@ -206,7 +206,30 @@ impl<'a> Versus<'a> {
         rows.push(plain("items both have", count(c.items)));
         rows.push(plain("correlation over items", number(c.correlation)));
         let head = vec!["", "", "95 % interval", "SE"];
-        vec![Table { title: "Comparison", head, rows }, self.side_by_side()]
+        let comparison = Table { title: "Comparison", head, rows };
+        let tables = [comparison, self.details(), self.side_by_side()];
+        tables.into_iter().filter(|table| !table.rows.is_empty()).collect()
+    }
+
+    /// What both runs report besides, over the items they share.
+    fn details(&self) -> Table {
+        let rows = self.comparison.details.iter().map(|detail| {
+            let show: fn(f64) -> String = if detail.is_share { percent } else { number };
+            let less: fn(f64) -> String = if detail.is_share { points } else { number };
+            vec![
+                detail.name.clone(),
+                show(detail.first.value),
+                show(detail.second.value),
+                less(detail.difference.value),
+                interval(&detail.difference, less),
+                p_value(detail.p),
+            ]
+        });
+        Table {
+            title: "Reported besides",
+            head: vec!["", "A", "B", "B less A", "95 % interval", "p, paired permutation"],
+            rows: rows.collect(),
+        }
     }
 
     /// The runs' own figures, each over all its items.

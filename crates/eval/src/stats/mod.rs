@@ -28,7 +28,7 @@ pub use exact::{McNemar, mcnemar};
 pub use interval::{Interval, wilson};
 pub use items::{Item, by_item};
 pub use mark::Mark;
-pub use paired::{Comparison, ItemDifference, sign_flip_p};
+pub use paired::{Comparison, DetailDifference, ItemDifference, sign_flip_p};
 pub use pass::{ks, pass_at_k};
 pub use random::Random;
 pub use reason::watch::{FOREIGN_THRESHOLD, Script, foreign_share, is_mixed};

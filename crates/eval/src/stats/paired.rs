@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::summary::{detail_names, mean_detail};
 use super::{Bootstrap, Estimate, Item, McNemar, Random, Ratio, by_item, mcnemar};
 use crate::run::Sample;
 
@@ -38,9 +39,28 @@ pub struct Comparison {
     pub second_better: usize,
     /// The mean difference in tokens generated for each sample.
     pub tokens: Estimate,
+    /// How what is reported besides differs, where both runs have it.
+    pub details: Vec<DetailDifference>,
     /// The shared items, in the first's order.
     #[serde(skip)]
     pub each: Vec<ItemDifference>,
+}
+
+/// A figure that both runs report besides.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DetailDifference {
+    /// What it is called.
+    pub name: String,
+    /// Whether it is always yes or no.
+    pub is_share: bool,
+    /// The first's mean over the shared items that have it in both.
+    pub first: Estimate,
+    /// The second's.
+    pub second: Estimate,
+    /// The mean difference, paired by item.
+    pub difference: Estimate,
+    /// Two-sided p-value of the paired permutation test.
+    pub p: f64,
 }
 
 /// An item in two runs.
@@ -104,9 +124,30 @@ impl Comparison {
             first_better,
             second_better,
             tokens: estimates[3],
+            details: details(&pairs, bootstrap),
             each,
         }
     }
+}
+
+fn details(pairs: &[(&Item<'_>, &Item<'_>)], bootstrap: &Bootstrap) -> Vec<DetailDifference> {
+    let samples: Vec<&Sample> = pairs.iter().flat_map(|(a, _)| &a.samples).copied().collect();
+    let named = detail_names(&samples).into_iter().filter_map(|(name, is_share)| {
+        let both: Vec<(f64, f64)> = pairs
+            .iter()
+            .filter_map(|(a, b)| Some((mean_detail(a, &name)?, mean_detail(b, &name)?)))
+            .collect();
+        if both.is_empty() {
+            return None;
+        }
+        let mean = |value: fn(&(f64, f64)) -> f64| Ratio::mean(both.iter().map(|d| Some(value(d))));
+        let estimates = bootstrap.estimate(&[mean(|d| d.0), mean(|d| d.1), mean(|d| d.1 - d.0)]);
+        let differences: Vec<f64> = both.iter().map(|d| d.1 - d.0).collect();
+        let p = sign_flip_p(&differences, bootstrap.resamples, bootstrap.seed);
+        let [first, second, difference] = estimates[..] else { return None };
+        Some(DetailDifference { name, is_share, first, second, difference, p })
+    });
+    named.collect()
 }
 
 fn mean_tokens(item: &Item<'_>) -> f64 {
@@ -246,6 +287,26 @@ mod tests {
         assert_eq!(got.tokens.value, 100.0);
         let nothing = Comparison::new(&first, &[], &Bootstrap::default());
         assert_eq!((nothing.items, nothing.p, nothing.mcnemar), (0, 1.0, None));
+
+        // Of what is reported besides, only items that have it in both runs count.
+        let mut first = first;
+        let put = |run: &mut [Sample], item: &str, reward: f64| {
+            let sample = run.iter_mut().find(|s| s.item == item).unwrap();
+            sample.details.insert("reward".to_owned(), reward.into());
+        };
+        for (item, before, after) in [("a", 1.0, 2.0), ("b", -1.0, 2.0)] {
+            put(&mut first, item, before);
+            put(&mut second, item, after);
+        }
+        put(&mut first, "c", 9.0);
+        put(&mut first, "x", 9.0);
+        let got = Comparison::new(&first, &second, &Bootstrap { resamples: 200, seed: 0 });
+        let [reward] = &got.details[..] else { panic!("{:?}", got.details) };
+        let means = [reward.first.value, reward.second.value, reward.difference.value, reward.p];
+        assert_eq!(
+            (&*reward.name, reward.is_share, means),
+            ("reward", false, [0.0, 2.0, 2.0, 0.5])
+        );
     }
 
     #[test]

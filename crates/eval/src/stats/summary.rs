@@ -213,13 +213,9 @@ impl Summary {
         if n > 1 {
             ratios.extend(votes(items, &ks, n, same, bootstrap.seed));
         }
-        let details = details(&all);
+        let details = detail_names(&all);
         for (name, _) in &details {
-            ratios.push(Ratio::mean(items.iter().map(|i| {
-                let values: Vec<f64> =
-                    i.samples.iter().filter_map(|s| number(s.details.get(name)?)).collect();
-                (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-            })));
+            ratios.push(Ratio::mean(items.iter().map(|item| mean_detail(item, name))));
         }
         let mut estimates = bootstrap.estimate(&ratios).into_iter();
         let mut next = || estimates.next().expect("an estimate for each ratio");
@@ -326,8 +322,15 @@ fn number(value: &serde_json::Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_bool().map(f64::from))
 }
 
+/// The mean of what is reported besides over an item's samples that have it.
+pub(super) fn mean_detail(item: &Item<'_>, name: &str) -> Option<f64> {
+    let samples = item.samples.iter();
+    let values: Vec<f64> = samples.filter_map(|s| number(s.details.get(name)?)).collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
 /// The names of what is reported besides, and whether each is always yes or no.
-fn details(all: &[&Sample]) -> Vec<(String, bool)> {
+pub(super) fn detail_names(all: &[&Sample]) -> Vec<(String, bool)> {
     let mut names: BTreeMap<&str, bool> = BTreeMap::new();
     for (name, value) in all.iter().flat_map(|s| &s.details) {
         if number(value).is_some() {

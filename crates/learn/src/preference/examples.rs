@@ -113,6 +113,13 @@ impl<T: Example> Examples<T> {
         Ok(Examples { seed, batch, size, longest, learned, held_out })
     }
 
+    /// Tokens of a step on average, and of all that is held out.
+    pub(super) fn tokens(&self) -> (f64, f64) {
+        let tokens = |all: &[T]| all.iter().map(Example::tokens).sum::<usize>() as f64;
+        let mean = tokens(&self.learned) / self.learned.len() as f64;
+        (self.batch as f64 * mean, tokens(&self.held_out))
+    }
+
     /// The examples of a step, in micro-batches.
     pub(super) fn step(&self, step: u64) -> Vec<Vec<&T>> {
         let first = (step - 1) * self.batch as u64;

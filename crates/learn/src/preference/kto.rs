@@ -98,6 +98,11 @@ impl ExampleLoss for Kto<'_> {
 
     /// How far the policy has strayed from the reference, judged by answers that are each to another
     /// prompt than their own.
+    /// Through the reference; and through both networks with answers to other prompts.
+    fn reads(&self) -> f64 {
+        3.0
+    }
+
     fn know(
         &self,
         policy: &Network<'_>,

@@ -11,7 +11,7 @@ use crate::chance::chance;
 use crate::journal::Record;
 use crate::learner::Learner;
 use crate::recipe::Recipe;
-use crate::run::{Measured, Teach, Watch};
+use crate::run::{Measured, Teach, Watch, Work};
 
 /// What micro-batches came to; those of a step add up.
 #[derive(Default)]
@@ -43,6 +43,10 @@ pub trait ExampleLoss {
 
     /// What examples are called in the figures.
     const NAME: &'static str;
+
+    /// How often examples go through a network that learns nothing, beside once through the one that
+    /// learns.
+    fn reads(&self) -> f64;
 
     /// What is to be known of the examples of a step. None if it was stopped.
     ///
@@ -145,5 +149,11 @@ impl<L: ExampleLoss> Teach for FromExamples<L> {
         record.put_all("held_out/", L::figures(&sum.statistics, known));
         record.put(&format!("held_out/{}", L::NAME), of as f64);
         Ok(Some(Measured { record, score: -sum.loss }))
+    }
+
+    fn work(&self) -> Work {
+        let (step, held_out) = self.examples.tokens();
+        let read = self.loss.reads();
+        Work { learned: step, read: step * read, measured: held_out * (1.0 + read), most: false }
     }
 }

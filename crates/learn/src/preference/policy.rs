@@ -97,6 +97,10 @@ impl ExampleLoss for Policy<'_> {
 
     const NAME: &'static str = "pairs";
 
+    fn reads(&self) -> f64 {
+        if self.reference.is_some() { 1.0 } else { 0.0 }
+    }
+
     fn know(
         &self,
         _: &Network<'_>,

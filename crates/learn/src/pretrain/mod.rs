@@ -18,7 +18,7 @@ use crate::error::recipe;
 use crate::journal::Record;
 use crate::learner::Learner;
 use crate::recipe::{self, ControlTokens, Recipe};
-use crate::run::{Measured, Teach, Watch};
+use crate::run::{Measured, Teach, Watch, Work};
 
 pub use initial::{initial, learned_vocabulary};
 pub use sequences::Sequences;
@@ -150,5 +150,15 @@ impl Teach for Pretrain {
             measured.record.put("held_out/sequences", self.held_out.len() as f64);
             measured
         }))
+    }
+
+    fn work(&self) -> Work {
+        let mean = self.sequences.predicted() as f64 / self.sequences.len().max(1) as f64;
+        Work {
+            learned: self.settings.batch as f64 * mean,
+            read: 0.0,
+            measured: self.held_out.predicted() as f64,
+            most: false,
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::journal::Record;
 use crate::learner::Learner;
 use crate::objective::advantages;
 use crate::recipe::{self, Recipe};
-use crate::run::{Measured, Teach, Watch};
+use crate::run::{Measured, Teach, Watch, Work};
 use crate::{Error, chance::shuffled};
 
 /// Completions that are drawn together when the model is measured.
@@ -360,6 +360,21 @@ impl Teach for Grpo<'_> {
             drawn.extend(all);
         }
         Ok(Some(held_out(&problems, &drawn, &judged)))
+    }
+
+    /// What is drawn is not counted: it takes another way through the model.
+    fn work(&self) -> Work {
+        let of = &self.settings;
+        let drawn = (of.prompts * of.completions * of.max_tokens) as f64;
+        let networks = if self.critic.is_some() { 2.0 } else { 1.0 };
+        let looks_back =
+            self.reference.is_some() as usize + (of.minibatches * of.epochs > 1) as usize;
+        Work {
+            learned: networks * of.epochs as f64 * drawn,
+            read: looks_back as f64 * drawn,
+            measured: 0.0,
+            most: true,
+        }
     }
 
     fn state(&self) -> Value {

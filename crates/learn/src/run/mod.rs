@@ -2,6 +2,7 @@
 //! and gone on with where it was left.
 
 mod folder;
+mod work;
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,6 +16,7 @@ use crate::learner::Learner;
 use crate::recipe::Recipe;
 
 pub use folder::Folder;
+pub use work::Work;
 
 /// Who looks on, and may stop it.
 pub trait Watch {
@@ -51,6 +53,9 @@ pub trait Teach {
         learner: &Learner<'_>,
         watch: &mut dyn Watch,
     ) -> Result<Option<Measured>, Error>;
+
+    /// How much it has to do.
+    fn work(&self) -> Work;
 
     /// What a checkpoint has to keep of it.
     fn state(&self) -> Value {

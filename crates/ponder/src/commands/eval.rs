@@ -123,8 +123,8 @@ pub struct Ask {
 enum After {
     /// The benchmarks that come along.
     List,
-    /// Judge a run's samples again, and write its report anew.
-    Rescore(after::Run),
+    /// Judge a run's samples again, and write its report anew; with a reward model's opinion, if wanted.
+    Rescore(after::Rescore),
     /// Compare two runs, item by item.
     Compare(after::Compare),
     /// Check a run: its files' hashes, and that its samples are judged the same again.
@@ -149,7 +149,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     match args.after {
         None => ask::run(&args.ask),
         Some(After::List) => after::list(),
-        Some(After::Rescore(run)) => after::rescore(&run),
+        Some(After::Rescore(args)) => after::rescore(&args),
         Some(After::Compare(compare)) => after::compare(&compare),
         Some(After::Verify(verify)) => after::verify(&verify),
         Some(After::Replay(args)) => replay::run(&args),

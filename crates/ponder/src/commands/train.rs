@@ -178,7 +178,7 @@ fn teach(args: Teaching) -> Result<ExitCode> {
             }
         },
     };
-    plan::print(&recipe, &name, &engine, &mut learner)?;
+    plan::print(&recipe, &name, &engine, &mut learner, method.work())?;
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
     }

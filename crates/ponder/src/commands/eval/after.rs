@@ -12,10 +12,14 @@ use eval::report::{Report, Versus};
 use eval::run::{self, Manifest, RunFolder, Sample};
 use eval::{rows, score};
 use indicatif::{ProgressBar, ProgressStyle};
+use learn::preference::RewardVerifier;
+use verify::Attempt;
 use verify::check::Tools;
 use verify::program::sandbox::Options;
 
 use super::ask;
+use crate::judge_arg::JudgeArg;
+use crate::model_arg::ModelArg;
 
 /// A run.
 #[derive(Debug, clap::Args)]
@@ -26,6 +30,21 @@ pub struct Run {
     /// Run programs even where this machine can't isolate them as promised.
     #[arg(long)]
     allow_weaker_sandbox: bool,
+}
+
+/// A run to be judged again.
+#[derive(Debug, clap::Args)]
+pub struct Rescore {
+    #[command(flatten)]
+    run: Run,
+
+    /// With it, what a reward model finds of each answer is kept beside the verdict, as `reward`.
+    #[command(flatten)]
+    judge: JudgeArg,
+
+    /// Never touch the network.
+    #[arg(long, env = "PONDER_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    offline: bool,
 }
 
 /// Two runs.
@@ -112,13 +131,18 @@ pub fn report(args: &Run) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn bar(what: &str, samples: usize) -> ProgressBar {
+    let bar = ProgressBar::new(samples as u64);
+    if let Ok(style) = ProgressStyle::with_template(&format!("{what} {{bar:24}} {{pos}}/{{len}}")) {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// Judges again; what changed, in words.
 fn judge(args: &Run, samples: &mut [Sample]) -> Vec<score::Changed> {
     let options = Options { allow_weaker: args.allow_weaker_sandbox, ..Options::default() };
-    let bar = ProgressBar::new(samples.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("judging {bar:24} {pos}/{len}") {
-        bar.set_style(style);
-    }
+    let bar = bar("judging", samples.len());
     let changed = score::rescore(&Tools::new(options), samples, &|| bar.inc(1));
     bar.finish_and_clear();
     changed
@@ -134,18 +158,42 @@ fn tell(changed: &[score::Changed]) -> Result<()> {
     Ok(())
 }
 
-/// Judges a run's samples again and keeps the verdicts.
-pub fn rescore(args: &Run) -> Result<ExitCode> {
+/// Judges a run's samples again and keeps the verdicts, and a reward model's opinions if one is asked.
+pub fn rescore(args: &Rescore) -> Result<ExitCode> {
+    let path = &args.run.run;
     // Nobody else may write to it meanwhile.
-    let (manifest, _) = run::read(&args.run)?;
-    let (folder, mut samples) = RunFolder::open(&args.run, &manifest)?;
-    let changed = judge(args, &mut samples);
+    let (manifest, _) = run::read(path)?;
+    let (folder, mut samples) = RunFolder::open(path, &manifest)?;
+    let judge_of_answers =
+        args.judge.open(None, &ModelArg { model: None, offline: args.offline })?;
+    let changed = judge(&args.run, &mut samples);
+    if let Some(reward_model) = judge_of_answers {
+        add_rewards(&reward_model, &mut samples)?;
+    }
     tell(&changed)?;
-    RunFolder::replace(&args.run, &samples)?;
+    RunFolder::replace(path, &samples)?;
     drop(folder);
     eprintln!("{} of {} samples are judged otherwise", changed.len(), samples.len());
-    write_report(&args.run)?;
+    write_report(path)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the judge finds of every answer, as the detail `reward`.
+fn add_rewards(judge: &RewardVerifier, samples: &mut [Sample]) -> Result<()> {
+    let bar = bar("asking the judge", samples.len());
+    for sample in samples.iter_mut().filter(|sample| sample.finish_reason != "refused") {
+        let attempt = Attempt {
+            question: &sample.question,
+            reasoning: &sample.reasoning,
+            answer: &sample.answer,
+        };
+        let reward = judge.reward(&attempt);
+        let reward = reward.with_context(|| format!("cannot judge {}", sample.item))?;
+        sample.details.insert("reward".to_owned(), f64::from(reward).into());
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
 }
 
 /// Compares two runs.

@@ -1,11 +1,12 @@
 //! What a run is going to take, before it does.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use engine::Engine;
 use learn::pretrain::Pretrain;
 use learn::recipe::{Method, What};
+use learn::run::Work;
 use learn::sft::Sft;
 use learn::{Learner, Recipe};
 use train::Batch;
@@ -65,6 +66,7 @@ pub fn print(
     name: &str,
     engine: &Engine,
     learner: &mut Learner<'_>,
+    work: Work,
 ) -> Result<()> {
     let parameters = learner.network().parameters().count();
     let critic = matches!(recipe.method(), Method::Grpo(grpo) if grpo.critic.is_some());
@@ -80,41 +82,75 @@ pub fn print(
         human_bytes(if critic { 32 } else { 16 } * parameters as u64)
     );
     let tokens = TRIAL.min(model.config().context_length.saturating_sub(1)).max(1);
-    let speed = tokens as f64 / trial(learner, model.vocab(), tokens)?;
+    let (learning, reading) = trial(learner, model.vocab(), tokens)?;
     eprintln!(
-        "speed:  about {speed:.0} tokens a second are learned here, on {} threads with {}",
+        "speed:  about {:.0} tokens a second are learned here, on {} threads with {}",
+        1.0 / learning,
         model.threads(),
         model.isa()
     );
-    let tokens = match recipe.method() {
-        Method::Pretrain(pretrain) => pretrain.batch * pretrain.sequence_tokens,
-        Method::Sft(sft) => sft.batch * sft.max_tokens,
-        Method::Preference(of) => 2 * of.pairs.batch * of.pairs.max_tokens,
-        // Three more ways through the network, of which none goes back.
-        Method::Kto(of) => 2 * of.answers.batch * of.answers.max_tokens,
-        Method::RewardModel(of) => 2 * of.pairs.batch * of.pairs.max_tokens,
-        Method::Grpo(grpo) => {
-            let networks = if critic { 2 } else { 1 };
-            networks * grpo.epochs * grpo.prompts * grpo.completions * grpo.max_tokens
-        }
-    };
-    let step = tokens as f64 / speed;
-    let all = step * recipe.steps as f64 / 3600.0;
-    eprintln!(
-        "time:   at most {step:.0} s of learning a step, {all:.1} h in {} steps",
-        recipe.steps
-    );
+    eprintln!("time:   {}", time(recipe, work, work.seconds(learning, reading)));
     Ok(())
 }
 
-/// Seconds that a text of so many tokens takes, the second time.
-fn trial(learner: &mut Learner<'_>, vocab: usize, tokens: usize) -> Result<f64> {
-    let tokens: Vec<u32> = (0..=tokens).map(|i| (i * 7919 % vocab) as u32).collect();
+/// What the run takes, from the seconds of a step and of a measurement.
+fn time(recipe: &Recipe, work: Work, (step, measured): (f64, f64)) -> String {
+    let measurements = match recipe.evaluate.every {
+        0 => 0,
+        // Before the first step, on the way, and after the last.
+        every => 1 + recipe.steps.div_ceil(every),
+    };
+    let all = human_time(step * recipe.steps as f64 + measured * measurements as f64);
+    let step = human_time(step);
+    match work.most {
+        true => format!(
+            "at most {step} of learning a step, {all} in {} steps, beside what is drawn",
+            recipe.steps
+        ),
+        false if measurements == 0 => {
+            format!("about {step} a step, {all} in {} steps", recipe.steps)
+        }
+        false => format!(
+            "about {step} a step, {all} in {} steps with {measurements} measurements",
+            recipe.steps
+        ),
+    }
+}
+
+/// Seconds, as people say them.
+fn human_time(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => format!("{s:.1} s"),
+        s if s < 100.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+/// Seconds a token of a text of so many, learned from and only read, each the second time.
+fn trial(learner: &mut Learner<'_>, vocab: usize, tokens: usize) -> Result<(f64, f64)> {
+    let texts: Vec<u32> = (0..=tokens).map(|i| (i * 7919 % vocab) as u32).collect();
     let mut batch = Batch::new();
-    batch.push(&tokens, &vec![1.0; tokens.len()])?;
+    batch.push(&texts, &vec![1.0; texts.len()])?;
     learner.cross_entropy(&batch, None)?;
     let start = Instant::now();
     learner.cross_entropy(&batch, None)?;
+    let learning = start.elapsed();
     learner.forget();
-    Ok(start.elapsed().as_secs_f64())
+    learner.network().log_probs(&batch)?;
+    let start = Instant::now();
+    learner.network().log_probs(&batch)?;
+    let a_token = |of: Duration| of.as_secs_f64() / tokens as f64;
+    Ok((a_token(learning), a_token(start.elapsed())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_said_as_people_say_it() {
+        let said = [0.25, 42.4, 100.0, 5399.0, 5400.0].map(human_time);
+        assert_eq!(said, ["0.2 s", "42 s", "2 min", "90 min", "1.5 h"]);
+    }
 }
