@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use kernels::attention::{KvType, PAGE};
-use model::{KvCache, Model, Sequence, Span, Want, Workspace};
+use kernels::attention::PAGE;
+use model::{CacheOptions, KvCache, Model, Sequence, Span, Want, Workspace};
 
 use crate::Error;
 use crate::scheduler::STEP_TOKENS;
@@ -19,8 +19,8 @@ pub struct Plan {
     pub n_batch: Vec<usize>,
     /// Tokens that are in the cache before.
     pub n_depth: Vec<usize>,
-    /// How keys and values are stored.
-    pub kv_type: KvType,
+    /// How keys and values are stored, and attended to.
+    pub cache: CacheOptions,
     /// How often each is repeated.
     pub repetitions: usize,
     /// Whether there is a run before that isn't counted.
@@ -115,9 +115,9 @@ impl Case {
 
     /// Bytes per token: a step reads the weights once, and each sequence's own keys and values.
     fn bytes(&self, model: &Model, cache: &KvCache) -> Option<f64> {
-        let seen = self.n_depth as f64 + (self.n_gen as f64 + 1.0) / 2.0;
+        let seen = self.n_depth + self.n_gen.div_ceil(2);
         let weights = model.weight_bytes(self.n_batch) / self.n_batch as f64;
-        (self.test == Test::Decode).then(|| weights + seen * cache.token_bytes() as f64)
+        (self.test == Test::Decode).then(|| weights + cache.bytes_read(seen) as f64)
     }
 }
 
@@ -135,7 +135,7 @@ pub fn bench(
     let pages = cases.iter().map(|case| case.pages() + case.n_depth.div_ceil(PAGE)).max();
     let mut runner = Runner {
         model,
-        cache: KvCache::new(model.config(), plan.kv_type, pages.unwrap_or(0) * PAGE),
+        cache: KvCache::new(model.config(), plan.cache, pages.unwrap_or(0) * PAGE),
         work: Workspace::default(),
         logits: Vec::new(),
     };

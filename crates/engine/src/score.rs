@@ -1,7 +1,7 @@
 //! Reading a text and looking at what the model expected at each place.
 
 use kernels::attention::KvType;
-use model::{InputSquares, KvCache, Sequence, Span, Want, Workspace};
+use model::{CacheOptions, InputSquares, KvCache, Sequence, Span, Want, Workspace};
 
 use crate::sampler::log_sum_exp;
 use crate::{Engine, Error, Flow};
@@ -59,12 +59,12 @@ impl Engine {
         &self,
         tokens: &[u32],
         context: usize,
-        kv_type: KvType,
+        cache: impl Into<CacheOptions>,
         mut each: impl FnMut(usize, &[f32]) -> Result<(), E>,
     ) -> Result<(), E> {
         let model = self.model();
         let vocab = model.vocab();
-        let mut cache = KvCache::new(model.config(), kv_type, context);
+        let mut cache = KvCache::new(model.config(), cache, context);
         cache.shape().check().map_err(Error::from)?;
         let mut work = Workspace::default();
         let mut logits = vec![0.0; ROWS * vocab];
@@ -138,12 +138,12 @@ impl Engine {
     /// llama.cpp's `llama-perplexity` reports.)
     ///
     /// # Errors
-    /// The text is shorter than one piece, or the model's heads can't be stored as `kv_type`.
+    /// The text is shorter than one piece, or the model's heads can't be stored as `cache` says.
     pub fn perplexity(
         &self,
         tokens: &[u32],
         context: usize,
-        kv_type: KvType,
+        cache: impl Into<CacheOptions>,
         mut on_progress: impl FnMut(usize, f64),
     ) -> Result<Perplexity, Error> {
         if context < 2 {
@@ -152,7 +152,7 @@ impl Engine {
         let pieces = self.whole_pieces(tokens, context)?;
         let started = std::time::Instant::now();
         let (mut sum, mut squares, mut scored) = (0.0, 0.0, 0usize);
-        self.logits_of(&pieces, context, kv_type, |position, logits| {
+        self.logits_of(&pieces, context, cache, |position, logits| {
             let within = position % context;
             if within >= context / 2 && within + 1 < context {
                 let target = tokens[position + 1] as usize;

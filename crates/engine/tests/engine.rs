@@ -257,7 +257,7 @@ fn plan(n_prompt: &[usize], n_gen: &[usize], n_batch: &[usize], n_depth: &[usize
         n_batch: n_batch.to_vec(),
         n_depth: n_depth.to_vec(),
         repetitions: 2,
-        kv_type: KvType::F16,
+        cache: KvType::F16.into(),
         warmup: true,
     }
 }

@@ -111,7 +111,7 @@ fn what_belongs_to_something_else_is_refused() {
     let stretched = load(dir.path(), Some("linear:2"));
     let error = refusal(&mut scheduler(&stretched, 1));
     assert!(error.contains("another model, or with its positions stretched"), "{error}");
-    let options = SchedulerOptions { kv_type: KvType::F32, ..Default::default() };
+    let options = SchedulerOptions { cache: KvType::F32.into(), ..Default::default() };
     let error = refusal(&mut Scheduler::new(Arc::clone(&engine), options).unwrap());
     assert!(error.contains("holds keys and values as f16, not f32"), "{error}");
 

@@ -91,11 +91,22 @@ fn decode(isa: Isa, pool: &Pool) {
                     let bytes = shape.page_bytes();
                     let pages: Vec<&[u8]> =
                         pages.iter().map(|p| &p[layer * bytes..][..bytes]).collect();
-                    let span = AttentionSpan { pages: &pages, position: CONTEXT - 1, tokens: 1 };
+                    let span = AttentionSpan {
+                        pages: &pages,
+                        bounds: &[],
+                        position: CONTEXT - 1,
+                        tokens: 1,
+                    };
                     attend(
                         isa,
                         pool,
-                        Heads { shape: &shape, scale: 0.125, apart: None, window: None },
+                        Heads {
+                            shape: &shape,
+                            scale: 0.125,
+                            apart: None,
+                            window: None,
+                            sparse: None,
+                        },
                         &[span],
                         &q,
                         &mut out,
@@ -130,12 +141,19 @@ fn prefill(isa: Isa, pool: &Pool) {
                     let start = Instant::now();
                     // As the engine does: 256 tokens at a time.
                     for position in (0..context).step_by(256) {
-                        let span = AttentionSpan { pages: &pages, position, tokens: 256 };
+                        let span =
+                            AttentionSpan { pages: &pages, bounds: &[], position, tokens: 256 };
                         let mine = |dim| position * heads * dim..(position + 256) * heads * dim;
                         attend(
                             isa,
                             pool,
-                            Heads { shape: &shape, scale: 0.125, apart: None, window: None },
+                            Heads {
+                                shape: &shape,
+                                scale: 0.125,
+                                apart: None,
+                                window: None,
+                                sparse: None,
+                            },
                             &[span],
                             &q[mine(head_dim)],
                             &mut out[mine(value_dim)],

@@ -11,7 +11,7 @@ const TYPES: [KvType; 4] = [KvType::F16, KvType::F32, KvType::Q8_0, KvType::Q4_0
 
 /// Heads with nothing kept apart.
 fn plain(shape: &KvShape, scale: f32) -> Heads<'_> {
-    Heads { shape, scale, apart: None, window: None }
+    Heads { shape, scale, apart: None, window: None, sparse: None }
 }
 
 fn number(seed: usize) -> f32 {
@@ -99,7 +99,12 @@ fn check(
     let attention_spans: Vec<_> = spans
         .iter()
         .zip(&borrowed)
-        .map(|(&(len, tokens), pages)| AttentionSpan { pages, position: len - tokens, tokens })
+        .map(|(&(len, tokens), pages)| AttentionSpan {
+            pages,
+            bounds: &[],
+            position: len - tokens,
+            tokens,
+        })
         .collect();
     let queries: Vec<f32> = spans
         .iter()
@@ -237,7 +242,8 @@ fn with_a_window_neither_neighbours_nor_threads_leave_a_trace() {
                     .flat_map(|pos| (0..row).map(move |i| number(pos * 1000 + i + 7)))
                     .collect();
                 let mut out = vec![0.0; tokens * row];
-                let span = AttentionSpan { pages: &pages, position: len - tokens, tokens };
+                let span =
+                    AttentionSpan { pages: &pages, bounds: &[], position: len - tokens, tokens };
                 let heads = Heads { window: Some(window), ..plain(&shape, 0.2) };
                 attend(isa, &Pool::new(threads), heads, &[span], &q, &mut out);
                 out
@@ -314,11 +320,11 @@ fn one_token_at_a_time_or_all_at_once_is_the_same() {
         let pages: Vec<&[u8]> = pages.iter().map(Vec::as_slice).collect();
         let q: Vec<f32> = (0..len * row).map(|i| number(i + 99)).collect();
         let mut together = vec![0.0; q.len()];
-        let span = AttentionSpan { pages: &pages, position: 0, tokens: len };
+        let span = AttentionSpan { pages: &pages, bounds: &[], position: 0, tokens: len };
         attend(isa, &pool, plain(&shape, 0.2), &[span], &q, &mut together);
         for pos in 0..len {
             let mut alone = vec![0.0; row];
-            let span = AttentionSpan { pages: &pages, position: pos, tokens: 1 };
+            let span = AttentionSpan { pages: &pages, bounds: &[], position: pos, tokens: 1 };
             let mine = pos * row..(pos + 1) * row;
             attend(isa, &pool, plain(&shape, 0.2), &[span], &q[mine.clone()], &mut alone);
             assert_eq!(alone, together[mine], "{isa}, position {pos}");
@@ -344,7 +350,8 @@ fn with_latent_values_neither_neighbours_nor_threads_leave_a_trace() {
                     .flat_map(|pos| (0..row).map(move |i| number(pos * 10_000 + i + 7)))
                     .collect();
                 let mut out = vec![0.0; tokens * 100 * 64];
-                let span = AttentionSpan { pages: &pages, position: len - tokens, tokens };
+                let span =
+                    AttentionSpan { pages: &pages, bounds: &[], position: len - tokens, tokens };
                 attend(isa, &Pool::new(threads), plain(&shape, 0.2), &[span], &q, &mut out);
                 out
             };
@@ -374,7 +381,8 @@ fn the_number_of_threads_leaves_no_trace() {
                     .flat_map(|pos| (0..row).map(move |i| number(pos * 1000 + i + 7)))
                     .collect();
                 let mut out = vec![0.0; tokens * row];
-                let span = AttentionSpan { pages: &pages, position: len - tokens, tokens };
+                let span =
+                    AttentionSpan { pages: &pages, bounds: &[], position: len - tokens, tokens };
                 attend(isa, &Pool::new(threads), plain(&shape, 0.2), &[span], &q, &mut out);
                 out
             };
@@ -469,12 +477,13 @@ fn biases_kept_apart_are_the_same_as_biases_stored() {
 
             let run = |pages: &[Vec<u8>], shape: &KvShape, apart, tokens: usize| {
                 let pages: Vec<&[u8]> = pages.iter().map(Vec::as_slice).collect();
-                let span = AttentionSpan { pages: &pages, position: len - tokens, tokens };
+                let span =
+                    AttentionSpan { pages: &pages, bounds: &[], position: len - tokens, tokens };
                 let first = len - tokens;
                 let row = heads * head_dim;
                 let q: Vec<f32> = (first * row..len * row).map(|i| number(i + 99)).collect();
                 let mut out = vec![0.0; q.len()];
-                let heads = Heads { shape, scale: 0.1, apart, window: None };
+                let heads = Heads { shape, scale: 0.1, apart, window: None, sparse: None };
                 attend(isa, &pool, heads, &[span], &q, &mut out);
                 out
             };

@@ -236,6 +236,7 @@ impl Model {
         let shape = *cache.shape();
         // What need not be rounded is not stored.
         let apart = layer.apart().filter(|_| shape.ty.is_rounded());
+        let bias = apart.and_then(|apart| apart.keys.as_ref());
         match &layer.attention {
             Attention::Heads(own) => self.project(own, index, apart, batch, work),
             Attention::Latent(own) => {
@@ -264,13 +265,17 @@ impl Model {
                 position += n;
                 row += n;
             }
+            cache.bound(isa, span.sequence, index, (span.sequence.len(), end), bias);
         }
         let pages: Vec<Vec<&[u8]>> = spans.iter().map(|s| cache.layer(s.sequence, index)).collect();
+        let bounds: Vec<Vec<&[u8]>> =
+            spans.iter().map(|s| cache.bounds(s.sequence, index)).collect();
         let seen: Vec<AttentionSpan<'_>> = spans
             .iter()
-            .zip(&pages)
-            .map(|(span, pages)| AttentionSpan {
+            .zip(pages.iter().zip(&bounds))
+            .map(|(span, (pages, bounds))| AttentionSpan {
                 pages,
+                bounds,
                 position: span.sequence.len(),
                 tokens: span.tokens.len(),
             })
@@ -280,12 +285,12 @@ impl Model {
             Some(latent) => latent.scale(&c.rope),
             None => c.attention_scale,
         };
-        let keys = apart.and_then(|apart| apart.keys.as_ref());
         let heads = Heads {
             shape: &shape,
             scale,
-            apart: keys.map(|bias| Apart { bias, angles: cache.angles() }),
+            apart: bias.map(|bias| Apart { bias, angles: cache.angles() }),
             window: c.window_of(index),
+            sparse: cache.sparse(index),
         };
         attend(isa, pool, heads, &seen, q, out);
         if let Some(apart) = apart {

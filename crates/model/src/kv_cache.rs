@@ -4,14 +4,37 @@
 //! them, and the first write to a shared page copies it. Memory is taken when a page is first
 //! needed and kept for the next sequence afterwards.
 
-use kernels::Aligned;
-use kernels::attention::{Angles, KvShape, KvType, PAGE};
+use kernels::attention::{
+    Angles, Apart, KeyBias, KvShape, KvType, PAGE, Sparse, bound_keys, bounds_bytes,
+};
+use kernels::{Aligned, Isa};
 
 use crate::rope::Rope;
 use crate::{Config, Error};
 
+/// How a cache stores what it is given, and how much of it is attended to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheOptions {
+    /// How keys and values are stored.
+    pub ty: KvType,
+    /// Whether far pages are left out, by all layers but the first [`DENSE_LAYERS`]; those with a window see
+    /// all of it.
+    pub sparse: Option<Sparse>,
+}
+
+impl From<KvType> for CacheOptions {
+    fn from(ty: KvType) -> CacheOptions {
+        CacheOptions { ty, sparse: None }
+    }
+}
+
+/// The first layers look at all of a text: they hardly prefer some of it (Tang et al. 2024, arXiv:2406.10774, figure
+/// 3).
+pub const DENSE_LAYERS: usize = 2;
+
 struct Page {
-    /// All layers, one after the other, each `KvShape::page_bytes` long.
+    /// All layers, one after the other, each `KvShape::page_bytes` long; then, if pages are left out,
+    /// what is known of each layer's keys, each `bounds_bytes` long.
     data: Aligned,
     /// Sequences that hold it.
     owners: usize,
@@ -26,6 +49,7 @@ pub struct KvCache {
     limit: usize,
     /// Of the positions seen so far, where keys are stored without all of their bias.
     angles: Angles,
+    sparse: Option<Sparse>,
 }
 
 /// One text's place in the cache. It must be given back with [`KvCache::release`].
@@ -49,7 +73,8 @@ impl Sequence {
 
 impl KvCache {
     /// A cache for at most `tokens` positions, rounded up to whole pages, all sequences together.
-    pub fn new(config: &Config, ty: KvType, tokens: usize) -> KvCache {
+    pub fn new(config: &Config, options: impl Into<CacheOptions>, tokens: usize) -> KvCache {
+        let CacheOptions { ty, sparse } = options.into();
         KvCache {
             shape: KvShape {
                 heads: config.heads,
@@ -63,6 +88,7 @@ impl KvCache {
             free: Vec::new(),
             limit: tokens.div_ceil(PAGE),
             angles: Angles::default(),
+            sparse,
         }
     }
 
@@ -77,14 +103,81 @@ impl KvCache {
         &self.angles
     }
 
+    /// How much of a long text layer `index` leaves out, if any.
+    pub(crate) fn sparse(&self, index: usize) -> Option<Sparse> {
+        self.sparse.filter(|_| index >= DENSE_LAYERS)
+    }
+
+    /// Whether pages are left out.
+    pub fn leaves_out(&self) -> bool {
+        self.sparse.is_some()
+    }
+
+    /// Bytes of what is known of a layer's keys.
+    fn bounds_bytes(&self) -> usize {
+        self.sparse.map_or(0, |_| bounds_bytes(&self.shape))
+    }
+
+    /// Sees to what is to be known of the keys of the pages of layer `index` that positions from `from` to `to` have
+    /// filled. `bias` is what of the keys is not stored.
+    pub(crate) fn bound(
+        &mut self,
+        isa: Isa,
+        sequence: &Sequence,
+        index: usize,
+        (from, to): (usize, usize),
+        bias: Option<&KeyBias>,
+    ) {
+        if self.sparse(index).is_none() {
+            return;
+        }
+        let (bytes, bounds) = (self.shape.page_bytes(), self.bounds_bytes());
+        for page in from / PAGE..to / PAGE {
+            let (pages, known) =
+                self.pages[sequence.pages[page]].data.split_at_mut(self.layers * bytes);
+            let apart = bias.map(|bias| Apart { bias, angles: &self.angles });
+            bound_keys(
+                isa,
+                &self.shape,
+                &pages[index * bytes..][..bytes],
+                (apart, page),
+                &mut known[index * bounds..][..bounds],
+            );
+        }
+    }
+
+    /// What is known of the keys of one layer of each of a sequence's pages; nothing, if none is left out.
+    pub(crate) fn bounds(&self, sequence: &Sequence, layer: usize) -> Vec<&[u8]> {
+        if self.sparse(layer).is_none() {
+            return Vec::new();
+        }
+        let (at, bounds) = (self.layers * self.shape.page_bytes(), self.bounds_bytes());
+        let slice = |page: &usize| &self.pages[*page].data[at + layer * bounds..][..bounds];
+        sequence.pages.iter().map(slice).collect()
+    }
+
     /// Heads and storage type.
     pub fn shape(&self) -> &KvShape {
         &self.shape
     }
 
-    /// Bytes of one position's keys and values, all layers together.
+    /// Bytes of one position's keys and values, all layers together, and of its share of what is known of a page.
     pub fn token_bytes(&self) -> usize {
-        self.layers * self.shape.page_bytes() / PAGE
+        self.page_bytes() / PAGE
+    }
+
+    /// Bytes that attention reads for a token that sees `seen` positions, all layers together.
+    pub fn bytes_read(&self, seen: usize) -> usize {
+        let all = self.shape.page_bytes() * seen / PAGE;
+        (0..self.layers).fold(0, |sum, layer| {
+            sum + match self.sparse(layer) {
+                Some(sparse) if seen > sparse.budget => {
+                    self.shape.page_bytes() * sparse.budget / PAGE
+                        + self.bounds_bytes() * seen / PAGE
+                }
+                _ => all,
+            }
+        })
     }
 
     /// Pages there may be, all in all.
@@ -236,7 +329,7 @@ impl KvCache {
 
     /// Bytes of a page, all layers together.
     pub fn page_bytes(&self) -> usize {
-        self.layers * self.shape.page_bytes()
+        self.layers * (self.shape.page_bytes() + self.bounds_bytes())
     }
 
     /// Whether some sequence, or somebody else, has a held page too.

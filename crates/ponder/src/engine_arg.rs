@@ -5,13 +5,35 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use engine::{Engine, LoadOptions, Lora, Runtime, Scheduler, SchedulerOptions, WeightMemory};
-use kernels::attention::KvType;
-use model::{Adapter, RopeScalingRequest};
+use kernels::attention::{KvType, Sparse};
+use model::{Adapter, CacheOptions, RopeScalingRequest};
 use reason::Local;
 
 use crate::model_arg::ResolvedModel;
 use crate::sampling_arg::SamplingArgs;
 use crate::size_arg;
+
+/// How much of a text a token attends to: all of it, if nothing is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attention(Option<Sparse>);
+
+/// Positions that `sparse` stands for: where the answers to questions about a text stay what they were, see docs/run.md.
+const SPARSE_BUDGET: usize = 2048;
+
+fn attention(text: &str) -> Result<Attention, String> {
+    let budget = match text.split_once(':') {
+        None if text == "full" => return Ok(Attention(None)),
+        None if text == "sparse" => SPARSE_BUDGET,
+        Some(("sparse", budget)) => {
+            budget.parse().map_err(|_| format!("`{budget}` is no number of tokens"))?
+        }
+        _ => return Err("choose one of full, sparse, sparse:TOKENS".to_owned()),
+    };
+    match budget >= Sparse::LEAST {
+        true => Ok(Attention(Some(Sparse { budget }))),
+        false => Err(format!("{budget} tokens are too few: at least {}", Sparse::LEAST)),
+    }
+}
 
 /// The arguments, to be flattened into a command's own.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,6 +49,11 @@ pub struct EngineArg {
     /// How keys and values are stored: `f16`, `q8_0` (half the memory), `q4_0` (a quarter) or `f32` (for comparing).
     #[arg(long, value_name = "TYPE", default_value_t = KvType::F16)]
     pub kv_cache_type: KvType,
+
+    /// How much of a long text a token attends to: `full`, or `sparse`, the first 64 tokens, the latest ones and
+    /// the pages that matter most to it, 2048 tokens in all; `sparse:N`, N tokens.
+    #[arg(long, value_name = "KIND", default_value = "full", value_parser = attention)]
+    pub attention: Attention,
 
     /// Memory that weights may take, as in 12GiB; what is free if not given. Layers that don't fit are read from
     /// the file whenever they are needed, which is slow.
@@ -96,6 +123,27 @@ impl EngineArg {
 
     /// How a scheduler for the model keeps its cache.
     pub fn scheduling(&self) -> SchedulerOptions {
-        SchedulerOptions { kv_type: self.kv_cache_type, ..SchedulerOptions::default() }
+        SchedulerOptions { cache: self.cache(), ..SchedulerOptions::default() }
+    }
+
+    /// How a cache for the model stores what it is given, and how much of it is attended to.
+    pub fn cache(&self) -> CacheOptions {
+        CacheOptions { ty: self.kv_cache_type, sparse: self.attention.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attention_is_full_or_sparse() {
+        let sparse = |budget| Ok(Attention(Some(Sparse { budget })));
+        assert_eq!(attention("full"), Ok(Attention(None)));
+        assert_eq!(attention("sparse"), sparse(2048));
+        assert_eq!(attention("sparse:512"), sparse(512));
+        for wrong in ["sparse:8", "sparse:", "sparse:many", "full:3", "fuller", ""] {
+            assert!(attention(wrong).is_err(), "{wrong}");
+        }
     }
 }

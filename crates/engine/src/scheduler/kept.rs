@@ -38,6 +38,9 @@ struct Header {
     /// [`crate::Engine::fingerprint`].
     model: String,
     kv_cache_type: String,
+    /// Whether far pages were left out, and what that needs to know of keys is in the pages.
+    #[serde(default)]
+    sparse: bool,
     /// [`PAGE_VERSION`].
     version: u32,
     /// Positions of a page.
@@ -132,6 +135,7 @@ impl Scheduler {
         let header = Header {
             model: self.engine.fingerprint()?.to_owned(),
             kv_cache_type: self.cache.shape().ty.to_string(),
+            sparse: self.cache.leaves_out(),
             version: PAGE_VERSION,
             page: PAGE,
             page_bytes: self.cache.page_bytes(),
@@ -233,6 +237,13 @@ impl Scheduler {
         if header.kv_cache_type != ty {
             let problem = format!("holds keys and values as {}, not {ty}", header.kv_cache_type);
             return Err(wrong(path, problem, "give the same --kv-cache-type as then"));
+        }
+        if header.sparse != self.cache.leaves_out() {
+            let problem = match header.sparse {
+                true => "holds what was read with --attention sparse",
+                false => "holds what was read with --attention full",
+            };
+            return Err(wrong(path, problem, "give the same --attention as then, or another file"));
         }
         let of_this_model = header.page == PAGE
             && header.page_bytes == self.cache.page_bytes()

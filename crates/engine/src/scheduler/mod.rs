@@ -18,8 +18,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kernels::attention::KvType;
-use model::{KvCache, PAGE, Span, Want, Workspace};
+use model::{CacheOptions, KvCache, PAGE, Span, Want, Workspace};
 
 use crate::adapters::Lora;
 use crate::constraint::MaskThread;
@@ -70,8 +69,8 @@ pub enum Event {
 /// How a scheduler works.
 #[derive(Clone, Copy, Debug)]
 pub struct SchedulerOptions {
-    /// How keys and values are stored.
-    pub kv_type: KvType,
+    /// How keys and values are stored, and attended to.
+    pub cache: CacheOptions,
     /// Positions the cache holds, all texts together; as many as the context if none.
     pub kv_tokens: Option<usize>,
     /// Most answers under way at a time.
@@ -85,7 +84,7 @@ pub struct SchedulerOptions {
 impl Default for SchedulerOptions {
     fn default() -> Self {
         Self {
-            kv_type: KvType::default(),
+            cache: CacheOptions::default(),
             kv_tokens: None,
             parallel: 256,
             ngram: true,
@@ -163,7 +162,7 @@ impl Scheduler {
             return Err(Error::CacheTooSmall { tokens, context });
         }
         // One page more than the context: a text whose last page is shared has to copy it.
-        let cache = KvCache::new(engine.model().config(), options.kv_type, tokens + PAGE);
+        let cache = KvCache::new(engine.model().config(), options.cache, tokens + PAGE);
         cache.shape().check()?;
         Ok(Scheduler {
             engine,
@@ -190,7 +189,7 @@ impl Scheduler {
     /// It has another vocabulary, or can't be run.
     pub fn set_draft(&mut self, draft: Arc<Engine>) -> Result<(), Error> {
         let tokens = self.cache.limit_pages() * PAGE;
-        let mut draft = Draft::new(&self.engine, draft, self.options.kv_type, tokens)?;
+        let mut draft = Draft::new(&self.engine, draft, self.options.cache, tokens)?;
         draft.calibrate()?;
         for rows in [1, 4] {
             let seconds =

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use kernels::attention::KvType;
-use model::{KvCache, PAGE, Sequence, Span, Want, Workspace};
+use model::{CacheOptions, KvCache, PAGE, Sequence, Span, Want, Workspace};
 
 use super::{Guesses, MOST};
 use crate::sampler::Sampler;
@@ -44,7 +43,7 @@ impl Draft {
     pub(crate) fn new(
         target: &Engine,
         engine: Arc<Engine>,
-        kv_type: KvType,
+        cache: CacheOptions,
         tokens: usize,
     ) -> Result<Draft, Error> {
         let (a, b) = (target.tokenizer(), engine.tokenizer());
@@ -57,7 +56,7 @@ impl Draft {
                 token,
             });
         }
-        let cache = KvCache::new(engine.model().config(), kv_type, tokens + PAGE);
+        let cache = KvCache::new(engine.model().config(), cache, tokens + PAGE);
         cache.shape().check()?;
         Ok(Draft {
             engine,

@@ -25,8 +25,8 @@ const SMALL: f32 = 2.0;
 pub(super) struct Pair {
     /// Which angle turns it.
     pub(super) angle: usize,
-    a: f32,
-    b: f32,
+    pub(super) a: f32,
+    pub(super) b: f32,
 }
 
 /// The biases of keys, as far as they are kept apart.
@@ -34,9 +34,9 @@ pub(super) struct Pair {
 pub struct KeyBias {
     /// For each key-value head.
     pub(super) pairs: Vec<Vec<Pair>>,
-    layout: RopeLayout,
+    pub(super) layout: RopeLayout,
     /// Elements of a head that are turned.
-    rotated: usize,
+    pub(super) rotated: usize,
 }
 
 impl KeyBias {
@@ -97,7 +97,7 @@ impl KeyBias {
 }
 
 /// The two elements that an angle turns.
-fn elements(layout: RopeLayout, rotated: usize, angle: usize) -> (usize, usize) {
+pub(super) fn elements(layout: RopeLayout, rotated: usize, angle: usize) -> (usize, usize) {
     match layout {
         RopeLayout::Halves => (angle, angle + rotated / 2),
         RopeLayout::Interleaved => (2 * angle, 2 * angle + 1),
@@ -108,7 +108,7 @@ fn elements(layout: RopeLayout, rotated: usize, angle: usize) -> (usize, usize) 
 /// 16][rotated][16]`, the cosines before the sines.
 #[derive(Clone, Debug, Default)]
 pub struct Angles {
-    pages: Vec<Vec<f32>>,
+    pub(super) pages: Vec<Vec<f32>>,
 }
 
 impl Angles {

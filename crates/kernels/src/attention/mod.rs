@@ -12,13 +12,15 @@
 //! busy, however few its heads are.
 //!
 //! A token's result depends on the pages it sees and on nothing else, neither its neighbours in
-//! the batch nor the number of threads, to the bit.
+//! the batch nor the number of threads, to the bit. (Where pages are left out, which tokens come together
+//! matters, see [`Sparse`]: they choose pages together.)
 
 mod apart;
 mod page;
 mod part;
 mod rotate;
 mod softmax;
+mod sparse;
 mod tile;
 
 use std::cell::RefCell;
@@ -33,6 +35,8 @@ pub use page::{
     KvShape, KvShapeError, KvType, PAGE, PAGE_VERSION, SCALE_BLOCK, UnknownKvType, read_kv,
     store_kv,
 };
+
+pub use sparse::{Sparse, bound_keys, bounds_bytes};
 
 use apart::ApartHead;
 use part::{Attend, Goal, Join, Line, Scratch, padded, room};
@@ -56,6 +60,9 @@ const JOBS_PER_THREAD: usize = 4;
 pub struct AttentionSpan<'a> {
     /// The sequence's pages of this layer, in order; they hold the span's own keys and values too.
     pub pages: &'a [&'a [u8]],
+    /// What [`bound_keys`] knows of each page that is full, as long as [`bounds_bytes`] says; not asked for
+    /// where no page is left out.
+    pub bounds: &'a [&'a [u8]],
     /// Position of the span's first token.
     pub position: usize,
     /// Tokens of the span.
@@ -72,12 +79,23 @@ struct Job {
     group: usize,
     /// The first of these, counted over the heads of all tokens.
     head: usize,
-    /// Parts of what its tokens see.
+    /// The pages that its tokens attend to, in order, if not to all they see.
+    chosen: Option<Vec<u32>>,
+    /// Parts of what its tokens attend to.
     parts: Range<usize>,
     /// Where the parts are kept when several threads may work on them.
     kept: Option<usize>,
     /// Parts still to be done.
     left: AtomicUsize,
+}
+
+impl Job {
+    /// Attends to these pages, which are in order, alone.
+    fn attend_to(&mut self, pages: Vec<u32>) {
+        self.parts = 0..pages.len().div_ceil(PART);
+        self.left = AtomicUsize::new(self.parts.len());
+        self.chosen = Some(pages);
+    }
 }
 
 thread_local! {
@@ -98,6 +116,8 @@ pub struct Heads<'a> {
     pub apart: Option<Apart<'a>>,
     /// How many positions a token sees, itself and those right before it; all if none is given.
     pub window: Option<usize>,
+    /// Whether pages are left out where a token sees many; not where there is a window.
+    pub sparse: Option<Sparse>,
 }
 
 /// Causal attention of all spans: each token sees its sequence up to and with itself, or as much of
@@ -106,7 +126,8 @@ pub struct Heads<'a> {
 /// `q` is `[tokens of all spans, heads, head_dim]`, `out` is `[tokens of all spans, heads, value_dim]`.
 ///
 /// # Panics
-/// If shapes don't agree, the window is empty, or a span sees positions its pages don't hold.
+/// If shapes don't agree, the window is empty, a span sees positions its pages don't hold, or bounds are missing
+/// that are needed.
 pub fn attend(
     isa: Isa,
     pool: &Pool,
@@ -115,7 +136,8 @@ pub fn attend(
     q: &[f32],
     out: &mut [f32],
 ) {
-    let Heads { shape, scale, apart, window } = heads;
+    let Heads { shape, scale, apart, window, sparse } = heads;
+    let sparse = sparse.filter(|_| window.is_none());
     assert_ne!(window, Some(0));
     assert_eq!(shape.check(), Ok(()));
     let tokens: usize = spans.iter().map(|s| s.tokens).sum();
@@ -124,6 +146,10 @@ pub fn attend(
     for span in spans {
         assert!(span.pages.len() * PAGE >= span.position + span.tokens);
         assert!(span.pages.iter().all(|p| p.len() == shape.page_bytes()));
+        if sparse.is_some_and(|sparse| sparse.leaves_out(span)) {
+            assert!(span.bounds.len() >= (span.position + span.tokens) / PAGE);
+            assert!(span.bounds.iter().all(|b| b.len() == bounds_bytes(shape)));
+        }
     }
     if let Some(Apart { bias, .. }) = apart {
         assert_eq!(bias.pairs.len(), shape.kv_heads);
@@ -134,13 +160,17 @@ pub fn attend(
         apart.map(|Apart { bias, .. }| bias.of_queries(q, shape.heads, shape.head_dim, scale));
     let window = window.unwrap_or(usize::MAX);
     let layer = Layer { shape, scale, spans, apart: apart.zip(of_bias.as_deref()), window };
+    let mut jobs = layer.jobs(pool.threads(), sparse);
+    if let Some(sparse) = sparse {
+        sparse::choose(isa, pool, (shape, scale, sparse), spans, &mut jobs, q);
+    }
     if shape.ty.is_rotated() {
         let mut q = q.to_vec();
         rotate(isa, &mut q, shape.turned());
-        layer.attend(isa, pool, &q, out);
+        layer.attend(isa, pool, jobs, &q, out);
         rotate(isa, out, shape.turned());
     } else {
-        layer.attend(isa, pool, q, out);
+        layer.attend(isa, pool, jobs, q, out);
     }
 }
 
@@ -157,8 +187,7 @@ struct Layer<'a> {
 
 impl Layer<'_> {
     /// [`attend`] with queries, and results, turned as what is in the pages is.
-    fn attend(&self, isa: Isa, pool: &Pool, q: &[f32], out: &mut [f32]) {
-        let mut jobs = self.jobs(pool.threads());
+    fn attend(&self, isa: Isa, pool: &Pool, mut jobs: Vec<Job>, q: &[f32], out: &mut [f32]) {
         let (pieces, kept) = self.pieces(&mut jobs, pool.threads());
         KEPT.with_borrow_mut(|lines| {
             let kept = SendPtr(room(lines, kept));
@@ -209,6 +238,7 @@ impl Layer<'_> {
             apart,
             window,
             span: &spans[job.span],
+            chosen: job.chosen.as_deref(),
             tokens: job.tokens.clone(),
             kv_head: job.kv_head,
             group: job.group,
@@ -236,18 +266,20 @@ impl Layer<'_> {
         }
     }
 
-    /// Cuts the batch into jobs.
-    fn jobs(&self, threads: usize) -> Vec<Job> {
+    /// Cuts the batch into jobs. What is chosen together is not to depend on how much else there is to do.
+    fn jobs(&self, threads: usize, sparse: Option<Sparse>) -> Vec<Job> {
         let Layer { shape, spans, window, .. } = *self;
         let group = shape.heads / shape.kv_heads;
         let rows: usize = spans.iter().map(|s| s.tokens * shape.heads).sum();
         let tile = rows / (threads * JOBS_PER_THREAD);
         let rows = tile.clamp(LEAST_ROWS, MOST_ROWS);
-        // Where even one token's are too many, some of them.
-        let (tile, share) = ((rows / group).max(1), rows.min(group));
         let mut jobs = Vec::new();
         let mut first = 0;
         for (s, span) in spans.iter().enumerate() {
+            let leaves_out = sparse.is_some_and(|sparse| sparse.leaves_out(span));
+            let rows = if leaves_out { LEAST_ROWS } else { rows };
+            // Where even one token's are too many, some of them.
+            let (tile, share) = ((rows / group).max(1), rows.min(group));
             for at in (0..span.tokens).step_by(tile) {
                 let tokens = at..span.tokens.min(at + tile);
                 // What the first of them sees first, and the last one last.
@@ -262,6 +294,7 @@ impl Layer<'_> {
                             kv_head,
                             group: share.min(group - head),
                             head: (first + at) * shape.heads + kv_head * group + head,
+                            chosen: None,
                             parts: parts.clone(),
                             kept: None,
                             left: AtomicUsize::new(parts.len()),
@@ -282,7 +315,11 @@ impl Layer<'_> {
         let cost = |job: &Job| {
             let tokens = job.tokens.len();
             let seen = spans[job.span].position + job.tokens.end;
-            seen.min(window.saturating_add(tokens)) * tokens * job.group
+            let seen = match &job.chosen {
+                Some(pages) => pages.len() * PAGE,
+                None => seen.min(window.saturating_add(tokens)),
+            };
+            seen * tokens * job.group
         };
         let all: usize = jobs.iter().map(cost).sum();
         let mut pieces = Vec::new();

@@ -80,6 +80,8 @@ pub(super) struct Attend<'a> {
     /// Positions a token sees, at most.
     pub(super) window: usize,
     pub(super) span: &'a AttentionSpan<'a>,
+    /// The pages attended to, in order, if not to all.
+    pub(super) chosen: Option<&'a [u32]>,
     /// Tokens of the span.
     pub(super) tokens: Range<usize>,
     pub(super) kv_head: usize,
@@ -175,10 +177,23 @@ impl Kernel for Attend<'_> {
     }
 }
 
-/// The pages of a part of which some of the rows, which are in the order of positions, see something.
-fn pages(part: usize, rows: &[Row]) -> Range<usize> {
-    let first = (part * PART).max(rows[0].from / PAGE);
-    first..rows[rows.len() - 1].seen.div_ceil(PAGE).min((part + 1) * PART)
+/// The pages of a part of which some of the rows, which are in the order of positions, see something: by their
+/// places among those that are attended to.
+fn places(part: usize, rows: &[Row], chosen: Option<&[u32]>) -> Range<usize> {
+    let (first, end) = (part * PART, (part + 1) * PART);
+    match chosen {
+        Some(pages) => first..end.min(pages.len()),
+        None => {
+            let seen = rows[rows.len() - 1].seen.div_ceil(PAGE);
+            first.max(rows[0].from / PAGE)..end.min(seen)
+        }
+    }
+}
+
+/// The page at such a place.
+#[inline(always)]
+fn page_at(place: usize, chosen: Option<&[u32]>) -> usize {
+    chosen.map_or(place, |pages| pages[place] as usize)
 }
 
 impl Row {
@@ -219,18 +234,20 @@ impl Attend<'_> {
     /// As for [`Self::few_rows`].
     #[inline(always)]
     unsafe fn one_tile<S: Simd, C: Cell, const R: usize>(&mut self, part: usize, known: *mut f32) {
-        let Attend { shape, span, kv_head, scale, apart, .. } = *self;
+        let Attend { shape, span, chosen, kv_head, scale, apart, .. } = *self;
         let dim = shape.head_dim;
         let Scratch { rows, scores, scales, .. } = &mut *self.scratch;
         let scores: *mut f32 = scores.as_mut_ptr().cast();
         let scales: *mut f32 = scales.as_mut_ptr().cast();
-        let pages = pages(part, &rows[..R]);
-        for p in pages.clone() {
+        let places = places(part, &rows[..R], chosen);
+        for place in places.clone() {
+            let p = page_at(place, chosen);
             let page = span.pages[p];
             let values = page[shape.values_at(kv_head)..].as_ptr();
             // Values are fetched while the scores are worked out, the next page's keys while the
             // values are summed.
-            let next = span.pages[if p + 1 < pages.end { p + 1 } else { p }];
+            let next = if place + 1 < places.end { page_at(place + 1, chosen) } else { p };
+            let next = span.pages[next];
             let next = next[shape.keys_at(kv_head)..].as_ptr();
             let k = Numbers::<C>::new(page[shape.keys_at(kv_head)..].as_ptr(), dim, values);
             let v = Numbers::<C>::new(values, dim, next);
@@ -251,13 +268,14 @@ impl Attend<'_> {
     /// As for [`Self::few_rows`]; the rows are a whole number of tiles.
     #[inline(always)]
     unsafe fn many_rows<S: Simd>(&mut self, part: usize, known: *mut f32) {
-        let Attend { shape, span, kv_head, scale, apart, .. } = *self;
+        let Attend { shape, span, chosen, kv_head, scale, apart, .. } = *self;
         let dims = (shape.head_dim, shape.value_dim());
         let Scratch { rows, scores, keys, values, scales, .. } = &mut *self.scratch;
         let scores: *mut f32 = scores.as_mut_ptr().cast();
         let scales: *mut f32 = scales.as_mut_ptr().cast();
         let last = rows[rows.len() - 1];
-        for p in pages(part, rows) {
+        for place in places(part, rows, chosen) {
+            let p = page_at(place, chosen);
             let page = span.pages[p];
             let k = page[shape.keys_at(kv_head)..].as_ptr();
             let v = shape.latent.is_none().then(|| page[shape.values_at(kv_head)..].as_ptr());

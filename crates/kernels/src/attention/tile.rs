@@ -232,6 +232,34 @@ unsafe fn weigh_vectors<S: Simd, C: Cell, const R: usize, const V: usize>(
     }
 }
 
+/// Unpacks the first `seen` keys of one head of a page to `f32`, in the same order.
+///
+/// # Safety
+/// The keys are a head's in a page, `k` has room for a page's, and the machine has the instructions of `S`.
+#[inline(always)]
+pub(super) unsafe fn unpack_keys<S: Simd, C: Cell>(
+    keys: *const u8,
+    head_dim: usize,
+    seen: usize,
+    k: *mut f32,
+) {
+    let keys = Numbers::<C>::new(keys, head_dim, std::ptr::null());
+    // SAFETY: as the caller vouches.
+    unsafe {
+        for group in 0..seen.div_ceil(LANES) {
+            for d in 0..head_dim {
+                let at = group * head_dim + d;
+                let mut x = C::load::<S>(keys.cells.add(at));
+                if C::SCALED {
+                    let scale = keys.scales.add(d / SCALE_BLOCK * PAGE + group * LANES);
+                    x = S::mul(x, S::load_f16(scale));
+                }
+                S::store(k.add(at * LANES), x);
+            }
+        }
+    }
+}
+
 /// Unpacks the first `seen` keys and values of one head of a page to `f32`, in the same order. Without values in the
 /// page, these are the beginnings of the keys.
 ///
@@ -248,20 +276,9 @@ pub(super) unsafe fn unpack<S: Simd, C: Cell>(
     k: *mut f32,
     v: *mut f32,
 ) {
-    let keys = Numbers::<C>::new(keys, head_dim, std::ptr::null());
     // SAFETY: as the caller vouches.
     unsafe {
-        for group in 0..seen.div_ceil(LANES) {
-            for d in 0..head_dim {
-                let at = group * head_dim + d;
-                let mut x = C::load::<S>(keys.cells.add(at));
-                if C::SCALED {
-                    let scale = keys.scales.add(d / SCALE_BLOCK * PAGE + group * LANES);
-                    x = S::mul(x, S::load_f16(scale));
-                }
-                S::store(k.add(at * LANES), x);
-            }
-        }
+        unpack_keys::<S, C>(keys, head_dim, seen, k);
         let Some(values) = values else {
             for group in 0..seen.div_ceil(LANES) {
                 for d in (0..value_dim).step_by(LANES) {

@@ -155,7 +155,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         n_batch: args.n_batch.iter().copied().map(usize::from).collect(),
         n_depth: args.n_depth.clone(),
         repetitions: args.repetitions.into(),
-        kv_type: args.engine.kv_cache_type,
+        cache: args.engine.cache(),
         warmup: !args.no_warmup,
     };
     let rows = engine::bench(model, &plan, |case, run| {

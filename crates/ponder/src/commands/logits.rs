@@ -63,7 +63,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     engine.logits_of(
         &tokens,
         context,
-        args.engine.kv_cache_type,
+        args.engine.cache(),
         |position, logits| -> anyhow::Result<()> {
             out.write_all(&tokens[position].to_le_bytes()).with_context(failed)?;
             let bytes: Vec<u8> = logits.iter().flat_map(|x| x.to_le_bytes()).collect();

@@ -42,12 +42,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let engine = args.engine.load(&resolved, None)?;
     let tokens = engine.tokenizer().encode(&text, Special::Plain);
     let shown = std::io::stderr().is_terminal();
-    let result =
-        engine.perplexity(&tokens, args.ctx, args.engine.kv_cache_type, |read, so_far| {
-            if shown {
-                eprint!("\r\x1b[K{read}/{} tokens, perplexity {so_far:.4}", tokens.len());
-            }
-        })?;
+    let result = engine.perplexity(&tokens, args.ctx, args.engine.cache(), |read, so_far| {
+        if shown {
+            eprint!("\r\x1b[K{read}/{} tokens, perplexity {so_far:.4}", tokens.len());
+        }
+    })?;
     if shown {
         eprint!("\r\x1b[K");
     }

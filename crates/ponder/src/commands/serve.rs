@@ -157,7 +157,7 @@ fn keys(args: &Args) -> Result<Vec<String>> {
 /// Tokens that the cache holds.
 fn kv_tokens(engine: &Engine, options: &SchedulerOptions, memory: Option<u64>) -> Result<usize> {
     let context = engine.context_length();
-    let each = KvCache::new(engine.model().config(), options.kv_type, 0).token_bytes() as u64;
+    let each = KvCache::new(engine.model().config(), options.cache, 0).token_bytes() as u64;
     let tokens = (memory.unwrap_or(KV_CACHE_MEMORY) / each.max(1)) as usize;
     match memory {
         Some(memory) if tokens < context => bail!(
