@@ -147,13 +147,17 @@ const HELD_OUT: Phrases = Phrases {
 
 const FLAWS: [&str; 3] = ["wrong", "rude", "rambling"];
 
+/// What is hard to tell is learned from more often: tones are plain after a few examples, sums aren't.
+const LEARNED: [&str; 6] = ["wrong", "rude", "wrong", "rambling", "wrong", "wrong"];
+
 fn pair(seed: u64, index: u64, held_out: bool) -> serde_json::Value {
     let phrases = if held_out { HELD_OUT } else { SEEN };
     let mut random = Random::new(&[hash("preference"), seed, u64::from(held_out), index]);
     let goods = *random.pick::<&str>(phrases.goods);
     let (n, price) = (random.range(2, 9), random.range(2, 12));
     let total = n * price;
-    let flaw = FLAWS[index as usize % FLAWS.len()];
+    let flaws: &[&str] = if held_out { &FLAWS } else { &LEARNED };
+    let flaw = flaws[index as usize % flaws.len()];
     let fill = |phrase: &str, total: i64| {
         phrase
             .replace("{n}", &n.to_string())

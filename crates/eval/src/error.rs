@@ -75,6 +75,14 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// A Parquet file can't be read.
+    #[error("{path}: {why}\nhint: fetch it again, or give JSON lines")]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// The folder holds another run.
     #[error(
         "{path} holds a run with another {what}\n\

@@ -1,4 +1,6 @@
-//! The rows of an items' file: JSON lines, plain or gzipped.
+//! The rows of an items' file: JSON lines, plain or gzipped, or Parquet.
+
+mod parquet;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -19,8 +21,17 @@ const MOST: u64 = 4 << 30;
 /// The file can't be read, or a line of it is no JSON object.
 pub fn read(path: &Path, columns: &[(String, String)]) -> Result<Vec<Map<String, Value>>, Error> {
     let wrong = |error| Error::Read { path: path.to_owned(), error };
+    let mut file = BufReader::new(File::open(path).map_err(wrong)?);
+    if file.fill_buf().map_err(wrong)?.starts_with(parquet::MAGIC) {
+        let read = parquet::read(path);
+        let mut rows = read.map_err(|why| Error::Parquet { path: path.to_owned(), why })?;
+        for (i, row) in rows.iter_mut().enumerate() {
+            rename(path, i + 1, row, columns)?;
+        }
+        return Ok(rows);
+    }
     let mut rows = Vec::new();
-    for (i, line) in BufReader::new(unpacked(path).map_err(wrong)?).lines().enumerate() {
+    for (i, line) in BufReader::new(unpacked(file).map_err(wrong)?).lines().enumerate() {
         let line = line.map_err(wrong)?;
         if line.trim().is_empty() {
             continue;
@@ -29,17 +40,28 @@ pub fn read(path: &Path, columns: &[(String, String)]) -> Result<Vec<Map<String,
             let why = format!("a JSON object is wanted: {error}");
             Error::Line { path: path.to_owned(), line: i + 1, why }
         })?;
-        for (wanted, name) in columns {
-            let value = row.get(name).cloned().ok_or_else(|| Error::Line {
-                path: path.to_owned(),
-                line: i + 1,
-                why: format!("there is no column {name:?}"),
-            })?;
-            row.insert(wanted.clone(), value);
-        }
+        rename(path, i + 1, &mut row, columns)?;
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// Gives columns of a row the names that are wanted, too.
+fn rename(
+    path: &Path,
+    line: usize,
+    row: &mut Map<String, Value>,
+    columns: &[(String, String)],
+) -> Result<(), Error> {
+    for (wanted, name) in columns {
+        let value = row.get(name).cloned().ok_or_else(|| Error::Line {
+            path: path.to_owned(),
+            line,
+            why: format!("there is no column {name:?}"),
+        })?;
+        row.insert(wanted.clone(), value);
+    }
+    Ok(())
 }
 
 /// Reads all bytes of a file, plain or gzipped.
@@ -49,12 +71,12 @@ pub fn read(path: &Path, columns: &[(String, String)]) -> Result<Vec<Map<String,
 pub fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     let wrong = |error| Error::Read { path: path.to_owned(), error };
     let mut bytes = Vec::new();
-    unpacked(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(wrong)?;
+    let file = File::open(path).map(BufReader::new).and_then(unpacked);
+    file.and_then(|mut file| file.read_to_end(&mut bytes)).map_err(wrong)?;
     Ok(bytes)
 }
 
-fn unpacked(path: &Path) -> std::io::Result<Box<dyn Read>> {
-    let mut file = BufReader::new(File::open(path)?);
+fn unpacked(mut file: BufReader<File>) -> std::io::Result<Box<dyn Read>> {
     let packed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     Ok(match packed {
         true => Box::new(MultiGzDecoder::new(file).take(MOST)),

@@ -12,6 +12,8 @@
 //! of which all that depends on the query is worked out once. Only pairs with a large bias are
 //! kept apart; that of the others is stored with the keys, so that a score costs little more.
 
+use std::ops::Range;
+
 use super::page::PAGE;
 use crate::ops::RopeLayout;
 use crate::simd::{LANES, Simd};
@@ -155,8 +157,8 @@ pub(super) struct ApartHead<'a> {
 }
 
 impl ApartHead<'_> {
-    /// Adds to the scores of `R` queries against the first `groups` groups of sixteen positions of
-    /// page `page` what their biases add to them.
+    /// Adds to the scores of `R` queries against some groups of sixteen positions of a page what their
+    /// biases add to them.
     ///
     /// # Safety
     /// `queries` have [`KeyBias::width`] numbers each, `scores` has a row of [`PAGE`] numbers for
@@ -165,18 +167,17 @@ impl ApartHead<'_> {
     pub(super) unsafe fn add<S: Simd, const R: usize>(
         &self,
         queries: &[*const f32; R],
-        page: usize,
-        groups: usize,
+        (page, groups): (usize, Range<usize>),
         scores: *mut f32,
     ) {
         let pairs = &self.apart.bias.pairs[self.kv_head][..];
         let rotated = self.apart.bias.rotated;
-        let angles = &self.apart.angles.pages[page][..groups * rotated * LANES];
+        let angles = &self.apart.angles.pages[page][..groups.end * rotated * LANES];
         // SAFETY: as the caller vouches; angles of pairs are below `rotated / 2`.
         unsafe {
-            for group in 0..groups {
+            for (i, group) in groups.enumerate() {
                 let angles = angles.as_ptr().add(group * rotated * LANES);
-                let scores = scores.add(group * LANES);
+                let scores = scores.add(i * LANES);
                 let mut sums = [S::splat(0.0); R];
                 for r in 0..R {
                     sums[r] = S::load(scores.add(r * PAGE));

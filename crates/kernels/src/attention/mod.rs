@@ -39,7 +39,7 @@ pub use page::{
 pub use sparse::{Sparse, bound_keys, bounds_bytes};
 
 use apart::ApartHead;
-use part::{Attend, Goal, Join, Line, Scratch, padded, room};
+use part::{Attend, Goal, Join, Line, Place, Scratch, padded, room};
 use rotate::rotate;
 use softmax::row_len;
 
@@ -79,8 +79,8 @@ struct Job {
     group: usize,
     /// The first of these, counted over the heads of all tokens.
     head: usize,
-    /// The pages that its tokens attend to, in order, if not to all they see.
-    chosen: Option<Vec<u32>>,
+    /// The places that its tokens attend to, in order, if not to all they see.
+    chosen: Option<Vec<Place>>,
     /// Parts of what its tokens attend to.
     parts: Range<usize>,
     /// Where the parts are kept when several threads may work on them.
@@ -90,11 +90,11 @@ struct Job {
 }
 
 impl Job {
-    /// Attends to these pages, which are in order, alone.
-    fn attend_to(&mut self, pages: Vec<u32>) {
-        self.parts = 0..pages.len().div_ceil(PART);
+    /// Attends to these places, which are in order, alone.
+    fn attend_to(&mut self, places: Vec<Place>) {
+        self.parts = 0..places.len().div_ceil(PART);
         self.left = AtomicUsize::new(self.parts.len());
-        self.chosen = Some(pages);
+        self.chosen = Some(places);
     }
 }
 
@@ -316,7 +316,7 @@ impl Layer<'_> {
             let tokens = job.tokens.len();
             let seen = spans[job.span].position + job.tokens.end;
             let seen = match &job.chosen {
-                Some(pages) => pages.len() * PAGE,
+                Some(places) => places.len() * PAGE,
                 None => seen.min(window.saturating_add(tokens)),
             };
             seen * tokens * job.group

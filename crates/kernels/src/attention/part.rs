@@ -80,8 +80,8 @@ pub(super) struct Attend<'a> {
     /// Positions a token sees, at most.
     pub(super) window: usize,
     pub(super) span: &'a AttentionSpan<'a>,
-    /// The pages attended to, in order, if not to all.
-    pub(super) chosen: Option<&'a [u32]>,
+    /// The places attended to, in order, if not all pages are.
+    pub(super) chosen: Option<&'a [Place]>,
     /// Tokens of the span.
     pub(super) tokens: Range<usize>,
     pub(super) kv_head: usize,
@@ -177,12 +177,40 @@ impl Kernel for Attend<'_> {
     }
 }
 
-/// The pages of a part of which some of the rows, which are in the order of positions, see something: by their
-/// places among those that are attended to.
-fn places(part: usize, rows: &[Row], chosen: Option<&[u32]>) -> Range<usize> {
+/// A page or a piece of one: what is attended to at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    /// The page.
+    pub(super) page: u32,
+    /// Its groups of sixteen positions that count.
+    pub(super) first: u8,
+    /// Where these end.
+    pub(super) end: u8,
+}
+
+impl Place {
+    /// A whole page.
+    pub(super) const fn whole(page: usize) -> Place {
+        Place { page: page as u32, first: 0, end: (PAGE / LANES) as u8 }
+    }
+
+    /// The first position.
+    const fn start(self) -> usize {
+        self.page as usize * PAGE + self.first as usize * LANES
+    }
+
+    /// How many there are.
+    const fn len(self) -> usize {
+        (self.end - self.first) as usize * LANES
+    }
+}
+
+/// The places of a part of which some of the rows, which are in the order of positions, see something: counted
+/// among those that are attended to.
+fn places(part: usize, rows: &[Row], chosen: Option<&[Place]>) -> Range<usize> {
     let (first, end) = (part * PART, (part + 1) * PART);
     match chosen {
-        Some(pages) => first..end.min(pages.len()),
+        Some(places) => first..end.min(places.len()),
         None => {
             let seen = rows[rows.len() - 1].seen.div_ceil(PAGE);
             first.max(rows[0].from / PAGE)..end.min(seen)
@@ -190,23 +218,26 @@ fn places(part: usize, rows: &[Row], chosen: Option<&[u32]>) -> Range<usize> {
     }
 }
 
-/// The page at such a place.
+/// Such a place.
 #[inline(always)]
-fn page_at(place: usize, chosen: Option<&[u32]>) -> usize {
-    chosen.map_or(place, |pages| pages[place] as usize)
+fn place_at(at: usize, chosen: Option<&[Place]>) -> Place {
+    match chosen {
+        Some(places) => places[at],
+        None => Place::whole(at),
+    }
 }
 
 impl Row {
-    /// How many positions of page `p` it sees, with those that its window hides.
+    /// How many positions of a place it sees, with those that its window hides.
     #[inline(always)]
-    fn seen_in(&self, p: usize) -> usize {
-        self.seen.saturating_sub(p * PAGE).min(PAGE)
+    fn seen_in(&self, place: Place) -> usize {
+        self.seen.saturating_sub(place.start()).min(place.len())
     }
 
-    /// How many positions of page `p` are before its window.
+    /// How many positions of a place are before its window.
     #[inline(always)]
-    fn hidden_in(&self, p: usize) -> usize {
-        self.from.saturating_sub(p * PAGE).min(PAGE)
+    fn hidden_in(&self, place: Place) -> usize {
+        self.from.saturating_sub(place.start()).min(place.len())
     }
 }
 
@@ -240,23 +271,29 @@ impl Attend<'_> {
         let scores: *mut f32 = scores.as_mut_ptr().cast();
         let scales: *mut f32 = scales.as_mut_ptr().cast();
         let places = places(part, &rows[..R], chosen);
-        for place in places.clone() {
-            let p = page_at(place, chosen);
-            let page = span.pages[p];
+        for at in places.clone() {
+            let place = place_at(at, chosen);
+            let page = span.pages[place.page as usize];
+            let first = place.first as usize;
+            // Where a place's own numbers start, behind those of the groups before them.
+            let skipped = |place: Place| place.first as usize * dim * size_of::<C>();
             let values = page[shape.values_at(kv_head)..].as_ptr();
+            let own = values.wrapping_add(skipped(place));
             // Values are fetched while the scores are worked out, the next page's keys while the
             // values are summed.
-            let next = if place + 1 < places.end { page_at(place + 1, chosen) } else { p };
-            let next = span.pages[next];
-            let next = next[shape.keys_at(kv_head)..].as_ptr();
-            let k = Numbers::<C>::new(page[shape.keys_at(kv_head)..].as_ptr(), dim, values);
+            let next = if at + 1 < places.end { place_at(at + 1, chosen) } else { place };
+            let keys = span.pages[next.page as usize][shape.keys_at(kv_head)..].as_ptr();
+            let next = keys.wrapping_add(skipped(next));
+            let k = Numbers::<C>::new(page[shape.keys_at(kv_head)..].as_ptr(), dim, own);
+            let k = k.after(first, dim);
             let v = Numbers::<C>::new(values, dim, next);
             // SAFETY: the page holds what the rows see of it, in whole groups of sixteen;
             // scratch was sized for the rows and a page.
             unsafe {
                 v.unpack_scales::<S>(dim, scales);
-                scored::<S, C, R>(&rows[..R], p, k, (dim, dim), scale, apart, scores, known);
-                let seen = rows[R - 1].seen_in(p);
+                scored::<S, C, R>(&rows[..R], place, k, (dim, dim), scale, apart, scores, known);
+                let seen = rows[R - 1].seen_in(place);
+                let (v, scales) = (v.after(first, dim), scales.add(first * LANES));
                 weigh::<S, C, R>(scores, v, scales, dim, seen, known, row_len(dim));
             }
         }
@@ -274,28 +311,28 @@ impl Attend<'_> {
         let scores: *mut f32 = scores.as_mut_ptr().cast();
         let scales: *mut f32 = scales.as_mut_ptr().cast();
         let last = rows[rows.len() - 1];
-        for place in places(part, rows, chosen) {
-            let p = page_at(place, chosen);
-            let page = span.pages[p];
+        for at in places(part, rows, chosen) {
+            let place = place_at(at, chosen);
+            let page = span.pages[place.page as usize];
             let k = page[shape.keys_at(kv_head)..].as_ptr();
             let v = shape.latent.is_none().then(|| page[shape.values_at(kv_head)..].as_ptr());
             let (kk, vv) = (room(keys, PAGE * dims.0), room(values, PAGE * dims.1));
-            let seen = last.seen_in(p);
+            let some = (place.first as usize, last.seen_in(place));
             // SAFETY: as for `one_tile`; keys and values have room for a page's.
             unsafe {
                 match shape.ty {
-                    KvType::F16 => unpack::<S, F16>(k, v, scales, dims, seen, kk, vv),
-                    KvType::Q8_0 => unpack::<S, Q8>(k, v, scales, dims, seen, kk, vv),
-                    KvType::Q4_0 => unpack::<S, Q4>(k, v, scales, dims, seen, kk, vv),
-                    KvType::F32 => unpack::<S, F32>(k, v, scales, dims, seen, kk, vv),
+                    KvType::F16 => unpack::<S, F16>(k, v, scales, dims, some, kk, vv),
+                    KvType::Q8_0 => unpack::<S, Q8>(k, v, scales, dims, some, kk, vv),
+                    KvType::Q4_0 => unpack::<S, Q4>(k, v, scales, dims, some, kk, vv),
+                    KvType::F32 => unpack::<S, F32>(k, v, scales, dims, some, kk, vv),
                 }
-                tiles::<S, TILE>(rows, p, kk, vv, dims, scale, apart, scores, known);
+                tiles::<S, TILE>(rows, place, kk, vv, dims, scale, apart, scores, known);
             }
         }
     }
 }
 
-/// All tiles of `R` rows against page `p`: with all its keys first, then with all its values, so
+/// All tiles of `R` rows against a place: with all its keys first, then with all its values, so
 /// that either stays in the first-level cache.
 ///
 /// # Safety
@@ -304,7 +341,7 @@ impl Attend<'_> {
 #[inline(always)]
 unsafe fn tiles<S: Simd, const R: usize>(
     rows: &[Row],
-    p: usize,
+    place: Place,
     keys: *const f32,
     values: *const f32,
     (dim, value_dim): (usize, usize),
@@ -321,17 +358,17 @@ unsafe fn tiles<S: Simd, const R: usize>(
         for (t, tile) in rows.chunks_exact(R).enumerate() {
             let (scores, known) = (scores.add(t * R * PAGE), known.add(t * R * len));
             let dims = (dim, value_dim);
-            scored::<S, F32, R>(tile, p, k, dims, scale, apart, scores, known);
+            scored::<S, F32, R>(tile, place, k, dims, scale, apart, scores, known);
         }
         for (t, tile) in rows.chunks_exact(R).enumerate() {
             let (scores, known) = (scores.add(t * R * PAGE), known.add(t * R * len));
-            let seen = tile[R - 1].seen_in(p);
+            let seen = tile[R - 1].seen_in(place);
             weigh::<S, F32, R>(scores, v, std::ptr::null(), value_dim, seen, known, len);
         }
     }
 }
 
-/// Scores of `R` rows against page `p`, made weights; keys and values are as long as `dims` says.
+/// Scores of `R` rows against a place, whose keys are given, made weights; keys and values are as long as `dims` says.
 ///
 /// # Safety
 /// As for [`Attend::few_rows`].
@@ -339,7 +376,7 @@ unsafe fn tiles<S: Simd, const R: usize>(
 #[inline(always)]
 unsafe fn scored<S: Simd, C: Cell, const R: usize>(
     tile: &[Row],
-    p: usize,
+    place: Place,
     keys: Numbers<C>,
     (dim, value_dim): (usize, usize),
     scale: f32,
@@ -347,19 +384,21 @@ unsafe fn scored<S: Simd, C: Cell, const R: usize>(
     scores: *mut f32,
     known: *mut f32,
 ) {
-    let groups = tile[R - 1].seen_in(p).div_ceil(LANES);
+    let groups = tile[R - 1].seen_in(place).div_ceil(LANES);
     let queries: [_; R] = std::array::from_fn(|r| tile[r].query);
     // SAFETY: as the caller vouches.
     unsafe {
         score::<S, C, R>(&queries, keys, dim, groups, scale, scores);
         if let Some(apart) = apart {
             let queries: [_; R] = std::array::from_fn(|r| tile[r].of_bias);
-            apart.add::<S, R>(&queries, p, groups, scores);
+            let first = place.first as usize;
+            let of_page = (place.page as usize, first..first + groups);
+            apart.add::<S, R>(&queries, of_page, scores);
         }
         for (r, row) in tile.iter().enumerate() {
             let known = known.add(r * row_len(value_dim));
-            let (scores, seen) = (scores.add(r * PAGE), row.seen_in(p));
-            soften_after::<S>(scores, row.hidden_in(p), seen, groups, known, value_dim);
+            let (scores, seen) = (scores.add(r * PAGE), row.seen_in(place));
+            soften_after::<S>(scores, row.hidden_in(place), seen, groups, known, value_dim);
         }
     }
 }

@@ -28,6 +28,12 @@ impl<C: Cell> Numbers<C> {
         Numbers { cells, scales: cells.wrapping_add(PAGE * head_dim / LANES).cast(), next }
     }
 
+    /// The same from group of sixteen positions `group` on.
+    pub(super) fn after(self, group: usize, head_dim: usize) -> Numbers<C> {
+        let cells = self.cells.wrapping_add(group * head_dim);
+        Numbers { cells, scales: self.scales.wrapping_add(group * LANES), next: self.next }
+    }
+
     /// Writes the scales, if there are any, to `out`, `[block of 32 elements][position]`.
     ///
     /// # Safety
@@ -232,7 +238,7 @@ unsafe fn weigh_vectors<S: Simd, C: Cell, const R: usize, const V: usize>(
     }
 }
 
-/// Unpacks the first `seen` keys of one head of a page to `f32`, in the same order.
+/// Unpacks `seen` keys of one head of a page, from group of sixteen positions `first` on, to `f32`, in the same order.
 ///
 /// # Safety
 /// The keys are a head's in a page, `k` has room for a page's, and the machine has the instructions of `S`.
@@ -240,10 +246,10 @@ unsafe fn weigh_vectors<S: Simd, C: Cell, const R: usize, const V: usize>(
 pub(super) unsafe fn unpack_keys<S: Simd, C: Cell>(
     keys: *const u8,
     head_dim: usize,
-    seen: usize,
+    (first, seen): (usize, usize),
     k: *mut f32,
 ) {
-    let keys = Numbers::<C>::new(keys, head_dim, std::ptr::null());
+    let keys = Numbers::<C>::new(keys, head_dim, std::ptr::null()).after(first, head_dim);
     // SAFETY: as the caller vouches.
     unsafe {
         for group in 0..seen.div_ceil(LANES) {
@@ -260,8 +266,8 @@ pub(super) unsafe fn unpack_keys<S: Simd, C: Cell>(
     }
 }
 
-/// Unpacks the first `seen` keys and values of one head of a page to `f32`, in the same order. Without values in the
-/// page, these are the beginnings of the keys.
+/// Unpacks `seen` keys and values of one head of a page, from group of sixteen positions `first` on, to `f32`, in the
+/// same order. Without values in the page, these are the beginnings of the keys.
 ///
 /// # Safety
 /// Keys and values are a head's in a page, as long as `dims` says; `k` and `v` have room for a page's, `scales` for
@@ -272,13 +278,13 @@ pub(super) unsafe fn unpack<S: Simd, C: Cell>(
     values: Option<*const u8>,
     scales: *mut f32,
     (head_dim, value_dim): (usize, usize),
-    seen: usize,
+    (first, seen): (usize, usize),
     k: *mut f32,
     v: *mut f32,
 ) {
     // SAFETY: as the caller vouches.
     unsafe {
-        unpack_keys::<S, C>(keys, head_dim, seen, k);
+        unpack_keys::<S, C>(keys, head_dim, (first, seen), k);
         let Some(values) = values else {
             for group in 0..seen.div_ceil(LANES) {
                 for d in (0..value_dim).step_by(LANES) {
@@ -290,11 +296,13 @@ pub(super) unsafe fn unpack<S: Simd, C: Cell>(
         };
         let values = Numbers::<C>::new(values, value_dim, std::ptr::null());
         values.unpack_scales::<S>(value_dim, scales);
+        let values = values.after(first, value_dim);
         for i in 0..seen {
             for d in (0..value_dim).step_by(LANES) {
                 let mut x = C::load::<S>(values.cells.add((i * value_dim + d) / LANES));
                 if C::SCALED {
-                    x = S::mul(x, S::splat(*scales.add(d / SCALE_BLOCK * PAGE + i)));
+                    let scale = scales.add(d / SCALE_BLOCK * PAGE + first * LANES + i);
+                    x = S::mul(x, S::splat(*scale));
                 }
                 S::store(v.add(i * value_dim + d), x);
             }
