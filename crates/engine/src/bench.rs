@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use kernels::attention::PAGE;
+use kernels::attention::{PAGE, Sparse};
 use model::{CacheOptions, KvCache, Model, Sequence, Span, Want, Workspace};
 
 use crate::Error;
@@ -103,11 +103,11 @@ impl Case {
     }
 
     /// Operations per token.
-    fn operations(&self, model: &Model) -> f64 {
+    fn operations(&self, model: &Model, sparse: Option<Sparse>) -> f64 {
         let total = match self.test {
-            Test::Prefill => model.operations(self.n_depth, self.n_prompt, 1),
+            Test::Prefill => model.operations(self.n_depth, self.n_prompt, 1, sparse),
             Test::Decode => {
-                self.n_batch as f64 * model.operations(self.n_depth, self.n_gen, self.n_gen)
+                self.n_batch as f64 * model.operations(self.n_depth, self.n_gen, self.n_gen, sparse)
             }
         };
         total / self.tokens() as f64
@@ -175,7 +175,7 @@ pub fn bench(
             stddev_ts: (squares / samples.len().saturating_sub(1).max(1) as f64).sqrt(),
             samples_ts: samples,
             bytes_per_token: case.bytes(model, &runner.cache),
-            operations_per_token: case.operations(model),
+            operations_per_token: case.operations(model, plan.cache.sparse),
         });
     }
     runner.cache.release(beginning);

@@ -425,6 +425,7 @@ mod tests {
                 name: "echo".into(),
                 file: None,
                 adapter: None,
+                flags: None,
                 endpoints: vec![],
                 parameters: None,
             },

@@ -71,6 +71,9 @@ pub struct ModelId {
     /// What was added to its weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<Source>,
+    /// How it was run, where that isn't as ever: the flags that change what it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flags: Option<String>,
     /// The endpoints, if it ran elsewhere.
     pub endpoints: Vec<String>,
     /// Weights, where known: for estimating FLOPs.
@@ -289,6 +292,7 @@ mod tests {
                 name: "m".into(),
                 file: None,
                 adapter: None,
+                flags: None,
                 endpoints: vec![],
                 parameters: None,
             },

@@ -1,10 +1,11 @@
 //! What a forward pass has to do at least: bytes to read and operations, for comparing a speed with
 //! what the machine could do.
 
+use kernels::attention::Sparse;
 use kernels::matmul::Matrix;
 
 use crate::load::{Attention, FeedForward};
-use crate::{Layer, Model};
+use crate::{DENSE_LAYERS, Layer, Model};
 
 /// What a token costs at one layer.
 pub(crate) struct LayerCost {
@@ -79,8 +80,14 @@ impl Model {
 
     /// Operations (a multiplication and an addition are two) for `tokens` tokens of one sequence,
     /// the first at `position`, with `predictions` rows of logits: products with weights, and
-    /// attention to the positions each token sees.
-    pub fn operations(&self, position: usize, tokens: usize, predictions: usize) -> f64 {
+    /// attention to the positions each token sees, or to as many as `sparse` leaves of them.
+    pub fn operations(
+        &self,
+        position: usize,
+        tokens: usize,
+        predictions: usize,
+        sparse: Option<Sparse>,
+    ) -> f64 {
         let layers: f64 = self.layers.costs().map(|cost| cost.weights).sum();
         let c = &self.config;
         // Scores and weighted sums.
@@ -93,7 +100,11 @@ impl Model {
             let (position, growing) = (position as f64, growing as f64);
             growing * position + growing * (growing + 1.0) / 2.0 + full
         };
-        let seen: f64 = (0..c.layers).map(|layer| seen(c.window_of(layer))).sum();
+        let most = |layer: usize| {
+            let budget = sparse.filter(|_| layer >= DENSE_LAYERS).map(|sparse| sparse.budget);
+            c.window_of(layer).or(budget)
+        };
+        let seen: f64 = (0..c.layers).map(|layer| seen(most(layer))).sum();
         let tokens = tokens as f64;
         2.0 * (layers * tokens + attention * seen + weights(&self.output) * predictions as f64)
     }

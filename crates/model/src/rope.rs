@@ -153,6 +153,20 @@ impl FromStr for RopeScalingRequest {
     }
 }
 
+/// As it is given.
+impl fmt::Display for RopeScalingRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RopeScalingRequest::None => f.write_str("none"),
+            RopeScalingRequest::Linear(factor) => write!(f, "linear:{factor}"),
+            RopeScalingRequest::Yarn(factor, None) => write!(f, "yarn:{factor}"),
+            RopeScalingRequest::Yarn(factor, Some(original)) => {
+                write!(f, "yarn:{factor}:{original}")
+            }
+        }
+    }
+}
+
 impl fmt::Display for RopeScaling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -286,6 +300,9 @@ mod tests {
     #[test]
     fn requests_are_understood() {
         assert_eq!("none".parse::<RopeScalingRequest>().unwrap(), RopeScalingRequest::None);
+        for given in ["none", "linear:2.5", "yarn:4", "yarn:4:32768"] {
+            assert_eq!(given.parse::<RopeScalingRequest>().unwrap().to_string(), given);
+        }
         let yarn = "yarn:4:32768".parse::<RopeScalingRequest>().unwrap();
         assert_eq!(yarn.resolve(40960), RopeScaling::yarn(4.0, 32768));
         let yarn = "yarn:2".parse::<RopeScalingRequest>().unwrap();

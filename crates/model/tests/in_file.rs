@@ -48,7 +48,7 @@ fn a_model_in_little_memory_is_the_same_model() {
             let (in_file, bytes) = model.layers_in_file();
             assert!(in_file > 0 && bytes > 0, "{name} in {room} of {all} bytes");
             assert_eq!(model.weight_bytes(1), whole.weight_bytes(1));
-            assert_eq!(model.operations(3, 5, 1), whole.operations(3, 5, 1));
+            assert_eq!(model.operations(3, 5, 1, None), whole.operations(3, 5, 1, None));
             // Heads of sixteen can't be cached in eight bits.
             let eight_bits = whole.config().head_dim.is_multiple_of(32);
             let types = [KvType::F32, KvType::Q8_0];

@@ -126,6 +126,21 @@ impl EngineArg {
         SchedulerOptions { cache: self.cache(), ..SchedulerOptions::default() }
     }
 
+    /// The flags among these that change what a model says, where they aren't what they are by default.
+    pub fn flags(&self) -> Option<String> {
+        let mut flags = Vec::new();
+        if self.kv_cache_type != KvType::default() {
+            flags.push(format!("--kv-cache-type {}", self.kv_cache_type));
+        }
+        if let Some(Sparse { budget }) = self.attention.0 {
+            flags.push(format!("--attention sparse:{budget}"));
+        }
+        if let Some(scaling) = &self.rope_scaling {
+            flags.push(format!("--rope-scaling {scaling}"));
+        }
+        (!flags.is_empty()).then(|| flags.join(" "))
+    }
+
     /// How a cache for the model stores what it is given, and how much of it is attended to.
     pub fn cache(&self) -> CacheOptions {
         CacheOptions { ty: self.kv_cache_type, sparse: self.attention.0 }

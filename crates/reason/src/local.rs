@@ -190,6 +190,6 @@ impl Completer for Local {
     }
 
     fn flops_per_token(&self) -> Option<f64> {
-        Some(self.runtime.engine().model().operations(0, 1, 1))
+        Some(self.runtime.engine().model().operations(0, 1, 1, None))
     }
 }

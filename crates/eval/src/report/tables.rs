@@ -47,6 +47,11 @@ pub(super) fn facts(report: &Report<'_>) -> Vec<Fact> {
         add("Model file", path.clone(), true);
         add("Model SHA-256", sha256.clone(), true);
     }
+    if let Some(Source { path, sha256 }) = &manifest.model.adapter {
+        add("Adapter", path.clone(), true);
+        add("Adapter SHA-256", sha256.clone(), true);
+    }
+    add("Run with", manifest.model.flags.clone().unwrap_or_default(), true);
     add("Endpoints", manifest.model.endpoints.join(", "), true);
     if let Some(parameters) = manifest.model.parameters {
         add("Weights", parameters_in_words(parameters), false);

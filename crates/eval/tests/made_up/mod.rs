@@ -21,6 +21,7 @@ pub fn manifest(model: &str, items: usize, k: usize) -> Manifest {
             name: model.to_owned(),
             file: Some(Source { path: format!("{model}.gguf"), sha256: "3f9a".repeat(16) }),
             adapter: None,
+            flags: None,
             endpoints: Vec::new(),
             parameters: Some(1_543_714_304),
         },

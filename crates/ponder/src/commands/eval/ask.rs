@@ -282,6 +282,7 @@ fn asked(args: &Ask, max_tokens: usize) -> Result<Asked> {
             name: pool.name().to_owned(),
             file: None,
             adapter: None,
+            flags: None,
             endpoints: pool.urls(),
             parameters: None,
         };
@@ -296,8 +297,14 @@ fn asked(args: &Ask, max_tokens: usize) -> Result<Asked> {
     let on = local.runtime().engine().model();
     let machine = format!("{}, {} threads, {}", after::processor(), on.threads(), on.isa());
     let adapter = args.engine.adapter.as_deref().map(hash).transpose()?;
-    let id =
-        ModelId { name: model.name, file: Some(file), adapter, endpoints: Vec::new(), parameters };
+    let id = ModelId {
+        name: model.name,
+        file: Some(file),
+        adapter,
+        flags: args.engine.flags(),
+        endpoints: Vec::new(),
+        parameters,
+    };
     let engine = Some(Arc::clone(local.runtime().engine()));
     Ok(Asked { completer: Box::new(local), engine, model: id, machine: Some(machine) })
 }
