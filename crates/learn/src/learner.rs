@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kernels::Pool;
 use model::Model;
-use train::{Batch, Gradients, Network, Optimizer, Precision, ScalarHead, ScoreGradients};
+use train::{Batch, Gradients, Network, Optimizer, Precision, ScoreGradients};
 use weights::Checkpoint;
 use weights::safetensors::{NewTensor, SafetensorsDir, write};
 
@@ -54,13 +54,12 @@ impl<'m> Learner<'m> {
         Ok(Learner::new(recipe, recipe.network(model)?))
     }
 
-    /// An adapter of `model` and a scalar head that starts from zeros: a reward model.
+    /// An adapter of `model` and a scalar head: a reward model, which goes on from another or starts from zeros.
     ///
     /// # Errors
     /// A setting makes no sense.
     pub fn reward_model(recipe: &Recipe, model: &'m Model) -> Result<Learner<'m>, Error> {
-        let network = recipe.network(model)?;
-        Ok(Learner::new(recipe, network.with_scalar_head(ScalarHead::Zeros)?))
+        Ok(Learner::new(recipe, recipe.judge(model)?))
     }
 
     /// All weights of a model that are to be learned.

@@ -4,9 +4,9 @@
 //! positions at a time ([`bound_keys`]), after Tang et al. 2024 ("Quest", arXiv:2406.10774), who choose by the
 //! largest product that a query could have with such keys. Here sixteen positions are chosen by what they
 //! probably weigh together: if their products with a query are spread about the middle as widely as the bounds are,
-//! with variance `σ²`, the mean of their exponentials is `exp(middle + σ²/2)`. That loses a third less of
-//! what attention gathers than the largest product does. The places in which it is largest are attended to as if they were all there are,
-//! together with the first page, on which models park what they don't need (Xiao et al. 2023,
+//! with variance `σ²`, the mean of their exponentials is `exp(middle + σ²/2)`. Chosen by that, what attention gathers is
+//! closer to all than chosen by the largest product (docs/performance.md). The best are attended to as if they were
+//! all there are, together with the first page, on which models park what they don't need (Xiao et al. 2023,
 //! arXiv:2309.17453), and the latest ones.
 //!
 //! Queries that share a key-value head, and the tokens of a tile where a text is read, choose

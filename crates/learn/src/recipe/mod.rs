@@ -159,6 +159,14 @@ impl Recipe {
         Ok(network)
     }
 
+    /// A reward model as it is before the first step.
+    ///
+    /// # Errors
+    /// A setting makes no sense, or what is to be gone on from can't be read or is another kind.
+    pub fn judge<'m>(&self, model: &'m Model) -> Result<Network<'m>, Error> {
+        self.lora.judge(model, self.seed)
+    }
+
     /// A value function of the model as it is before the first step; see [`Critic::from`].
     ///
     /// # Errors

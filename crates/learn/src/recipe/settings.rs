@@ -118,6 +118,22 @@ impl Lora {
         Ok(network.with_scalar_head(head)?)
     }
 
+    /// A reward model before its first step: a scalar head over an adapter, which go on from those of `from`. If that is
+    /// an adapter without a head, or none is named, the head starts from zeros.
+    ///
+    /// # Errors
+    /// As for [`Lora::network`].
+    pub(super) fn judge<'m>(&self, model: &'m Model, seed: u64) -> Result<Network<'m>, Error> {
+        match &self.from {
+            Some(path) if Adapter::stored_scorer(path, model).is_ok() => {
+                self.scorer(model, seed, Some(path)).map_err(|error| {
+                    recipe("lora.from", format!("{} does not fit: {error}", path.display()))
+                })
+            }
+            _ => Ok(self.network(model, seed)?.with_scalar_head(ScalarHead::Zeros)?),
+        }
+    }
+
     /// The settings of a network's pairs; `seed` is what A starts from.
     ///
     /// # Errors

@@ -104,6 +104,18 @@ fn a_reward_model_teaches_a_policy() {
     let accuracy = records.last().unwrap().scalar("held_out/reward/accuracy");
     assert!(accuracy.unwrap() >= 0.9, "{:?}", records.last());
 
+    // Another run may go on from it, head and all, or from an adapter that has none.
+    let from = |what: &str, out: &str| {
+        let more = format!("rank = 8\nfrom = 'DIR/{what}'");
+        let recipe = PAIRS.replace("METHOD", "reward_model").replace("rank = 8", &more);
+        let recipe = place.recipe(&recipe, out).unwrap();
+        place.run(&recipe, &mut Nobody::default()).map(|_| journal::read(&recipe.out).unwrap())
+    };
+    let first = from("judge/checkpoints/000020", "further").unwrap().remove(0);
+    let name = "held_out/reward/margin";
+    assert_eq!(first.scalar(name), records.last().unwrap().scalar(name));
+    assert!(from("nowhere", "lost").unwrap_err().to_string().contains("nowhere"));
+
     // The engine's word for a text is the trainer's.
     let engine = place.engine();
     let last = place.path("judge/checkpoints/000020");
