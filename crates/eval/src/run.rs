@@ -126,7 +126,8 @@ pub struct Sample {
 
 impl Manifest {
     /// What must be equal for a run to be gone on with, as (name, value).
-    fn identity(&self) -> [(&'static str, String); 8] {
+    fn identity(&self) -> [(&'static str, String); 10] {
+        let adapter = self.model.adapter.as_ref();
         [
             ("format", self.format.to_string()),
             ("benchmark", self.benchmark_toml.clone()),
@@ -134,6 +135,8 @@ impl Manifest {
             ("number of items", self.item_count.to_string()),
             ("number of samples", self.k.to_string()),
             ("model", format!("{:?}", (&self.model.name, &self.model.file))),
+            ("adapter", adapter.map(|adapter| adapter.sha256.clone()).unwrap_or_default()),
+            ("way to run the model", self.model.flags.clone().unwrap_or_default()),
             ("sampling", self.sampling.to_string()),
             ("seed", self.seed.to_string()),
         ]
@@ -357,6 +360,14 @@ mod tests {
         let other = Manifest { seed: 2, ..manifest() };
         let error = RunFolder::open(dir.path(), &other).unwrap_err().to_string();
         assert!(error.contains("another seed"), "{error}");
+        let mut other = manifest();
+        other.model.flags = Some("--attention sparse:2048".to_owned());
+        let error = RunFolder::open(dir.path(), &other).unwrap_err().to_string();
+        assert!(error.contains("another way to run the model"), "{error}");
+        let mut other = manifest();
+        other.model.adapter = Some(Source { path: "a".into(), sha256: "1".into() });
+        let error = RunFolder::open(dir.path(), &other).unwrap_err().to_string();
+        assert!(error.contains("another adapter"), "{error}");
         std::fs::write(dir.path().join(SAMPLES), "{}\n").unwrap();
         let error = RunFolder::open(dir.path(), &manifest()).unwrap_err().to_string();
         assert!(error.contains("samples.jsonl, line 1"), "{error}");
