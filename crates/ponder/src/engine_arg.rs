@@ -51,7 +51,7 @@ pub struct EngineArg {
     pub kv_cache_type: KvType,
 
     /// How much of a long text a token attends to: `full`, or `sparse`, the first 64 tokens, the latest ones and
-    /// the pages that matter most to it, 2048 tokens in all; `sparse:N`, N tokens.
+    /// those that matter most to it, 2048 in all; `sparse:N`, N.
     #[arg(long, value_name = "KIND", default_value = "full", value_parser = attention)]
     pub attention: Attention,
 
