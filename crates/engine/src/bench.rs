@@ -115,9 +115,9 @@ impl Case {
 
     /// Bytes per token: a step reads the weights once, and each sequence's own keys and values.
     fn bytes(&self, model: &Model, cache: &KvCache) -> Option<f64> {
-        let seen = self.n_depth + self.n_gen.div_ceil(2);
+        let seen = self.n_depth as f64 + (self.n_gen as f64 + 1.0) / 2.0;
         let weights = model.weight_bytes(self.n_batch) / self.n_batch as f64;
-        (self.test == Test::Decode).then(|| weights + cache.bytes_read(seen) as f64)
+        (self.test == Test::Decode).then(|| weights + cache.bytes_read(seen))
     }
 }
 

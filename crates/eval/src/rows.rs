@@ -23,7 +23,7 @@ pub fn read(path: &Path, columns: &[(String, String)]) -> Result<Vec<Map<String,
     let wrong = |error| Error::Read { path: path.to_owned(), error };
     let mut file = BufReader::new(File::open(path).map_err(wrong)?);
     if file.fill_buf().map_err(wrong)?.starts_with(parquet::MAGIC) {
-        let read = parquet::read(path);
+        let read = parquet::read(file.into_inner());
         let mut rows = read.map_err(|why| Error::Parquet { path: path.to_owned(), why })?;
         for (i, row) in rows.iter_mut().enumerate() {
             rename(path, i + 1, row, columns)?;

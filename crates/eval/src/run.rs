@@ -10,7 +10,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use verify::Verdict;
+use verify::{Attempt, Verdict};
 
 use crate::Error;
 
@@ -122,6 +122,13 @@ pub struct Sample {
     /// Where the sample is a strategy's answer: how that came about, and what it cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<serde_json::Value>,
+}
+
+impl Sample {
+    /// What there is to be judged.
+    pub fn attempt(&self) -> Attempt<'_> {
+        Attempt { question: &self.question, reasoning: &self.reasoning, answer: &self.answer }
+    }
 }
 
 impl Manifest {

@@ -104,12 +104,7 @@ pub fn rescore(
 }
 
 fn judge_again(tools: &Tools, sample: &mut Sample) -> Option<Changed> {
-    let attempt = Attempt {
-        question: &sample.question,
-        reasoning: &sample.reasoning,
-        answer: &sample.answer,
-    };
-    let judgement = judge(tools, &sample.task, &attempt);
+    let judgement = judge(tools, &sample.task, &sample.attempt());
     let before = sample.verdict.as_ref().map(|verdict| verdict.score);
     let after = judgement.verdict.as_ref().map(|verdict| verdict.score);
     sample.verdict = judgement.verdict;

@@ -73,6 +73,11 @@ fn best(times: impl Iterator<Item = f64>) -> f64 {
     times.fold(f64::INFINITY, f64::min)
 }
 
+/// Heads that see everything, with nothing kept apart.
+fn plain(shape: &KvShape) -> Heads<'_> {
+    Heads { shape, scale: 0.125, apart: None, window: None, sparse: None }
+}
+
 fn decode(isa: Isa, pool: &Pool) {
     let bandwidth = bandwidth(pool);
     println!("read bandwidth {:.1} GB/s, {} threads, {isa}", bandwidth / 1e9, pool.threads());
@@ -97,20 +102,7 @@ fn decode(isa: Isa, pool: &Pool) {
                         position: CONTEXT - 1,
                         tokens: 1,
                     };
-                    attend(
-                        isa,
-                        pool,
-                        Heads {
-                            shape: &shape,
-                            scale: 0.125,
-                            apart: None,
-                            window: None,
-                            sparse: None,
-                        },
-                        &[span],
-                        &q,
-                        &mut out,
-                    );
+                    attend(isa, pool, plain(&shape), &[span], &q, &mut out);
                 }
                 start.elapsed().as_secs_f64() / layers as f64
             };
@@ -147,13 +139,7 @@ fn prefill(isa: Isa, pool: &Pool) {
                         attend(
                             isa,
                             pool,
-                            Heads {
-                                shape: &shape,
-                                scale: 0.125,
-                                apart: None,
-                                window: None,
-                                sparse: None,
-                            },
+                            plain(&shape),
                             &[span],
                             &q[mine(head_dim)],
                             &mut out[mine(value_dim)],

@@ -132,13 +132,12 @@ impl Teach for Sft {
     }
 
     fn work(&self) -> Work {
-        let tokens =
-            |texts: &[Text]| texts.iter().map(|text| text.tokens.len()).sum::<usize>() as f64;
-        let mean = tokens(&self.examples) / self.examples.len().max(1) as f64;
+        let (tokens, _) = self.tokens();
+        let held_out: usize = self.held_out.iter().map(|text| text.tokens.len()).sum();
         Work {
-            learned: self.settings.batch as f64 * mean,
+            learned: (self.settings.batch * tokens) as f64 / self.examples.len() as f64,
             read: 0.0,
-            measured: tokens(&self.held_out),
+            measured: held_out as f64,
             most: false,
         }
     }

@@ -5,7 +5,7 @@ use kernels::attention::Sparse;
 use kernels::matmul::Matrix;
 
 use crate::load::{Attention, FeedForward};
-use crate::{DENSE_LAYERS, Layer, Model};
+use crate::{Layer, Model};
 
 /// What a token costs at one layer.
 pub(crate) struct LayerCost {
@@ -101,7 +101,7 @@ impl Model {
             growing * position + growing * (growing + 1.0) / 2.0 + full
         };
         let most = |layer: usize| {
-            let budget = sparse.filter(|_| layer >= DENSE_LAYERS).map(|sparse| sparse.budget);
+            let budget = c.sparse_of(layer, sparse).map(|sparse| sparse.budget);
             c.window_of(layer).or(budget)
         };
         let seen: f64 = (0..c.layers).map(|layer| seen(most(layer))).sum();

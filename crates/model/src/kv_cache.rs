@@ -17,7 +17,7 @@ use crate::{Config, Error};
 pub struct CacheOptions {
     /// How keys and values are stored.
     pub ty: KvType,
-    /// Whether far pages are left out, by all layers but the first [`DENSE_LAYERS`]; those with a window see
+    /// Whether far pages are left out, by all layers but the first two; those with a window see
     /// all of it.
     pub sparse: Option<Sparse>,
 }
@@ -27,10 +27,6 @@ impl From<KvType> for CacheOptions {
         CacheOptions { ty, sparse: None }
     }
 }
-
-/// The first layers look at all of a text: they hardly prefer some of it (Tang et al. 2024, arXiv:2406.10774, figure
-/// 3).
-pub const DENSE_LAYERS: usize = 2;
 
 struct Page {
     /// All layers, one after the other, each `KvShape::page_bytes` long; then, if pages are left out,
@@ -49,7 +45,8 @@ pub struct KvCache {
     limit: usize,
     /// Of the positions seen so far, where keys are stored without all of their bias.
     angles: Angles,
-    sparse: Option<Sparse>,
+    /// How much each layer leaves out.
+    sparse: Vec<Option<Sparse>>,
 }
 
 /// One text's place in the cache. It must be given back with [`KvCache::release`].
@@ -88,7 +85,7 @@ impl KvCache {
             free: Vec::new(),
             limit: tokens.div_ceil(PAGE),
             angles: Angles::default(),
-            sparse,
+            sparse: (0..config.layers).map(|index| config.sparse_of(index, sparse)).collect(),
         }
     }
 
@@ -105,17 +102,17 @@ impl KvCache {
 
     /// How much of a long text layer `index` leaves out, if any.
     pub(crate) fn sparse(&self, index: usize) -> Option<Sparse> {
-        self.sparse.filter(|_| index >= DENSE_LAYERS)
+        self.sparse[index]
     }
 
     /// Whether pages are left out.
     pub fn leaves_out(&self) -> bool {
-        self.sparse.is_some()
+        self.sparse.iter().any(Option::is_some)
     }
 
     /// Bytes of what is known of a layer's keys.
     fn bounds_bytes(&self) -> usize {
-        self.sparse.map_or(0, |_| bounds_bytes(&self.shape))
+        if self.leaves_out() { bounds_bytes(&self.shape) } else { 0 }
     }
 
     /// Sees to what is to be known of the keys of the pages of layer `index` that positions from `from` to `to` have
@@ -167,17 +164,13 @@ impl KvCache {
     }
 
     /// Bytes that attention reads for a token that sees `seen` positions, all layers together.
-    pub fn bytes_read(&self, seen: usize) -> usize {
-        let all = self.shape.page_bytes() * seen / PAGE;
-        (0..self.layers).fold(0, |sum, layer| {
-            sum + match self.sparse(layer) {
-                Some(sparse) if seen > sparse.budget => {
-                    self.shape.page_bytes() * sparse.budget / PAGE
-                        + self.bounds_bytes() * seen / PAGE
-                }
-                _ => all,
-            }
-        })
+    pub fn bytes_read(&self, seen: f64) -> f64 {
+        let (page, bounds) = (self.shape.page_bytes() as f64, self.bounds_bytes() as f64);
+        let of_layer = |sparse: &Option<Sparse>| match sparse.map(|sparse| sparse.budget as f64) {
+            Some(budget) if seen > budget => page * budget + bounds * seen,
+            _ => page * seen,
+        };
+        self.sparse.iter().map(of_layer).sum::<f64>() / PAGE as f64
     }
 
     /// Pages there may be, all in all.

@@ -27,7 +27,7 @@ pub use forward::{Span, Want, Workspace};
 pub use inputs::InputSquares;
 /// Positions that one page of the cache holds.
 pub use kernels::attention::PAGE;
-pub use kv_cache::{CacheOptions, DENSE_LAYERS, HeldPage, KvCache, Sequence};
+pub use kv_cache::{CacheOptions, HeldPage, KvCache, Sequence};
 pub use load::{Layer, Model, read_f32};
 pub use lora::{
     Adapter, AdapterUse, Factors, Merged, PeftSettings, StoredPair, Target, TrainedPair,

@@ -7,7 +7,7 @@ mod support;
 
 use biased::*;
 use kernels::attention::{KvType, PAGE, Sparse};
-use model::{CacheOptions, KvCache, Model, Sequence, Span, Want, Workspace};
+use model::{CacheOptions, KvCache, Sequence};
 use serde_json::json;
 
 const TYPES: [KvType; 3] = [KvType::F16, KvType::Q8_0, KvType::Q4_0];
@@ -34,20 +34,6 @@ fn texts_within_the_budget_are_read_as_ever() {
     }
 }
 
-/// Logits after each of some tokens, read one by one.
-fn go_on(model: &Model, cache: &mut KvCache, sequence: &mut Sequence, tokens: &[u32]) -> Vec<f32> {
-    let mut work = Workspace::default();
-    let mut all = Vec::new();
-    for tokens in tokens.chunks(1) {
-        let span = Span { sequence, tokens, want: Want::All, adapter: None };
-        model.forward(cache, &mut [span], &mut work).unwrap();
-        let mut out = vec![0.0; VOCAB];
-        model.logits(&mut work, 0..1, &mut out);
-        all.extend(out);
-    }
-    all
-}
-
 #[test]
 fn what_was_taken_back_leaves_no_trace() {
     let dir = tempfile::tempdir().unwrap();
@@ -57,29 +43,24 @@ fn what_was_taken_back_leaves_no_trace() {
         let mut cache = KvCache::new(model.config(), sparse(ty, Sparse::LEAST), 8192);
         let read = |cache: &mut KvCache, upto: usize| {
             let mut sequence = Sequence::default();
-            let mut work = Workspace::default();
-            for tokens in text[..upto].chunks(128) {
-                let sequence = &mut sequence;
-                let span = Span { sequence, tokens, want: Want::Nothing, adapter: None };
-                model.forward(cache, &mut [span], &mut work).unwrap();
-            }
+            go_on(&model, cache, &mut sequence, &text[..upto], 128);
             sequence
         };
         // Ends within a page, which is filled up one by one.
         let start = 18 * PAGE + 50;
         let mut plain = read(&mut cache, start);
-        let expected = go_on(&model, &mut cache, &mut plain, &text[start..]);
+        let expected = go_on(&model, &mut cache, &mut plain, &text[start..], 1);
         let mut forked = read(&mut cache, start);
         let mut other = cache.fork(&forked);
         // Other tokens fill the page, are taken back, and written over.
-        go_on(&model, &mut cache, &mut forked, &text[..70]);
+        go_on(&model, &mut cache, &mut forked, &text[..70], 1);
         cache.truncate(&mut forked, start);
         for sequence in [&mut forked, &mut other] {
-            assert_eq!(go_on(&model, &mut cache, sequence, &text[start..]), expected, "{ty}");
+            assert_eq!(go_on(&model, &mut cache, sequence, &text[start..], 1), expected, "{ty}");
         }
         let again = cache.copy(&plain).unwrap();
         let [a, b] = [plain, again].map(|mut sequence| {
-            let last = go_on(&model, &mut cache, &mut sequence, &text[..1]);
+            let last = go_on(&model, &mut cache, &mut sequence, &text[..1], 1);
             cache.release(sequence);
             last
         });

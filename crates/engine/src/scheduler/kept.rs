@@ -239,10 +239,8 @@ impl Scheduler {
             return Err(wrong(path, problem, "give the same --kv-cache-type as then"));
         }
         if header.sparse != self.cache.leaves_out() {
-            let problem = match header.sparse {
-                true => "holds what was read with --attention sparse",
-                false => "holds what was read with --attention full",
-            };
+            let kind = if header.sparse { "sparse" } else { "full" };
+            let problem = format!("holds what was read with --attention {kind}");
             return Err(wrong(path, problem, "give the same --attention as then, or another file"));
         }
         let of_this_model = header.page == PAGE

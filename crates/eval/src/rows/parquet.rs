@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Map, Value};
@@ -16,15 +15,14 @@ pub(super) const MAGIC: &[u8; 4] = b"PAR1";
 ///
 /// # Errors
 /// What is wrong with the file.
-pub(super) fn read(path: &Path) -> Result<Vec<Map<String, Value>>, String> {
+pub(super) fn read(file: File) -> Result<Vec<Map<String, Value>>, String> {
     // The decoder trusts a file's own figures here and there, and takes itself down over wrong ones.
-    catch_unwind(AssertUnwindSafe(|| rows(path)))
+    catch_unwind(AssertUnwindSafe(|| rows(file)))
         .unwrap_or_else(|_| Err("the file is damaged: its parts don't fit together".to_owned()))
 }
 
-fn rows(path: &Path) -> Result<Vec<Map<String, Value>>, String> {
+fn rows(file: File) -> Result<Vec<Map<String, Value>>, String> {
     let said = |error: parquet::errors::ParquetError| format!("no Parquet file: {error}");
-    let file = File::open(path).map_err(|error| error.to_string())?;
     let reader = SerializedFileReader::new(file).map_err(said)?;
     let groups = reader.metadata().row_groups();
     let bytes =

@@ -27,8 +27,8 @@ const SMALL: f32 = 2.0;
 pub(super) struct Pair {
     /// Which angle turns it.
     pub(super) angle: usize,
-    pub(super) a: f32,
-    pub(super) b: f32,
+    a: f32,
+    b: f32,
 }
 
 /// The biases of keys, as far as they are kept apart.
@@ -36,9 +36,9 @@ pub(super) struct Pair {
 pub struct KeyBias {
     /// For each key-value head.
     pub(super) pairs: Vec<Vec<Pair>>,
-    pub(super) layout: RopeLayout,
+    layout: RopeLayout,
     /// Elements of a head that are turned.
-    pub(super) rotated: usize,
+    rotated: usize,
 }
 
 impl KeyBias {
@@ -99,7 +99,7 @@ impl KeyBias {
 }
 
 /// The two elements that an angle turns.
-pub(super) fn elements(layout: RopeLayout, rotated: usize, angle: usize) -> (usize, usize) {
+fn elements(layout: RopeLayout, rotated: usize, angle: usize) -> (usize, usize) {
     match layout {
         RopeLayout::Halves => (angle, angle + rotated / 2),
         RopeLayout::Interleaved => (2 * angle, 2 * angle + 1),
@@ -110,7 +110,7 @@ pub(super) fn elements(layout: RopeLayout, rotated: usize, angle: usize) -> (usi
 /// 16][rotated][16]`, the cosines before the sines.
 #[derive(Clone, Debug, Default)]
 pub struct Angles {
-    pub(super) pages: Vec<Vec<f32>>,
+    pages: Vec<Vec<f32>>,
 }
 
 impl Angles {
@@ -145,6 +145,37 @@ pub struct Apart<'a> {
     pub bias: &'a KeyBias,
     /// Of all positions that are seen.
     pub angles: &'a Angles,
+}
+
+impl Apart<'_> {
+    /// Adds to the keys of a key-value head at sixteen positions, a group of a page, what their bias is there.
+    ///
+    /// # Safety
+    /// `keys` are `[head_dim][16]`, and the machine has the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn add_to_keys<S: Simd>(
+        &self,
+        kv_head: usize,
+        (page, group): (usize, usize),
+        keys: *mut f32,
+    ) {
+        let KeyBias { pairs, layout, rotated } = self.bias;
+        let angles = &self.angles.pages[page][group * rotated * LANES..][..rotated * LANES];
+        // SAFETY: as the caller vouches; angles of pairs are below `rotated / 2`.
+        unsafe {
+            for pair in &pairs[kv_head] {
+                let cos = S::load(angles.as_ptr().add(pair.angle * LANES));
+                let sin = S::load(angles.as_ptr().add((rotated / 2 + pair.angle) * LANES));
+                let (i, j) = elements(*layout, *rotated, pair.angle);
+                let (a, b) = (S::splat(pair.a), S::splat(pair.b));
+                let x = S::sub(S::mul(a, cos), S::mul(b, sin));
+                let y = S::fma(a, sin, S::mul(b, cos));
+                for (at, x) in [(keys.add(i * LANES), x), (keys.add(j * LANES), y)] {
+                    S::store(at, S::add(S::load(at), x));
+                }
+            }
+        }
+    }
 }
 
 /// The same for one key-value head, with what depends on the queries.

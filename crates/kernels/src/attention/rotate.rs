@@ -13,12 +13,15 @@ use crate::simd::{Kernel, Simd};
 /// divides `head_dim` (block by block, if that isn't all of it). `x` is `[.., head_dim]`.
 pub(super) fn rotate(isa: Isa, x: &mut [f32], head_dim: usize) {
     // SAFETY: `isa` is available; the kernel uses checked slices only.
-    unsafe { isa.run_without_tiles(Rotate { x, n: 1 << head_dim.trailing_zeros() }) }
+    unsafe { isa.run_without_tiles(Rotate { x, n: 1 << head_dim.trailing_zeros(), beside: 1 }) }
 }
 
-struct Rotate<'a> {
-    x: &'a mut [f32],
-    n: usize,
+/// Heads to be turned, `[.., n, beside]`: so many of them lie side by side.
+pub(super) struct Rotate<'a> {
+    pub(super) x: &'a mut [f32],
+    /// The matrix's rows, a power of two.
+    pub(super) n: usize,
+    pub(super) beside: usize,
 }
 
 impl Kernel for Rotate<'_> {
@@ -28,9 +31,10 @@ impl Kernel for Rotate<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let norm = 1.0 / (self.n as f32).sqrt();
-        for block in self.x.chunks_exact_mut(self.n) {
-            let mut half = 1;
-            while half < self.n {
+        let len = self.n * self.beside;
+        for block in self.x.chunks_exact_mut(len) {
+            let mut half = self.beside;
+            while half < len {
                 for pair in block.chunks_exact_mut(2 * half) {
                     let (a, b) = pair.split_at_mut(half);
                     for (a, b) in a.iter_mut().zip(b) {

@@ -17,9 +17,10 @@ use crate::pool::Pool;
 use crate::simd::{Kernel, LANES, Simd, exp2};
 use crate::{Isa, SendPtr};
 
-use super::apart::{Apart, elements};
+use super::apart::Apart;
 use super::page::{F16, F32, KvShape, KvType, PAGE, Q4, Q8};
 use super::part::{Place, room};
+use super::rotate::Rotate;
 use super::tile::unpack_keys;
 use super::{AttentionSpan, Job};
 
@@ -122,22 +123,12 @@ impl Kernel for Bound<'_> {
             for group in 0..GROUPS {
                 let keys = keys.add(group * dim * LANES);
                 if shape.ty.is_rotated() {
-                    turn_back::<S>(keys, dim, shape.turned());
+                    // It is its own inverse.
+                    let x = std::slice::from_raw_parts_mut(keys, dim * LANES);
+                    Rotate { x, n: shape.turned(), beside: LANES }.run::<S>();
                 }
-                if let Some(Apart { bias, angles }) = apart {
-                    let half = bias.rotated / 2;
-                    let angles = angles.pages[index][group * bias.rotated * LANES..].as_ptr();
-                    for pair in &bias.pairs[kv_head] {
-                        let cos = S::load(angles.add(pair.angle * LANES));
-                        let sin = S::load(angles.add((half + pair.angle) * LANES));
-                        let (i, j) = elements(bias.layout, bias.rotated, pair.angle);
-                        let (a, b) = (S::splat(pair.a), S::splat(pair.b));
-                        let x = S::sub(S::mul(a, cos), S::mul(b, sin));
-                        let y = S::fma(a, sin, S::mul(b, cos));
-                        for (at, x) in [(keys.add(i * LANES), x), (keys.add(j * LANES), y)] {
-                            S::store(at, S::add(S::load(at), x));
-                        }
-                    }
+                if let Some(apart) = apart {
+                    apart.add_to_keys::<S>(kv_head, (index, group), keys);
                 }
                 let out = bounds.as_mut_ptr().cast::<u16>().add(group * 2 * dim);
                 for d in (0..dim).step_by(LANES) {
@@ -155,36 +146,7 @@ impl Kernel for Bound<'_> {
     }
 }
 
-/// What [`rotate`](super::rotate::rotate) has done to sixteen positions' keys, `[head_dim][16]`, undone.
-///
-/// # Safety
-/// `keys` are so many, `n` divides `head_dim`, and the machine has the instructions of `S`.
-#[inline(always)]
-unsafe fn turn_back<S: Simd>(keys: *mut f32, head_dim: usize, n: usize) {
-    let norm = 1.0 / (n as f32).sqrt();
-    // SAFETY: as the caller vouches.
-    unsafe {
-        for block in (0..head_dim).step_by(n) {
-            let mut half = 1;
-            while half < n {
-                for at in (0..n).filter(|at| at & half == 0) {
-                    let p = keys.add((block + at) * LANES);
-                    let q = p.add(half * LANES);
-                    let (a, b) = (S::load(p), S::load(q));
-                    S::store(p, S::add(a, b));
-                    S::store(q, S::sub(a, b));
-                }
-                half *= 2;
-            }
-        }
-        for d in 0..head_dim {
-            let p = keys.add(d * LANES);
-            S::store(p, S::mul(S::load(p), S::splat(norm)));
-        }
-    }
-}
-
-/// Chooses pages for the jobs that would see more than they are to attend to. `q` are all queries,
+/// Chooses places for the jobs that would see more than they are to attend to. `q` are all queries,
 /// `[tokens of all spans, heads, head_dim]`, as they were before they were turned for the cache; `scale` multiplies scores,
 /// which are logarithms to base 2.
 pub(super) fn choose(

@@ -96,13 +96,13 @@ impl ExampleLoss for Kto<'_> {
 
     const NAME: &'static str = "answers";
 
-    /// How far the policy has strayed from the reference, judged by answers that are each to another
-    /// prompt than their own.
     /// Through the reference; and through both networks with answers to other prompts.
     fn reads(&self) -> f64 {
         3.0
     }
 
+    /// How far the policy has strayed from the reference, judged by answers that are each to another
+    /// prompt than their own.
     fn know(
         &self,
         policy: &Network<'_>,

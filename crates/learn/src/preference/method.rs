@@ -46,7 +46,9 @@ pub trait ExampleLoss {
 
     /// How often examples go through a network that learns nothing, beside once through the one that
     /// learns.
-    fn reads(&self) -> f64;
+    fn reads(&self) -> f64 {
+        0.0
+    }
 
     /// What is to be known of the examples of a step. None if it was stopped.
     ///

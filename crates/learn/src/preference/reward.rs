@@ -77,10 +77,6 @@ impl ExampleLoss for RewardModel {
 
     const NAME: &'static str = "pairs";
 
-    fn reads(&self) -> f64 {
-        0.0
-    }
-
     fn know(
         &self,
         _: &Network<'_>,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use model::{Adapter, Model, Target};
+use model::{Adapter, Model, StoredPair, Target};
 use serde::{Deserialize, Serialize};
 use train::{Network, Precision, ScalarHead};
 
@@ -106,13 +106,23 @@ impl Lora {
         seed: u64,
         from: Option<&Path>,
     ) -> Result<Network<'m>, Error> {
+        let stored = from.map(|path| Adapter::stored_scorer(path, model)).transpose();
+        self.scorer_from(model, seed, stored.map_err(train::Error::from)?)
+    }
+
+    /// The same, of what a reward model's files hold.
+    fn scorer_from<'m>(
+        &self,
+        model: &'m Model,
+        seed: u64,
+        stored: Option<(Vec<StoredPair>, Vec<f32>)>,
+    ) -> Result<Network<'m>, Error> {
         let mut network = Network::lora(model, self.settings(seed)?, Precision::Bf16)?;
-        let head = match from {
+        let head = match stored {
             None => ScalarHead::Zeros,
-            Some(path) => {
-                let read = Adapter::stored_scorer(path, model).map_err(train::Error::from)?;
-                network.start_from(&read.0)?;
-                ScalarHead::Given(read.1)
+            Some((pairs, head)) => {
+                network.start_from(&pairs)?;
+                ScalarHead::Given(head)
             }
         };
         Ok(network.with_scalar_head(head)?)
@@ -124,9 +134,10 @@ impl Lora {
     /// # Errors
     /// As for [`Lora::network`].
     pub(super) fn judge<'m>(&self, model: &'m Model, seed: u64) -> Result<Network<'m>, Error> {
-        match &self.from {
-            Some(path) if Adapter::stored_scorer(path, model).is_ok() => {
-                self.scorer(model, seed, Some(path)).map_err(|error| {
+        let stored = self.from.as_ref().map(|path| (path, Adapter::stored_scorer(path, model)));
+        match stored {
+            Some((path, Ok(stored))) => {
+                self.scorer_from(model, seed, Some(stored)).map_err(|error| {
                     recipe("lora.from", format!("{} does not fit: {error}", path.display()))
                 })
             }

@@ -11,9 +11,14 @@ mod limits;
 use std::path::Path;
 
 pub(crate) use gguf::layout as gguf_layout;
+use kernels::attention::Sparse;
 use weights::Checkpoint;
 
 use crate::{Error, RopeConfig, RopeScaling, RopeScalingRequest};
+
+/// The first layers look at all of a text: they hardly prefer some of it (Tang et al. 2024, arXiv:2406.10774, figure
+/// 3).
+const DENSE_LAYERS: usize = 2;
 
 /// The architectures there are answers for.
 pub const ARCHITECTURES: [&str; 9] = [
@@ -278,6 +283,12 @@ impl Config {
     /// The positions that a token sees in a layer, if it doesn't see all.
     pub(crate) fn window_of(&self, layer: usize) -> Option<usize> {
         self.window.as_ref().filter(|window| window.layers[layer]).map(|window| window.positions)
+    }
+
+    /// How much of a long text layer `index` leaves out where `sparse` is asked for: a layer with a window, and
+    /// the first ones, nothing.
+    pub(crate) fn sparse_of(&self, index: usize, sparse: Option<Sparse>) -> Option<Sparse> {
+        sparse.filter(|_| index >= DENSE_LAYERS && self.window_of(index).is_none())
     }
 
     /// Stretches positions as a user asks for, whatever the file says.

@@ -78,10 +78,21 @@ pub fn every(
     piece: usize,
 ) -> Vec<f32> {
     let mut cache = KvCache::new(model.config(), cache, 4096);
-    let (mut work, mut sequence, mut all) = (Workspace::default(), Sequence::default(), Vec::new());
+    go_on(model, &mut cache, &mut Sequence::default(), text, piece)
+}
+
+/// The same, of a text that goes on from what a sequence holds.
+pub fn go_on(
+    model: &Model,
+    cache: &mut KvCache,
+    sequence: &mut Sequence,
+    text: &[u32],
+    piece: usize,
+) -> Vec<f32> {
+    let (mut work, mut all) = (Workspace::default(), Vec::new());
     for tokens in text.chunks(piece) {
-        let span = Span { sequence: &mut sequence, tokens, want: Want::All, adapter: None };
-        let n = model.forward(&mut cache, &mut [span], &mut work).unwrap();
+        let span = Span { sequence, tokens, want: Want::All, adapter: None };
+        let n = model.forward(cache, &mut [span], &mut work).unwrap();
         let mut out = vec![0.0; n * VOCAB];
         model.logits(&mut work, 0..n, &mut out);
         all.extend(out);

@@ -13,7 +13,6 @@ use eval::run::{self, Manifest, RunFolder, Sample};
 use eval::{rows, score};
 use indicatif::{ProgressBar, ProgressStyle};
 use learn::preference::RewardVerifier;
-use verify::Attempt;
 use verify::check::Tools;
 use verify::program::sandbox::Options;
 
@@ -182,12 +181,7 @@ pub fn rescore(args: &Rescore) -> Result<ExitCode> {
 fn add_rewards(judge: &RewardVerifier, samples: &mut [Sample]) -> Result<()> {
     let bar = bar("asking the judge", samples.len());
     for sample in samples.iter_mut().filter(|sample| sample.finish_reason != "refused") {
-        let attempt = Attempt {
-            question: &sample.question,
-            reasoning: &sample.reasoning,
-            answer: &sample.answer,
-        };
-        let reward = judge.reward(&attempt);
+        let reward = judge.reward(&sample.attempt());
         let reward = reward.with_context(|| format!("cannot judge {}", sample.item))?;
         sample.details.insert("reward".to_owned(), f64::from(reward).into());
         bar.inc(1);
