@@ -1,7 +1,7 @@
 //! A text as one vector.
 
 use kernels::attention::KvType;
-use model::{KvCache, Sequence, Span, Want, Workspace};
+use model::{KvCache, Span, Want, Workspace};
 
 use crate::scheduler::STEP_TOKENS;
 use crate::{Engine, Error};
@@ -18,7 +18,7 @@ impl Engine {
         let hidden = model.config().hidden;
         let mut cache = KvCache::new(model.config(), KvType::F16, tokens.len());
         cache.shape().check()?;
-        let (mut sequence, mut work) = (Sequence::default(), Workspace::default());
+        let (mut sequence, mut work) = (model.sequence(tokens.len()), Workspace::default());
         let (mut mean, mut states) = (vec![0.0f64; hidden], Vec::new());
         for tokens in tokens.chunks(STEP_TOKENS) {
             let adapter = self.adapter_in_use();

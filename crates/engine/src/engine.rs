@@ -77,9 +77,9 @@ impl Engine {
         let checkpoint = Arc::new(Checkpoint::open(path)?);
         let threads = options.threads.unwrap_or_else(Pool::cores);
         let mut config = Config::read(&checkpoint)?;
-        let fitting = options.ctx.and_then(|ctx| config.rope.scaling.request_for(ctx));
+        let fitting = options.ctx.and_then(|ctx| config.stretch_to(ctx));
         if let Some(request) = options.rope_scaling.or(fitting) {
-            config.stretch(request);
+            config.stretch(request)?;
         }
         let room = options.weights.room(&config, options.ctx);
         let (speech, model) = std::thread::scope(|scope| {
@@ -106,6 +106,14 @@ impl Engine {
             adapter: None,
             compiler: OnceLock::new(),
         })
+    }
+
+    /// Whether a request's text is read as one that is longer than the model was made for: its prompt is, or an
+    /// answer of some length would be. (Others are read again once they have become so long.)
+    pub(crate) fn scales(&self, request: &Request) -> bool {
+        let Some(most) = self.model.config().rope.unscaled_to else { return false };
+        let soon = request.max_tokens.unwrap_or(usize::MAX).min(most / 8);
+        self.model.scales(request.prompt.len() + soon)
     }
 
     /// The transformer.
@@ -158,7 +166,13 @@ impl Engine {
             return Ok(known);
         }
         let weights = Checkpoint::open(&self.path)?.fingerprint();
-        Ok(self.fingerprint.get_or_init(|| format!("{weights} {:?}", self.model.config())))
+        let mut config = self.model.config().clone();
+        // How long other texts may get, and how these are stretched then, changes nothing of the ones that are kept.
+        config.context_length = 0;
+        if let Some(rope) = config.rope.unscaled() {
+            config.rope = rope;
+        }
+        Ok(self.fingerprint.get_or_init(|| format!("{weights} {config:?}")))
     }
 
     /// Positions the context holds.

@@ -1,7 +1,7 @@
 //! What a text is worth to a reward model.
 
 use kernels::attention::KvType;
-use model::{KvCache, Sequence, Span, Want, Workspace};
+use model::{KvCache, Span, Want, Workspace};
 
 use crate::{Engine, Error, Lora};
 
@@ -20,7 +20,7 @@ impl Engine {
         let model = self.model();
         let mut cache = KvCache::new(model.config(), KvType::F16, tokens.len());
         cache.shape().check()?;
-        let (mut sequence, mut work) = (Sequence::default(), Workspace::default());
+        let (mut sequence, mut work) = (model.sequence(tokens.len()), Workspace::default());
         let mut state = vec![0.0; model.config().hidden];
         for tokens in tokens.chunks(BATCH) {
             let adapter = Some(lora.in_use());

@@ -1,7 +1,7 @@
 //! Reading a text and looking at what the model expected at each place.
 
 use kernels::attention::KvType;
-use model::{CacheOptions, InputSquares, KvCache, Sequence, Span, Want, Workspace};
+use model::{CacheOptions, InputSquares, KvCache, Span, Want, Workspace};
 
 use crate::sampler::log_sum_exp;
 use crate::{Engine, Error, Flow};
@@ -70,7 +70,7 @@ impl Engine {
         let mut logits = vec![0.0; ROWS * vocab];
         let mut position = 0;
         for piece in tokens.chunks(context.max(1)) {
-            let mut sequence = Sequence::default();
+            let mut sequence = model.sequence(piece.len());
             for tokens in piece.chunks(BATCH) {
                 let adapter = self.adapter_in_use();
                 let span = Span { sequence: &mut sequence, tokens, want: Want::All, adapter };
@@ -118,7 +118,7 @@ impl Engine {
         let mut work = Workspace::observing(model);
         let mut read = 0;
         for piece in pieces.chunks_exact(context) {
-            let mut sequence = Sequence::default();
+            let mut sequence = model.sequence(piece.len());
             for tokens in piece.chunks(BATCH) {
                 let adapter = self.adapter_in_use();
                 let span = Span { sequence: &mut sequence, tokens, want: Want::Nothing, adapter };

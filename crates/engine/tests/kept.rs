@@ -111,6 +111,9 @@ fn what_belongs_to_something_else_is_refused() {
     let stretched = load(dir.path(), Some("linear:2"));
     let error = refusal(&mut scheduler(&stretched, 1));
     assert!(error.contains("another model, or with its positions stretched"), "{error}");
+    // Where only longer texts are stretched, those that are kept are as good as ever.
+    let longer = load(dir.path(), Some("auto:2"));
+    assert!(scheduler(&longer, 2).bring_back(&file).is_ok());
     let options = SchedulerOptions { cache: KvType::F32.into(), ..Default::default() };
     let error = refusal(&mut Scheduler::new(Arc::clone(&engine), options).unwrap());
     assert!(error.contains("holds keys and values as f16, not f32"), "{error}");

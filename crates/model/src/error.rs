@@ -144,7 +144,7 @@ pub enum Error {
     /// A `--rope-scaling` that can't be understood.
     #[error(
         "rope scaling `{given}`: {problem}; give `none`, `linear:FACTOR`, `yarn:FACTOR` or \
-         `yarn:FACTOR:ORIGINAL_CONTEXT`"
+         `auto:FACTOR` (these two with or without `:ORIGINAL_CONTEXT`)"
     )]
     RopeScaling {
         /// What was given.

@@ -146,7 +146,7 @@ impl Model {
             for ((i, token), row) in span.tokens.iter().enumerate().zip(&mut rows) {
                 self.embed(*token, row)?;
                 let position = span.sequence.len() + i;
-                work.angles.push(&self.rope, position);
+                work.angles.push(self.rope_of(span.sequence), position);
                 if let Some(rope) = &self.window_rope {
                     work.window_angles.push(rope, position);
                 }
@@ -157,8 +157,10 @@ impl Model {
             cache.reserve(span.sequence, span.tokens.len())?;
         }
         if cache.shape().ty.is_rounded() && self.layers.any_key_bias() {
-            let end = spans.iter().map(|span| span.sequence.len() + span.tokens.len()).max();
-            cache.know_angles(end.unwrap_or(0), &self.rope, c.rope.dim);
+            for span in spans.iter() {
+                let (sequence, end) = (&*span.sequence, span.sequence.len() + span.tokens.len());
+                cache.know_angles(sequence, end, self.rope_of(sequence), c.rope.dim);
+            }
         }
         if tokens > 0 {
             let batch = Batch { spans, tokens, runs: &runs };
@@ -285,14 +287,27 @@ impl Model {
             Some(latent) => latent.scale(&c.rope),
             None => c.attention_scale,
         };
-        let heads = Heads {
-            shape: &shape,
-            scale,
-            apart: bias.map(|bias| Apart { bias, angles: cache.angles() }),
-            window: c.window_of(index),
-            sparse: cache.sparse(index),
+        // Biases kept apart are turned as their text's positions are, those of all texts of a call alike.
+        let alike = |a: &Span<'_>, b: &Span<'_>| {
+            bias.is_none() || a.sequence.is_scaled() == b.sequence.is_scaled()
         };
-        attend(isa, pool, heads, &seen, q, out);
+        let (mut seen, mut q, mut rest) = (&seen[..], q, &mut out[..]);
+        for texts in spans.chunk_by(alike) {
+            let heads = Heads {
+                shape: &shape,
+                scale,
+                apart: bias.map(|bias| Apart { bias, angles: cache.angles(texts[0].sequence) }),
+                window: c.window_of(index),
+                sparse: cache.sparse(index),
+            };
+            let tokens: usize = texts.iter().map(|span| span.tokens.len()).sum();
+            let (of_texts, others) = seen.split_at(texts.len());
+            let (queries, other_queries) = q.split_at(tokens * q_row);
+            let (gathered, others_gathered) =
+                std::mem::take(&mut rest).split_at_mut(tokens * c.heads * shape.value_dim());
+            attend(isa, pool, heads, of_texts, queries, gathered);
+            (seen, q, rest) = (others, other_queries, others_gathered);
+        }
         if let Some(apart) = apart {
             ops::add_bias(pool, out, &apart.values);
         }

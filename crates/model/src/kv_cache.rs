@@ -43,8 +43,9 @@ pub struct KvCache {
     pages: Vec<Page>,
     free: Vec<usize>,
     limit: usize,
-    /// Of the positions seen so far, where keys are stored without all of their bias.
-    angles: Angles,
+    /// Of the positions seen so far, where keys are stored without all of their bias: of texts that aren't scaled, and
+    /// of those that are.
+    angles: [Angles; 2],
     /// How much each layer leaves out.
     sparse: Vec<Option<Sparse>>,
 }
@@ -54,6 +55,7 @@ pub struct KvCache {
 pub struct Sequence {
     pages: Vec<usize>,
     len: usize,
+    scaled: bool,
 }
 
 /// A page held outside any sequence; see [`KvCache::hold`].
@@ -65,6 +67,17 @@ impl Sequence {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// The same, to be read as a text whose positions are stretched, or as one whose positions aren't, where a
+    /// model tells them apart ([`Model::scales`](crate::Model::scales)). What is there must have been read so.
+    pub fn scaled(self, scaled: bool) -> Sequence {
+        Sequence { scaled, ..self }
+    }
+
+    /// Whether its positions are stretched.
+    pub fn is_scaled(&self) -> bool {
+        self.scaled
     }
 }
 
@@ -84,20 +97,29 @@ impl KvCache {
             pages: Vec::new(),
             free: Vec::new(),
             limit: tokens.div_ceil(PAGE),
-            angles: Angles::default(),
+            angles: Default::default(),
             sparse: (0..config.layers).map(|index| config.sparse_of(index, sparse)).collect(),
         }
     }
 
-    /// Works out the angles of so many positions, if they aren't known yet.
-    pub(crate) fn know_angles(&mut self, positions: usize, rope: &Rope, rotated: usize) {
-        self.angles
-            .extend(positions, rotated, |position, cos, sin| rope.angles(position, cos, sin));
+    /// Works out the angles of so many positions of texts like this one, if they aren't known yet.
+    pub(crate) fn know_angles(
+        &mut self,
+        sequence: &Sequence,
+        positions: usize,
+        rope: &Rope,
+        rotated: usize,
+    ) {
+        self.angles[usize::from(sequence.scaled)].extend(
+            positions,
+            rotated,
+            |position, cos, sin| rope.angles(position, cos, sin),
+        );
     }
 
-    /// What [`KvCache::know_angles`] has worked out.
-    pub(crate) fn angles(&self) -> &Angles {
-        &self.angles
+    /// What [`KvCache::know_angles`] has worked out for texts like this one.
+    pub(crate) fn angles(&self, sequence: &Sequence) -> &Angles {
+        &self.angles[usize::from(sequence.scaled)]
     }
 
     /// How much of a long text layer `index` leaves out, if any.
@@ -132,7 +154,8 @@ impl KvCache {
         for page in from / PAGE..to / PAGE {
             let (pages, known) =
                 self.pages[sequence.pages[page]].data.split_at_mut(self.layers * bytes);
-            let apart = bias.map(|bias| Apart { bias, angles: &self.angles });
+            let angles = &self.angles[usize::from(sequence.scaled)];
+            let apart = bias.map(|bias| Apart { bias, angles });
             bound_keys(
                 isa,
                 &self.shape,
@@ -244,7 +267,7 @@ impl KvCache {
         for page in &sequence.pages {
             self.pages[*page].owners += 1;
         }
-        Sequence { pages: sequence.pages.clone(), len: sequence.len }
+        Sequence { pages: sequence.pages.clone(), ..*sequence }
     }
 
     /// A second sequence with the same contents in pages of its own, as if it had been read twice.
@@ -264,7 +287,7 @@ impl KvCache {
             copy.data.copy_from_slice(&from.data);
             to
         });
-        Ok(Sequence { pages: pages.collect(), len: sequence.len })
+        Ok(Sequence { pages: pages.collect(), ..*sequence })
     }
 
     /// Forgets everything after the first `len` tokens.
@@ -330,7 +353,7 @@ impl KvCache {
         self.pages[page.0].owners > 1
     }
 
-    /// A sequence of `len` tokens that begins with held pages; nothing is copied.
+    /// A sequence of `len` tokens, not scaled, that begins with held pages; nothing is copied.
     ///
     /// # Panics
     /// If it takes more, or fewer, pages to hold so many tokens.
@@ -344,7 +367,7 @@ impl KvCache {
         for page in &pages {
             self.pages[*page].owners += 1;
         }
-        Sequence { pages, len }
+        Sequence { pages, len, scaled: false }
     }
 
     /// Gives a sequence's pages back.
@@ -400,12 +423,7 @@ mod tests {
             experts: None,
             rms_norm_eps: 1e-5,
             context_length: 1024,
-            rope: RopeConfig {
-                theta: 1e4,
-                dim: 16,
-                layout: RopeLayout::Halves,
-                scaling: RopeScaling::None,
-            },
+            rope: RopeConfig::new(1e4, 16, RopeLayout::Halves, RopeScaling::None),
             qkv_bias: Presence::Never,
             qk_norm: Presence::Never,
             norm_after_rope: false,

@@ -2,6 +2,7 @@
 
 mod latent;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
@@ -101,7 +102,10 @@ pub struct Model {
     pub(crate) layers: Layers,
     pub(crate) output_norm: Vec<f32>,
     pub(crate) output: Matrix,
+    /// Of texts that are scaled, if only some are.
     pub(crate) rope: Rope,
+    /// Of those that aren't.
+    pub(crate) unscaled_rope: Option<Rope>,
     /// That of layers with a window, where it is another.
     pub(crate) window_rope: Option<Rope>,
     /// Kept for the embeddings, of which a token's row is read from the mapped file when it is needed, and for
@@ -127,7 +131,7 @@ impl Model {
         let checkpoint = checkpoint.into();
         let mut config = Config::read(&checkpoint)?;
         if let Some(request) = rope_scaling {
-            config.stretch(request);
+            config.stretch(request)?;
         }
         Model::load_within(checkpoint, pool, config, u64::MAX)
     }
@@ -147,7 +151,9 @@ impl Model {
         let isa = Isa::detect()?;
         let loader = Loader::new(&checkpoint, &pool, &config);
         let vocab = loader.vocab(&config)?;
-        let rope = Rope::read(&checkpoint, &config)?;
+        let rope = Rope::read(&checkpoint, &config.rope)?;
+        let unscaled_rope = config.rope.unscaled();
+        let unscaled_rope = unscaled_rope.map(|rope| Rope::read(&checkpoint, &rope)).transpose()?;
         let window_rope = config.window.as_ref().and_then(|window| window.rope.as_ref());
         let window_rope = window_rope.map(|rope| Rope::new(rope, None));
         let output_norm = loader.norm("output_norm.weight", config.hidden)?;
@@ -166,6 +172,7 @@ impl Model {
             output_norm,
             output,
             rope,
+            unscaled_rope,
             window_rope,
             checkpoint,
             vocab,
@@ -304,10 +311,19 @@ impl<'a> Loader<'a> {
         shaped(self.checkpoint, name, expected)
     }
 
+    /// A tensor's type and bytes, of one in FP8 as BF16.
+    fn blocks(&self, name: &str, expected: &[usize]) -> Result<(BlockType, Cow<'_, [u8]>), Error> {
+        let tensor = self.shaped(name, expected)?;
+        Ok(match self.checkpoint.in_bf16(name)? {
+            Some(bytes) => (BlockType::BF16, Cow::Owned(bytes)),
+            None => (tensor.info.ty, Cow::Borrowed(tensor.data)),
+        })
+    }
+
     /// A matrix, repacked; the file's copy need not stay in memory.
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, Error> {
-        let tensor = self.shaped(name, &[rows, cols])?;
-        let matrix = self.pack(name, tensor.info.ty, (rows, cols), tensor.data);
+        let (ty, data) = self.blocks(name, &[rows, cols])?;
+        let matrix = self.pack(name, ty, (rows, cols), &data);
         self.checkpoint.release(name);
         matrix
     }
@@ -452,13 +468,13 @@ impl<'a> Loader<'a> {
         cols: usize,
     ) -> Result<[Matrix; N], Error> {
         let all: usize = rows.iter().sum();
-        let tensor = self.shaped(name, &[all, cols])?;
-        let bytes = tensor.data.len() / all;
+        let (ty, data) = self.blocks(name, &[all, cols])?;
+        let bytes = data.len() / all;
         let mut at = 0;
         let matrices = rows.into_iter().map(|rows| {
             let part = at..at + rows * bytes;
             at = part.end;
-            let matrix = self.pack(name, tensor.info.ty, (rows, cols), &tensor.data[part.clone()]);
+            let matrix = self.pack(name, ty, (rows, cols), &data[part.clone()]);
             self.checkpoint.release_part(name, part);
             matrix
         });

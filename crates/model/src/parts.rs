@@ -34,9 +34,9 @@ impl Model {
         &self.output_norm
     }
 
-    /// The angles of its positions.
+    /// The angles of the positions of a text that isn't longer than most.
     pub fn rope(&self) -> &Rope {
-        &self.rope
+        self.unscaled_rope.as_ref().unwrap_or(&self.rope)
     }
 
     /// Writes the embedding of a token, `[hidden]`.

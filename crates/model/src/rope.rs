@@ -9,7 +9,7 @@ use weights::Checkpoint;
 
 use crate::config::yarn_mscale;
 use crate::load::read_f32;
-use crate::{Config, Error};
+use crate::{Error, Model, Sequence};
 
 /// How positions are stretched beyond the length a model was trained on.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -48,9 +48,6 @@ pub enum RopeScaling {
     },
     /// LongRoPE (Ding et al. 2024, arXiv:2402.13753): each frequency has a divisor of its own, one for
     /// texts that are longer than the original context and one for those that aren't.
-    ///
-    /// Keys in a cache can't change when a text grows over the border, so that one kind is chosen for all
-    /// texts: `transformers` looks at the length of each, llama.cpp at that of its context.
     LongRope {
         /// Divisors for long texts, `[dim / 2]`.
         long: Vec<f32>,
@@ -60,8 +57,6 @@ pub enum RopeScaling {
         original: usize,
         /// What cosines and sines are multiplied with, of either kind.
         attention_factor: f32,
-        /// Whether it is the long ones that are used.
-        stretched: bool,
     },
 }
 
@@ -74,14 +69,18 @@ pub(crate) fn long_rope_attention(factor: f32, original: usize) -> f32 {
 }
 
 impl RopeScaling {
-    /// What is to be asked for where texts have at most `context` tokens: those that fit LongRoPE's original
-    /// context are what its short divisors are for.
-    pub fn request_for(&self, context: usize) -> Option<RopeScalingRequest> {
+    /// What goes for texts that need no scaling.
+    fn unscaled(&self) -> RopeScaling {
         match self {
-            RopeScaling::LongRope { original, .. } if context <= *original => {
-                Some(RopeScalingRequest::None)
+            RopeScaling::LongRope { short, original, attention_factor, .. } => {
+                RopeScaling::LongRope {
+                    long: short.clone(),
+                    short: short.clone(),
+                    original: *original,
+                    attention_factor: *attention_factor,
+                }
             }
-            _ => None,
+            _ => RopeScaling::None,
         }
     }
 
@@ -106,6 +105,9 @@ pub enum RopeScalingRequest {
     Linear(f32),
     /// `yarn:FACTOR[:ORIGINAL_CONTEXT]`; without the length, the model's own context.
     Yarn(f32, Option<usize>),
+    /// `auto:FACTOR[:ORIGINAL_CONTEXT]`: the same for texts that are longer than the original context, and
+    /// nothing for those that aren't.
+    Auto(f32, Option<usize>),
 }
 
 impl RopeScalingRequest {
@@ -114,7 +116,8 @@ impl RopeScalingRequest {
         match self {
             RopeScalingRequest::None => RopeScaling::None,
             RopeScalingRequest::Linear(factor) => RopeScaling::Linear { factor },
-            RopeScalingRequest::Yarn(factor, original) => {
+            RopeScalingRequest::Yarn(factor, original)
+            | RopeScalingRequest::Auto(factor, original) => {
                 RopeScaling::yarn(factor, original.unwrap_or(context))
             }
         }
@@ -146,7 +149,8 @@ impl FromStr for RopeScalingRequest {
             ("none", None, None) => Ok(RopeScalingRequest::None),
             ("linear", Some(factor), None) => Ok(RopeScalingRequest::Linear(factor)),
             ("yarn", Some(factor), original) => Ok(RopeScalingRequest::Yarn(factor, original)),
-            ("linear" | "yarn", None, _) => Err(bad("the factor is missing")),
+            ("auto", Some(factor), original) => Ok(RopeScalingRequest::Auto(factor, original)),
+            ("linear" | "yarn" | "auto", None, _) => Err(bad("the factor is missing")),
             ("none" | "linear", ..) => Err(bad("there are too many parts")),
             _ => Err(bad("that kind is unknown")),
         }
@@ -163,6 +167,10 @@ impl fmt::Display for RopeScalingRequest {
             RopeScalingRequest::Yarn(factor, Some(original)) => {
                 write!(f, "yarn:{factor}:{original}")
             }
+            RopeScalingRequest::Auto(factor, None) => write!(f, "auto:{factor}"),
+            RopeScalingRequest::Auto(factor, Some(original)) => {
+                write!(f, "auto:{factor}:{original}")
+            }
         }
     }
 }
@@ -178,10 +186,7 @@ impl fmt::Display for RopeScaling {
             RopeScaling::Yarn { factor, original, .. } => {
                 write!(f, "yarn ×{factor} over {original}")
             }
-            RopeScaling::LongRope { original, stretched: true, .. } => {
-                write!(f, "longrope over {original}")
-            }
-            RopeScaling::LongRope { original, .. } => write!(f, "longrope within {original}"),
+            RopeScaling::LongRope { original, .. } => write!(f, "longrope over {original}"),
         }
     }
 }
@@ -197,6 +202,31 @@ pub struct RopeConfig {
     pub layout: RopeLayout,
     /// How positions are stretched.
     pub scaling: RopeScaling,
+    /// Texts of at most so many tokens are not (with LongRoPE: have its short divisors), where that is decided
+    /// text by text, as `transformers` does for LongRoPE; else all texts are read alike.
+    pub unscaled_to: Option<usize>,
+}
+
+impl RopeConfig {
+    /// Settings as a model's files have them: all texts are read alike, but with LongRoPE.
+    pub(crate) fn new(
+        theta: f32,
+        dim: usize,
+        layout: RopeLayout,
+        scaling: RopeScaling,
+    ) -> RopeConfig {
+        let unscaled_to = match scaling {
+            RopeScaling::LongRope { original, .. } => Some(original),
+            _ => None,
+        };
+        RopeConfig { theta, dim, layout, scaling, unscaled_to }
+    }
+
+    /// The settings that go for texts that aren't scaled, if some aren't.
+    pub fn unscaled(&self) -> Option<RopeConfig> {
+        self.unscaled_to?;
+        Some(RopeConfig { scaling: self.scaling.unscaled(), unscaled_to: None, ..self.clone() })
+    }
 }
 
 /// Frequencies, worked out once.
@@ -209,17 +239,17 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// The frequencies of an open model whose settings are `config`.
+    /// The frequencies of an open model's texts that are scaled as `config` says.
     ///
     /// # Errors
     /// The file has factors for its frequencies (`rope_freqs.weight`), but not one for each.
-    pub fn read(checkpoint: &Checkpoint, config: &Config) -> Result<Rope, Error> {
+    pub fn read(checkpoint: &Checkpoint, config: &RopeConfig) -> Result<Rope, Error> {
         let name = "rope_freqs.weight";
         let divisors = match checkpoint.tensor(name) {
-            Some(_) => Some(read_f32(checkpoint, name, &[config.rope.dim / 2])?),
+            Some(_) => Some(read_f32(checkpoint, name, &[config.dim / 2])?),
             None => None,
         };
-        Ok(Rope::new(&config.rope, divisors.as_deref()))
+        Ok(Rope::new(config, divisors.as_deref()))
     }
 
     /// `divisors` are the per-frequency factors a GGUF file may carry (`rope_freqs.weight`).
@@ -249,10 +279,9 @@ impl Rope {
                     })
                     .collect()
             }
-            RopeScaling::LongRope { long, short, attention_factor: a, stretched, .. } => {
+            RopeScaling::LongRope { long, attention_factor: a, .. } => {
                 attention_factor = *a;
-                let divisors = if *stretched { long } else { short };
-                inv_freq.zip(divisors).map(|(f, d)| f / f64::from(*d)).collect()
+                inv_freq.zip(long).map(|(f, d)| f / f64::from(*d)).collect()
             }
             &RopeScaling::Yarn { factor, original, beta_fast, beta_slow, attention_factor: a } => {
                 attention_factor = a.unwrap_or_else(|| yarn_mscale(factor, 1.0));
@@ -293,6 +322,27 @@ impl Rope {
     }
 }
 
+/// Texts whose positions are stretched, and others.
+impl Model {
+    /// Whether a text of so many tokens is read with its positions stretched.
+    pub fn scales(&self, tokens: usize) -> bool {
+        self.config.rope.unscaled_to.is_some_and(|most| tokens > most)
+    }
+
+    /// The beginning of a text that will have up to so many tokens.
+    pub fn sequence(&self, tokens: usize) -> Sequence {
+        Sequence::default().scaled(self.scales(tokens))
+    }
+
+    /// The angles of a text's positions.
+    pub(crate) fn rope_of(&self, sequence: &Sequence) -> &Rope {
+        match &self.unscaled_rope {
+            Some(rope) if !sequence.is_scaled() => rope,
+            _ => &self.rope,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,38 +350,48 @@ mod tests {
     #[test]
     fn requests_are_understood() {
         assert_eq!("none".parse::<RopeScalingRequest>().unwrap(), RopeScalingRequest::None);
-        for given in ["none", "linear:2.5", "yarn:4", "yarn:4:32768"] {
+        for given in ["none", "linear:2.5", "yarn:4", "yarn:4:32768", "auto:4", "auto:2:4096"] {
             assert_eq!(given.parse::<RopeScalingRequest>().unwrap().to_string(), given);
         }
         let yarn = "yarn:4:32768".parse::<RopeScalingRequest>().unwrap();
         assert_eq!(yarn.resolve(40960), RopeScaling::yarn(4.0, 32768));
         let yarn = "yarn:2".parse::<RopeScalingRequest>().unwrap();
         assert_eq!(yarn.resolve(40960), RopeScaling::yarn(2.0, 40960));
-        for bad in ["", "yarn", "yarn:0.5", "yarn:nan", "yarn:2:0", "yarn:2:3:4", "none:2", "ntk:2"]
-        {
+        let bad = ["", "yarn", "auto", "yarn:0.5", "yarn:nan", "yarn:2:0", "yarn:2:3:4", "none:2"];
+        for bad in bad.into_iter().chain(["ntk:2", "auto:0.5"]) {
             let error = bad.parse::<RopeScalingRequest>().unwrap_err().to_string();
             assert!(error.contains("yarn:FACTOR"), "{bad}: {error}");
         }
     }
 
+    fn config(dim: usize, scaling: RopeScaling) -> RopeConfig {
+        RopeConfig::new(1e6, dim, RopeLayout::Halves, scaling)
+    }
+
     #[test]
-    fn texts_within_the_original_context_have_the_short_divisors() {
-        let scaling = RopeScaling::LongRope {
-            long: vec![2.0],
-            short: vec![1.0],
+    fn short_texts_are_read_without_scaling_where_some_are() {
+        let long = RopeScaling::LongRope {
+            long: vec![2.0, 4.0],
+            short: vec![1.0, 1.5],
             original: 4096,
             attention_factor: 1.2,
-            stretched: true,
         };
-        assert_eq!(scaling.request_for(4096), Some(RopeScalingRequest::None));
-        assert_eq!(scaling.request_for(4097), None);
-        assert_eq!(RopeScaling::yarn(4.0, 4096).request_for(16), None);
+        let plain = Rope::new(&config(4, RopeScaling::None), None);
+        let yarn = config(4, RopeScaling::yarn(4.0, 4096));
+        assert_eq!(yarn.unscaled(), None);
+        let short = RopeConfig { unscaled_to: Some(4096), ..yarn }.unscaled().unwrap();
+        assert_eq!(short, config(4, RopeScaling::None));
+        let long = config(4, long);
+        assert_eq!(long.unscaled_to, Some(4096));
+        let short = Rope::new(&long.unscaled().unwrap(), None);
+        assert_eq!(short.attention_factor, 1.2);
+        assert_eq!(short.inv_freq[0], plain.inv_freq[0]);
+        assert!((short.inv_freq[1] * 1.5 / plain.inv_freq[1] - 1.0).abs() < 1e-6);
     }
 
     #[test]
     fn yarn_keeps_fast_frequencies_and_divides_slow_ones() {
-        let config =
-            |scaling| RopeConfig { theta: 1e6, dim: 128, layout: RopeLayout::Halves, scaling };
+        let config = |scaling| config(128, scaling);
         let plain = Rope::new(&config(RopeScaling::None), None);
         let yarn = Rope::new(&config(RopeScaling::yarn(4.0, 32768)), None);
         assert_eq!(plain.inv_freq[0], yarn.inv_freq[0]);

@@ -42,7 +42,9 @@ pub struct EngineArg {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 
-    /// Stretch positions: `none`, `linear:FACTOR`, `yarn:FACTOR` or `yarn:FACTOR:ORIGINAL_CONTEXT`.
+    /// Stretch positions: `none`, `linear:FACTOR`, `yarn:FACTOR`, or `auto:FACTOR`, which is YaRN for those texts only that
+    /// are longer than the model was made for; these two with or without `:ORIGINAL_CONTEXT`. Where `--ctx` asks for more
+    /// than the model was made for, `auto` with the factor that takes.
     #[arg(long, value_name = "SCALING")]
     pub rope_scaling: Option<RopeScalingRequest>,
 

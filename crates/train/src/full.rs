@@ -64,7 +64,7 @@ impl<'m> Network<'m> {
         let isa = Isa::detect()?;
         let config = Config::read(checkpoint)?;
         config.check_trainable()?;
-        let rope = Rope::read(checkpoint, &config)?;
+        let rope = Rope::read(checkpoint, &config.rope)?;
         let vocab = checkpoint.tensor(EMBEDDING).map_or(0, |t| t.info.rows());
         let mut build = Build { checkpoint, config: &config, parameters: Parameters::default() };
         let embedding = build.learn(EMBEDDING, &[vocab, config.hidden])?;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::Error;
+use crate::convert::rows::{Rows, ScaledRows};
 use crate::gguf::Gguf;
 use crate::pull::part::hex;
 use crate::safetensors::SafetensorsDir;
@@ -73,6 +74,22 @@ impl Checkpoint {
             Checkpoint::Gguf(gguf) => gguf.tensor(name),
             Checkpoint::Safetensors(dir) => dir.gguf_tensor(name),
         }
+    }
+
+    /// The weights of a matrix in FP8 as BF16, with the scales that other tensors have for them; none if the tensor is of
+    /// another type. (Scales as powers of two, as newer models have them, make that exact.)
+    ///
+    /// # Errors
+    /// Scales can't be read.
+    pub fn in_bf16(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let Some(rows) = ScaledRows::of(self, name)? else { return Ok(None) };
+        let (cols, count) = (rows.info().cols(), rows.info().rows());
+        let (mut values, mut out) = (vec![0.0; cols], Vec::with_capacity(2 * cols * count));
+        for row in 0..count {
+            rows.read(row, &mut values)?;
+            out.extend(values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()));
+        }
+        Ok(Some(out))
     }
 
     /// SHA-256, in hexadecimal, of every tensor's name, type, shape and sixteen samples of its bytes,

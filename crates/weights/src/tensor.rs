@@ -70,6 +70,8 @@ pub struct Tensor<'a> {
 
 /// [`TensorInfo::loaded_bytes`] of what is only known from a header, of a type perhaps unknown.
 pub(crate) fn loaded_bytes(ty: Option<BlockType>, shape: &[u64], bytes: u64) -> u64 {
+    // What is in FP8 is loaded as BF16.
+    let ty = ty.map(|ty| if ty == BlockType::F8_E4M3 { BlockType::BF16 } else { ty });
     let matrices = || {
         let [outer @ .., rows, cols] = shape else { return None };
         let (rows, cols) = (usize::try_from(*rows).ok()?, usize::try_from(*cols).ok()?);

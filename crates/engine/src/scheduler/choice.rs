@@ -28,6 +28,8 @@ pub(super) struct Choice {
     /// Prompt and answer. All but the last are, or will be, in the cache before the next is drawn.
     pub(super) tokens: Vec<u32>,
     pub(super) kv: Sequence,
+    /// Whether it is read as a text that is longer than the model was made for.
+    pub(super) scaled: bool,
     pub(super) turn: Turn,
     pub(super) guesses: Guesses,
     sampler: Sampler,
@@ -58,6 +60,7 @@ impl Choice {
             index,
             tokens: request.prompt.clone(),
             kv: Sequence::default(),
+            scaled: engine.scales(request),
             turn,
             guesses: Guesses::new(!request.no_speculation),
             sampler,
@@ -88,12 +91,20 @@ impl Choice {
 
     /// What its keys and values were computed with.
     pub(super) fn variant(&self) -> u64 {
-        Lora::variant(self.job.request.adapter.as_ref())
+        let scaled = u64::from(self.scaled) << 63;
+        Lora::variant(self.job.request.adapter.as_ref()) ^ scaled
+    }
+
+    /// Tokens it may have before it has to be read again, with its positions stretched.
+    pub(super) fn most(&self, engine: &Engine) -> usize {
+        let unscaled_to = engine.model().config().rope.unscaled_to;
+        unscaled_to.filter(|_| !self.scaled).unwrap_or(usize::MAX).min(engine.context_length())
     }
 
     /// Another answer to the same prompt, which has been read.
     pub(super) fn twin(&self, engine: &Engine, index: usize) -> Result<Choice, Error> {
         let mut twin = Choice::new(engine, Arc::clone(&self.job), index)?;
+        twin.scaled = self.scaled;
         twin.turn.branch_from(&self.turn);
         Ok(twin)
     }

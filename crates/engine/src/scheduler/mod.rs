@@ -391,6 +391,7 @@ impl Scheduler {
 
     /// Decides what goes into the next batch, and makes room for it.
     fn plan(&mut self) -> Result<Vec<Feed>, Error> {
+        self.outgrow();
         self.admit();
         let drafts = self.guess()?;
         let mut feeds = Vec::new();
@@ -416,6 +417,22 @@ impl Scheduler {
         }
         self.make_room(&mut feeds);
         Ok(feeds)
+    }
+
+    /// Texts that have become longer than the model was made for are read again, as such texts are.
+    fn outgrow(&mut self) {
+        for choice in &mut self.running {
+            if choice.tokens.len() <= choice.most(&self.engine) {
+                continue;
+            }
+            tracing::debug!(request = choice.job.id.0, tokens = choice.tokens.len(), "outgrown");
+            let (variant, known) = (choice.variant(), &choice.tokens[..choice.kv.len()]);
+            self.prefixes.insert(&mut self.cache, variant, &choice.kv, known);
+            self.cache.release(std::mem::take(&mut choice.kv));
+            choice.scaled = true;
+            let text = &choice.tokens[..choice.tokens.len() - 1];
+            choice.kv = self.prefixes.start(&mut self.cache, choice.variant(), text).scaled(true);
+        }
     }
 
     /// Lets waiting choices in while their texts fit.
@@ -446,7 +463,8 @@ impl Scheduler {
             }
             let Some(mut choice) = self.queue.pop() else { return };
             let text = &choice.tokens[..choice.tokens.len() - 1];
-            choice.kv = self.prefixes.start(&mut self.cache, choice.variant(), text);
+            let kv = self.prefixes.start(&mut self.cache, choice.variant(), text);
+            choice.kv = kv.scaled(choice.scaled);
             if choice.generated() == 0 {
                 let usage = &mut choice.turn.completion.usage;
                 usage.cached_tokens = choice.kv.len();
@@ -465,7 +483,6 @@ impl Scheduler {
         if decoding == 0 {
             return Ok(Vec::new());
         }
-        let context = self.engine.context_length();
         let mut drafts: Vec<Vec<u32>> = vec![Vec::new(); self.running.len()];
         let mut places = Vec::new();
         for (at, choice) in self.running.iter_mut().enumerate() {
@@ -474,7 +491,8 @@ impl Scheduler {
             }
             let most = choice.job.request.max_tokens.unwrap_or(usize::MAX);
             let generated = choice.generated();
-            let room = (context - choice.tokens.len()).min(most - generated).saturating_sub(1);
+            let context = choice.most(&self.engine) - choice.tokens.len();
+            let room = context.min(most - generated).saturating_sub(1);
             let fixed = self.options.guesses;
             let outlook = Outlook { cost: &self.cost, rows: decoding, room, fixed };
             if self.options.ngram {

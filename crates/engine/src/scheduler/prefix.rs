@@ -10,7 +10,8 @@
 use model::{HeldPage, KvCache, PAGE, Sequence};
 
 struct Node {
-    /// What the cache was computed with: pages of different adapters must not be mixed.
+    /// What the cache was computed with: pages of different adapters, or of texts whose positions are stretched and
+    /// of others, must not be mixed.
     variant: u64,
     tokens: Box<[u32]>,
     page: HeldPage,
@@ -36,7 +37,7 @@ pub(super) fn common(a: &[u32], b: &[u32]) -> usize {
 
 impl PrefixTree {
     /// A sequence that begins like `tokens`, as far as anything in the tree does. `variant` tells
-    /// apart what was computed with different adapters.
+    /// apart what was computed with different adapters, or otherwise.
     pub(crate) fn start(&mut self, cache: &mut KvCache, variant: u64, tokens: &[u32]) -> Sequence {
         self.clock += 1;
         let (path, len) = self.walk(variant, tokens);
@@ -186,7 +187,7 @@ impl PrefixTree {
         true
     }
 
-    /// Texts read without an adapter, most lately used first and each page after the one it follows:
+    /// Texts read without an adapter and without stretching, most lately used first and each page after the one it follows:
     /// the place, in this list, of the page before it, its tokens and the page.
     pub(super) fn list(&self) -> Vec<(Option<usize>, &[u32], &HeldPage)> {
         let plain = |id: &usize| self.nodes[*id].as_ref().is_some_and(|node| node.variant == 0);

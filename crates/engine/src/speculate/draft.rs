@@ -87,13 +87,19 @@ impl Draft {
 
     /// Seconds that it takes to read what it hasn't of a text.
     pub(crate) fn reading_seconds(&self, tokens: &[u32], guesses: &Guesses) -> f64 {
+        let scaled = self.scales(tokens);
         let known = match guesses.kv.len() {
-            0 => self.prefixes.len_of(0, tokens),
-            n => n,
+            n if n > 0 && guesses.kv.is_scaled() == scaled => n,
+            _ => self.prefixes.len_of(u64::from(scaled), tokens),
         };
         // A few tokens are part of every guess.
         let unread = tokens.len().saturating_sub(known + MOST);
         unread as f64 * self.reading_seconds
+    }
+
+    /// Whether a text that guesses are added to is read with its positions stretched.
+    fn scales(&self, tokens: &[u32]) -> bool {
+        self.engine.model().scales(tokens.len() + MOST)
     }
 
     /// Up to `n` guesses for each text. Where memory is short there are none.
@@ -162,9 +168,13 @@ impl Draft {
     /// there was memory for it.
     fn catch_up(&mut self, place: &mut Place<'_>) -> Result<bool, Error> {
         let known = &place.tokens[..place.tokens.len() - 1];
+        let scaled = self.scales(place.tokens);
         let kv = &mut place.guesses.kv;
+        if kv.is_scaled() != scaled {
+            self.cache.release(std::mem::take(kv));
+        }
         if kv.len() == 0 {
-            *kv = self.prefixes.start(&mut self.cache, 0, known);
+            *kv = self.prefixes.start(&mut self.cache, u64::from(scaled), known).scaled(scaled);
         }
         self.cache.truncate(kv, known.len());
         while kv.len() < known.len() {
@@ -189,7 +199,8 @@ impl Draft {
     /// A text is over: what was read of it is kept for others that begin like it.
     pub(crate) fn finish(&mut self, tokens: &[u32], guesses: &mut Guesses) {
         let n = guesses.kv.len().min(tokens.len());
-        self.prefixes.insert(&mut self.cache, 0, &guesses.kv, &tokens[..n]);
+        let variant = u64::from(guesses.kv.is_scaled());
+        self.prefixes.insert(&mut self.cache, variant, &guesses.kv, &tokens[..n]);
         self.release(guesses);
     }
 

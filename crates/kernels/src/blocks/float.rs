@@ -16,3 +16,45 @@ pub fn dequantize_f16(block: &[u8; 2], weight: &mut [f32; 1]) {
 pub fn dequantize_bf16(block: &[u8; 2], weight: &mut [f32; 1]) {
     weight[0] = bf16::from_le_bytes(*block).to_f32();
 }
+
+/// `F8_E4M3`: a sign, four bits of an exponent and three of a mantissa, without infinities (Micikevicius et
+/// al. 2022, arXiv:2209.05433). What it is to be multiplied with is elsewhere.
+pub fn dequantize_f8_e4m3(block: &[u8; 1], weight: &mut [f32; 1]) {
+    let (exponent, mantissa) = (i32::from(block[0] >> 3 & 15), f32::from(block[0] & 7));
+    let magnitude = match (exponent, block[0] & 7) {
+        (15, 7) => f32::NAN,
+        (0, _) => mantissa * 2f32.powi(-9),
+        _ => (8.0 + mantissa) * 2f32.powi(exponent - 10),
+    };
+    weight[0] = if block[0] >> 7 == 1 { -magnitude } else { magnitude };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eights_of_a_float_are_those_of_the_paper() {
+        let value = |bits: u8| {
+            let mut weight = [0.0];
+            dequantize_f8_e4m3(&[bits], &mut weight);
+            weight[0]
+        };
+        for (bits, want) in [
+            (0x00, 0.0),
+            (0x01, 0.001_953_125),
+            (0x07, 0.013_671_875),
+            (0x08, 0.015_625),
+            (0x38, 1.0),
+            (0x3c, 1.5),
+            (0x7e, 448.0),
+            (0xc1, -2.25),
+        ] {
+            assert_eq!(value(bits), want, "{bits:#x}");
+            assert_eq!(value(bits ^ 0x80), -want);
+        }
+        assert!(value(0x7f).is_nan() && value(0xff).is_nan());
+        let rising: Vec<f32> = (0..0x7f).map(value).collect();
+        assert!(rising.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+}

@@ -21,7 +21,7 @@ mod ternary;
 use std::fmt;
 use std::str::FromStr;
 
-pub use float::{dequantize_bf16, dequantize_f16, dequantize_f32};
+pub use float::{dequantize_bf16, dequantize_f8_e4m3, dequantize_f16, dequantize_f32};
 pub use iq1::{dequantize_iq1_m, dequantize_iq1_s, scale_iq1_m};
 pub(crate) use iq2::all_signs;
 pub use iq2::{IQ2_MAGNITUDES, dequantize_iq2_s, dequantize_iq2_xs, dequantize_iq2_xxs};
@@ -38,7 +38,8 @@ pub use legacy::{
 };
 pub use ternary::{dequantize_tq1_0, dequantize_tq2_0, digits_tq1_0};
 
-/// A storage type of a tensor, numbered as in GGUF (`ggml_type`).
+/// A storage type of a tensor, numbered as in GGUF (`ggml_type`), where there is no `F8_E4M3`: that is how safetensors
+/// have matrices whose scales are in tensors of their own.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 #[repr(u32)]
 #[allow(non_camel_case_types, missing_docs)]
@@ -67,6 +68,7 @@ pub enum BlockType {
     BF16 = 30,
     TQ1_0 = 34,
     TQ2_0 = 35,
+    F8_E4M3 = 1 << 16,
 }
 
 /// Why a row of blocks could not be read or a type not be found.
@@ -92,6 +94,12 @@ pub enum BlockError {
         /// The bytes given.
         found: usize,
     },
+    /// The weights have scales elsewhere.
+    #[error("{ty} weights mean nothing without their scales, which are in another tensor")]
+    Scales {
+        /// The type of the row.
+        ty: BlockType,
+    },
     /// No type goes by this name.
     #[error("no block type is called `{name}`; there are {}", known_names())]
     UnknownName {
@@ -105,7 +113,7 @@ fn known_names() -> String {
 }
 
 impl BlockType {
-    /// Every type, in the order of its GGUF number.
+    /// Every type of GGUF's, in the order of its number.
     pub const ALL: [BlockType; 24] = {
         use BlockType::*;
         [
@@ -147,6 +155,7 @@ impl BlockType {
             BF16 => "BF16",
             TQ1_0 => "TQ1_0",
             TQ2_0 => "TQ2_0",
+            F8_E4M3 => "F8_E4M3",
         }
     }
 
@@ -159,7 +168,7 @@ impl BlockType {
     pub const fn block_len(self) -> usize {
         use BlockType::*;
         match self {
-            F32 | F16 | BF16 => 1,
+            F32 | F16 | BF16 | F8_E4M3 => 1,
             Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | IQ4_NL => 32,
             Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ1_S | IQ1_M | IQ2_XXS | IQ2_XS | IQ2_S
             | IQ3_XXS | IQ3_S | IQ4_XS | TQ1_0 | TQ2_0 => 256,
@@ -172,6 +181,7 @@ impl BlockType {
         match self {
             F32 => 4,
             F16 | BF16 => 2,
+            F8_E4M3 => 1,
             Q4_0 | IQ4_NL => 18,
             Q4_1 => 20,
             Q5_0 => 22,
@@ -249,13 +259,14 @@ impl FromStr for BlockType {
 ///
 /// # Errors
 /// [`BlockError::PartialBlock`] or [`BlockError::RowBytes`] where the two lengths do not belong
-/// together; `dst` is then untouched.
+/// together, [`BlockError::Scales`] of `F8_E4M3`; `dst` is then untouched.
 pub fn dequantize_row(ty: BlockType, src: &[u8], dst: &mut [f32]) -> Result<(), BlockError> {
     ty.check_row(dst.len(), src.len())?;
     match ty {
         BlockType::F32 => each_block(src, dst, dequantize_f32),
         BlockType::F16 => each_block(src, dst, dequantize_f16),
         BlockType::BF16 => each_block(src, dst, dequantize_bf16),
+        BlockType::F8_E4M3 => return Err(BlockError::Scales { ty }),
         BlockType::Q4_0 => each_block(src, dst, dequantize_q4_0),
         BlockType::Q4_1 => each_block(src, dst, dequantize_q4_1),
         BlockType::Q5_0 => each_block(src, dst, dequantize_q5_0),

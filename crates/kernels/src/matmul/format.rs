@@ -315,7 +315,8 @@ macro_rules! with_layout {
                 type $name = $crate::matmul::format::$format;
                 $body
             })*
-            BlockType::F32 | BlockType::F16 | BlockType::BF16 => $float,
+            // No matrix is made of `F8_E4M3`.
+            BlockType::F32 | BlockType::F16 | BlockType::BF16 | BlockType::F8_E4M3 => $float,
         }
     };
 }

@@ -51,6 +51,12 @@ pub enum MatrixError {
         /// Bytes there are.
         found: usize,
     },
+    /// The weights have scales elsewhere.
+    #[error("{ty} weights can't be multiplied without their scales, which are in another tensor")]
+    Scales {
+        /// The type.
+        ty: BlockType,
+    },
     /// There are no weights, or more than memory can be addressed.
     #[error("a matrix of {rows} × {cols} can't be held")]
     Size {
@@ -87,6 +93,9 @@ impl Matrix {
     ) -> Result<Matrix, MatrixError> {
         if rows == 0 || cols == 0 {
             return Err(MatrixError::Size { rows, cols });
+        }
+        if ty == BlockType::F8_E4M3 {
+            return Err(MatrixError::Scales { ty });
         }
         let row_bytes = ty.row_bytes(cols).ok_or(MatrixError::Row { ty, cols })?;
         let expected = row_bytes.checked_mul(rows).ok_or(MatrixError::Size { rows, cols })?;

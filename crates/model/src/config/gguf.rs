@@ -72,7 +72,6 @@ pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error
                 short: divisors(SHORT)?,
                 original: original.unwrap_or(context_length),
                 attention_factor: metadata.f32(&key("rope.scaling.attn_factor"))?.unwrap_or(1.0),
-                stretched: true,
             }
         }
         (Some("longrope"), _) => {
@@ -131,12 +130,8 @@ pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error
                 _ => all_but_every(maybe_size(name)?.unwrap_or(every), layers.min(1 << 12)),
             };
             // Where only some layers have the window, these have frequencies of their own.
-            let rope = RopeConfig {
-                theta: metadata.f32(&key("rope.freq_base_swa"))?.unwrap_or(10_000.0),
-                dim,
-                layout: layout(architecture),
-                scaling: RopeScaling::None,
-            };
+            let theta = metadata.f32(&key("rope.freq_base_swa"))?.unwrap_or(10_000.0);
+            let rope = RopeConfig::new(theta, dim, layout(architecture), RopeScaling::None);
             Some(Window { positions, layers, rope: (every > 0).then_some(rope) })
         }
         None => None,
@@ -164,7 +159,7 @@ pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error
         experts,
         rms_norm_eps: metadata.require_f32(&key("attention.layer_norm_rms_epsilon"))?,
         context_length,
-        rope: RopeConfig { theta, dim, layout: layout(architecture), scaling },
+        rope: RopeConfig::new(theta, dim, layout(architecture), scaling),
         qkv_bias: traits.qkv_bias,
         qk_norm: traits.qk_norm,
         norm_after_rope: traits.norm_after_rope,

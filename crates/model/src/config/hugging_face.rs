@@ -177,12 +177,10 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
             layers: windowed(&config, every, layers)?,
             rope: match every {
                 0 => None,
-                _ => Some(RopeConfig {
-                    theta: local_theta(&config, local)?,
-                    dim,
-                    layout: RopeLayout::Halves,
-                    scaling: RopeScaling::None,
-                }),
+                _ => {
+                    let theta = local_theta(&config, local)?;
+                    Some(RopeConfig::new(theta, dim, RopeLayout::Halves, RopeScaling::None))
+                }
             },
         }),
         None => None,
@@ -206,7 +204,7 @@ pub(super) fn read(path: &Path, value: &Value) -> Result<Config, Error> {
         experts,
         rms_norm_eps: config.need("rms_norm_eps", config.number("rms_norm_eps")?)?,
         context_length,
-        rope: RopeConfig { theta, dim, layout: layout(&config, architecture), scaling },
+        rope: RopeConfig::new(theta, dim, layout(&config, architecture), scaling),
         qkv_bias: traits.qkv_bias,
         qk_norm: traits.qk_norm,
         norm_after_rope: traits.norm_after_rope,
@@ -377,7 +375,6 @@ fn long_rope(
         short: divisors("short_factor")?,
         original,
         attention_factor: own.unwrap_or_else(|| long_rope_attention(factor, original)),
-        stretched: true,
     })
 }
 

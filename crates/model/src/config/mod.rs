@@ -292,24 +292,49 @@ impl Config {
     }
 
     /// Stretches positions as a user asks for, whatever the file says.
-    pub fn stretch(&mut self, request: RopeScalingRequest) {
+    ///
+    /// # Errors
+    /// Texts can't be told apart by their length, as the model's makers have stretched positions for all of them.
+    pub fn stretch(&mut self, request: RopeScalingRequest) -> Result<(), Error> {
         let scaling = &mut self.rope.scaling;
-        if let (RopeScalingRequest::None, RopeScaling::LongRope { original, stretched, .. }) =
-            (request, &mut *scaling)
+        if let (RopeScalingRequest::None, RopeScaling::LongRope { original, .. }) =
+            (request, &*scaling)
         {
             // Without the short divisors it would be another model.
-            *stretched = false;
             self.context_length = *original;
-            return;
+            return Ok(());
+        }
+        let automatic = matches!(request, RopeScalingRequest::Auto(..));
+        // The file's own YaRN is what a short text does better without, unless scores are scaled with it.
+        let scores = self.latent.is_some_and(|latent| latent.mscale_all_dim > 0.0);
+        let apart = matches!(scaling, RopeScaling::None | RopeScaling::Yarn { .. }) && !scores;
+        if automatic && !apart {
+            return Err(Error::RopeScaling {
+                given: request.to_string(),
+                problem: format!(
+                    "this model was made with scaling ({scaling}) for short texts, too"
+                ),
+            });
         }
         *scaling = request.resolve(self.context_length);
+        self.rope.unscaled_to = None;
         if let RopeScaling::Yarn { factor, original, ref mut attention_factor, .. } = *scaling {
             // Where scores are multiplied with it, cosines and sines are not.
             if self.latent.is_some_and(|latent| latent.mscale_all_dim > 0.0) {
                 *attention_factor = Some(1.0);
             }
             self.context_length = self.context_length.max((original as f32 * factor) as usize);
+            self.rope.unscaled_to = automatic.then_some(original);
         }
+        Ok(())
+    }
+
+    /// What stretches positions of texts up to `context` tokens, and not those of texts the model was made for; none
+    /// if it was made for all of them, or stretches them in its own way.
+    pub fn stretch_to(&self, context: usize) -> Option<RopeScalingRequest> {
+        let factor = context as f32 / self.context_length as f32;
+        let plain = self.rope.scaling == RopeScaling::None && self.window.is_none();
+        (plain && factor > 1.0).then_some(RopeScalingRequest::Auto(factor, None))
     }
 
     /// Numbers that attention gathers for a token, all heads together.

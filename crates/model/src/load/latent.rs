@@ -57,17 +57,18 @@ impl Loader<'_> {
         config: LatentConfig,
     ) -> Result<(Vec<Matrix>, Vec<Matrix>), Error> {
         let LatentConfig { kv_lora_rank: rank, qk_nope_head_dim: nope, v_head_dim, .. } = config;
-        let tensor = self.shaped(name, &[heads * (nope + v_head_dim), rank])?;
-        let (ty, row) = (tensor.info.ty, tensor.data.len() / tensor.info.rows());
+        let rows = heads * (nope + v_head_dim);
+        let (ty, data) = self.blocks(name, &[rows, rank])?;
+        let row = data.len() / rows;
         let kept = if ty.block_len() == 1 { ty } else { BlockType::F32 };
         let (mut keys, mut values) = (Vec::with_capacity(heads), Vec::with_capacity(heads));
-        for head in tensor.data.chunks_exact((nope + v_head_dim) * row) {
+        for head in data.chunks_exact((nope + v_head_dim) * row) {
             let (key, value) = head.split_at(nope * row);
             let transposed = match kept == ty {
                 true => transposed(key, rank, ty.block_bytes()),
                 false => {
                     let mut numbers = vec![0.0; nope * rank];
-                    dequantize(self.path, name, tensor.info, key, &mut numbers)?;
+                    dequantize(self.path, name, self.tensor(name)?.info, key, &mut numbers)?;
                     let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
                     transposed(&bytes, rank, kept.block_bytes())
                 }

@@ -147,6 +147,15 @@ fn teach(args: Teaching) -> Result<ExitCode> {
         weights: WeightMemory::Free,
     };
     let engine = Engine::load(&path, &options).with_context(|| format!("cannot load {name}"))?;
+    if let Some(most) = engine.model().config().rope.unscaled_to
+        && engine.context_length() > most
+    {
+        bail!(
+            "texts of up to {} tokens are longer than the {most} that {name} was made for, and training doesn't \
+             stretch positions: take shorter ones",
+            engine.context_length()
+        );
+    }
     let engine = Arc::new(engine);
     let mut learner = match recipe.learns() {
         What::Adapter if recipe.reward_model.is_some() => {

@@ -9,7 +9,7 @@ use kernels::blocks::BlockType;
 use kernels::ops::RopeLayout;
 
 use super::output;
-use super::rows::{FileRows, Reordered, Rows, Shifted};
+use super::rows::{FileRows, Reordered, Rows, ScaledRows, Shifted};
 use crate::gguf::{Gguf, GgufWriter, Metadata, TensorSpec};
 use crate::pull::Progress;
 use crate::quantize::{
@@ -81,7 +81,11 @@ impl<'a> Draft<'a> {
         Ok(Draft {
             path: file.path().to_owned(),
             metadata: unsplit(file),
-            tensors: file.tensors().iter().filter_map(|t| of_file(checkpoint, &t.name)).collect(),
+            tensors: file
+                .tensors()
+                .iter()
+                .filter_map(|t| of_file(checkpoint, &t.name).transpose())
+                .collect::<Result<_, Error>>()?,
             importance: None,
         })
     }
@@ -282,16 +286,21 @@ impl From<io::Error> for Broken {
     }
 }
 
-/// A tensor of an open model, to be written as it is.
-pub(super) fn of_file<'a>(checkpoint: &'a Checkpoint, name: &str) -> Option<DraftTensor<'a>> {
-    let rows = FileRows::of(checkpoint, name)?;
-    let info = checkpoint.tensor(name)?.info;
-    Some(DraftTensor {
-        name: name.to_owned(),
-        shape: info.shape.clone(),
-        ty: info.ty,
-        rows: Box::new(rows),
-    })
+/// A tensor of an open model, to be written as it is, or as BF16 if it is in FP8.
+pub(super) fn of_file<'a>(
+    checkpoint: &'a Checkpoint,
+    name: &str,
+) -> Result<Option<DraftTensor<'a>>, Error> {
+    let (Some(tensor), Some(rows)) = (checkpoint.tensor(name), FileRows::of(checkpoint, name))
+    else {
+        return Ok(None);
+    };
+    let rows: Box<dyn Rows + 'a> = match ScaledRows::of(checkpoint, name)? {
+        Some(rows) => Box::new(rows),
+        None => Box::new(rows),
+    };
+    let (name, shape) = (name.to_owned(), tensor.info.shape.clone());
+    Ok(Some(DraftTensor { name, shape, ty: rows.ty(), rows }))
 }
 
 /// The same tensor with the rows of each head in the order `to`.

@@ -81,7 +81,7 @@ impl<'a> Draft<'a> {
                 rows: Box::new(Made { cols: frequencies.len(), values: frequencies }),
             });
         }
-        for mut t in stacked::gather(checkpoint, &infos, &shape) {
+        for mut t in stacked::gather(checkpoint, &infos, &shape)? {
             if shape.is_permuted(&t.name) {
                 t = reordered(t, shape.head_dim, RopeLayout::Interleaved);
             }

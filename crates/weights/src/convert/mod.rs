@@ -10,7 +10,7 @@ mod from_safetensors;
 mod initial;
 mod mixture;
 mod output;
-mod rows;
+pub(crate) mod rows;
 mod sentencepiece;
 mod settings;
 mod shape;

@@ -3,9 +3,10 @@
 use std::ops::Range;
 use std::path::Path;
 
-use kernels::blocks::{BlockType, dequantize_row};
+use kernels::blocks::{BlockType, dequantize_f8_e4m3, dequantize_row};
 use kernels::ops::RopeLayout;
 
+use crate::safetensors::Scaled;
 use crate::tensor::shorten;
 use crate::{Checkpoint, Error, TensorInfo};
 
@@ -48,6 +49,17 @@ impl<'a> FileRows<'a> {
     fn row_bytes(&self) -> usize {
         self.info.bytes / self.info.rows().max(1)
     }
+
+    /// The bytes of some rows.
+    fn bytes(&self, rows: Range<usize>) -> Result<&'a [u8], Error> {
+        let bytes = rows.start * self.row_bytes()..rows.end * self.row_bytes();
+        self.data.get(bytes).ok_or_else(|| self.malformed(format!("has no rows {rows:?}")))
+    }
+
+    fn malformed(&self, problem: impl ToString) -> Error {
+        let field = format!("tensor `{}`", shorten(&self.info.name));
+        Error::malformed(self.checkpoint.path(), field, problem.to_string())
+    }
 }
 
 impl Rows for FileRows<'_> {
@@ -56,16 +68,8 @@ impl Rows for FileRows<'_> {
     }
 
     fn read(&self, first: usize, out: &mut [f32]) -> Result<(), Error> {
-        let cols = self.info.cols();
-        let rows = first..first + out.len() / cols;
-        let bytes = rows.start * self.row_bytes()..rows.end * self.row_bytes();
-        let place = || format!("tensor `{}`", shorten(&self.info.name));
-        let Some(bytes) = self.data.get(bytes) else {
-            let problem = format!("has no rows {rows:?}");
-            return Err(Error::malformed(self.checkpoint.path(), place(), problem));
-        };
-        dequantize_row(self.info.ty, bytes, out)
-            .map_err(|e| Error::malformed(self.checkpoint.path(), place(), e))
+        let bytes = self.bytes(first..first + out.len() / self.info.cols())?;
+        dequantize_row(self.info.ty, bytes, out).map_err(|error| self.malformed(error))
     }
 
     fn stored(&self) -> Option<&[u8]> {
@@ -75,6 +79,50 @@ impl Rows for FileRows<'_> {
     fn release(&self, rows: Range<usize>) {
         let bytes = rows.start * self.row_bytes()..rows.end * self.row_bytes();
         self.checkpoint.release_part(&self.info.name, bytes);
+    }
+}
+
+/// A matrix in FP8 of an open model, its scales multiplied in: what it comes to is written as BF16.
+pub(crate) struct ScaledRows<'a> {
+    inner: FileRows<'a>,
+    scaled: Scaled,
+}
+
+impl<'a> ScaledRows<'a> {
+    /// The tensor that GGUF calls `name`, if it is in FP8.
+    pub(crate) fn of(
+        checkpoint: &'a Checkpoint,
+        name: &str,
+    ) -> Result<Option<ScaledRows<'a>>, Error> {
+        let Checkpoint::Safetensors(dir) = checkpoint else { return Ok(None) };
+        let (Some(inner), Some(scaled)) = (FileRows::of(checkpoint, name), dir.scaled(name)?)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(ScaledRows { inner, scaled }))
+    }
+
+    pub(crate) fn info(&self) -> &TensorInfo {
+        self.inner.info
+    }
+}
+
+impl Rows for ScaledRows<'_> {
+    fn ty(&self) -> BlockType {
+        BlockType::BF16
+    }
+
+    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), Error> {
+        let bytes = self.inner.bytes(first..first + out.len() / self.inner.info.cols())?;
+        for (bits, x) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+            dequantize_f8_e4m3(bits, x);
+        }
+        self.scaled.multiply(first, out);
+        Ok(())
+    }
+
+    fn release(&self, rows: Range<usize>) {
+        self.inner.release(rows);
     }
 }
 

@@ -17,22 +17,23 @@ pub(super) fn gather<'a>(
     checkpoint: &'a Checkpoint,
     infos: &[TensorInfo],
     shape: &Shape,
-) -> Vec<DraftTensor<'a>> {
+) -> Result<Vec<DraftTensor<'a>>, Error> {
     let mut tensors = Vec::with_capacity(infos.len());
     let mut experts: BTreeMap<String, BTreeMap<usize, DraftTensor<'a>>> = BTreeMap::new();
     for info in infos {
-        let Some(t) = of_file(checkpoint, &info.name) else { continue };
+        let Some(t) = of_file(checkpoint, &info.name)? else { continue };
         if let Some((name, number)) = expert(&t.name) {
             experts.entry(name).or_default().insert(number, t);
         } else if let (Some(latent), true) = (shape.latent, t.name.ends_with(".attn_kv_b.weight")) {
-            let part = |half: Half| half.part(checkpoint, &t, shape.heads, latent);
-            tensors.extend(Half::BOTH.into_iter().filter_map(part));
+            for half in Half::BOTH {
+                tensors.extend(half.part(checkpoint, &t, shape.heads, latent)?);
+            }
         } else {
             tensors.push(t);
         }
     }
     tensors.extend(experts.into_iter().filter_map(|(name, parts)| stacked(name, parts)));
-    tensors
+    Ok(tensors)
 }
 
 /// Of one expert's `blk.3.ffn_up.17.weight`, the name that all have together, and its number.
@@ -110,20 +111,18 @@ impl Half {
         both: &DraftTensor<'_>,
         heads: usize,
         latent: Latent,
-    ) -> Option<DraftTensor<'a>> {
-        let DraftTensor { rows, ty, .. } = of_file(checkpoint, &both.name)?;
+    ) -> Result<Option<DraftTensor<'a>>, Error> {
+        let Some(DraftTensor { rows, ty, .. }) = of_file(checkpoint, &both.name)? else {
+            return Ok(None);
+        };
         let Latent { kv_lora_rank: rank, qk_nope_head_dim: nope, v_head_dim, .. } = latent;
         let (name, shape) = match self {
             Half::Keys => ("attn_k_b", vec![heads, rank, nope]),
             Half::Values => ("attn_v_b", vec![heads, v_head_dim, rank]),
         };
         let name = both.name.replace("attn_kv_b", name);
-        Some(DraftTensor {
-            name,
-            shape,
-            ty,
-            rows: Box::new(Part { both: rows, half: self, latent }),
-        })
+        let rows = Box::new(Part { both: rows, half: self, latent });
+        Ok(Some(DraftTensor { name, shape, ty, rows }))
     }
 }
 

@@ -143,6 +143,7 @@ impl RawTensor {
             "F32" => Some(BlockType::F32),
             "F16" => Some(BlockType::F16),
             "BF16" => Some(BlockType::BF16),
+            "F8_E4M3" => Some(BlockType::F8_E4M3),
             _ => None,
         }
     }

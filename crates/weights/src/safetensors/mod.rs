@@ -1,25 +1,31 @@
 //! safetensors, Hugging Face's file format: one file or several shards in a directory, beside
 //! JSON files that say what the weights mean.
 //!
-//! Tensors are F32, F16 or BF16. Data may start at any byte, so readers of a slice must not
+//! Tensors are F32, F16, BF16, or F8_E4M3 with scales. Data may start at any byte, so readers of a slice must not
 //! expect it to be aligned for its type.
 
+mod fp8;
 mod header;
 pub mod names;
 mod shards;
 mod text;
 mod write;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use header::{Header, RawTensor};
+use kernels::blocks::dequantize_row;
 use serde_json::Value;
 pub use write::{NewTensor, write};
+
+pub(crate) use fp8::Scaled;
 
 use crate::Error;
 use crate::mapping::Mapping;
 use crate::tensor::{Table, Tensor, TensorInfo, shorten};
+use fp8::{Fp8, Scale};
 
 pub(crate) use shards::{Shards, chat_template, find, read_json};
 pub(crate) use text::{is_of_pictures, text_part};
@@ -32,6 +38,8 @@ pub struct SafetensorsDir {
     shards: Vec<Mapping>,
     tensors: Table,
     renamed: Table,
+    /// Of matrices in FP8, by GGUF's names for them.
+    scales: BTreeMap<String, Scale>,
     config: Option<Value>,
     generation_config: Option<Value>,
     tokenizer_config: Option<Value>,
@@ -58,13 +66,15 @@ impl SafetensorsDir {
         let config = read_json(&dir.join("config.json"))?.map(text_part);
         let model_type = config.as_ref().and_then(|config| config["model_type"].as_str());
         let architecture = names::architecture(model_type.unwrap_or_default());
+        let fp8 = Fp8::find(&tensors, config.as_ref(), &dir)?;
+        let gguf =
+            |name: &str| names::to_gguf(architecture, name).unwrap_or_else(|| name.to_owned());
         let renamed = tensors
             .iter()
-            .map(|t| {
-                let name = names::to_gguf(architecture, &t.name).unwrap_or_else(|| t.name.clone());
-                TensorInfo { name, ..t.clone() }
-            })
+            .filter(|t| !fp8.is_beside(&t.name))
+            .map(|t| TensorInfo { name: gguf(&t.name), ..t.clone() })
             .collect();
+        let scales = fp8.scales(gguf);
         let twice = |name: String| {
             let field = format!("tensor `{}`", shorten(&name));
             Error::malformed(&dir, field, "is in the model twice")
@@ -78,6 +88,7 @@ impl SafetensorsDir {
             shards,
             tensors,
             renamed,
+            scales,
             config,
             generation_config: read_json(&dir.join("generation_config.json"))?,
             tokenizer_config: read_json(&dir.join("tokenizer_config.json"))?,
@@ -106,7 +117,7 @@ impl SafetensorsDir {
     }
 
     /// Every tensor under GGUF's name for it (see [`names`]; what has none keeps its own), in
-    /// file order.
+    /// file order, but those of scales.
     pub fn gguf_tensors(&self) -> &[TensorInfo] {
         self.renamed.tensors()
     }
@@ -114,6 +125,23 @@ impl SafetensorsDir {
     /// The tensor that GGUF calls `name`.
     pub fn gguf_tensor(&self, name: &str) -> Option<Tensor<'_>> {
         self.renamed.get(name).map(|info| self.slice(info))
+    }
+
+    /// What the matrix in FP8 that GGUF calls `name` is to be multiplied with; none for other tensors.
+    ///
+    /// # Errors
+    /// The scales can't be read.
+    pub(crate) fn scaled(&self, name: &str) -> Result<Option<Scaled>, Error> {
+        let Some(scale) = self.scales.get(name) else { return Ok(None) };
+        let Some(tensor) = scale.name.as_ref().and_then(|name| self.tensor(name)) else {
+            return Ok(Some(scale.with(vec![1.0])));
+        };
+        let mut values = vec![0.0; tensor.info.elements()];
+        dequantize_row(tensor.info.ty, tensor.data, &mut values).map_err(|error| {
+            let field = format!("tensor `{}`", shorten(&tensor.info.name));
+            Error::malformed(&self.dir, field, error)
+        })?;
+        Ok(Some(scale.with(values)))
     }
 
     /// Gives the memory of a tensor's bytes back to the system, as far as they fill whole pages;
