@@ -113,7 +113,7 @@ impl Engine {
     pub(crate) fn scales(&self, request: &Request) -> bool {
         let Some(most) = self.model.config().rope.unscaled_to else { return false };
         let soon = request.max_tokens.unwrap_or(usize::MAX).min(most / 8);
-        self.model.scales(request.prompt.len() + soon)
+        self.model.scales((request.prompt.len() + soon).min(self.context))
     }
 
     /// The transformer.

@@ -13,6 +13,7 @@
 mod adapters;
 mod bench;
 mod constraint;
+mod divergence;
 mod embed;
 mod engine;
 mod error;

@@ -111,9 +111,9 @@ fn what_belongs_to_something_else_is_refused() {
     let stretched = load(dir.path(), Some("linear:2"));
     let error = refusal(&mut scheduler(&stretched, 1));
     assert!(error.contains("another model, or with its positions stretched"), "{error}");
-    // Where only longer texts are stretched, those that are kept are as good as ever.
+    // Where only longer texts are stretched, the others are as good as ever.
     let longer = load(dir.path(), Some("auto:2"));
-    assert!(scheduler(&longer, 2).bring_back(&file).is_ok());
+    assert_eq!(scheduler(&longer, 2).bring_back(&file).unwrap(), mine.bring_back(&file).unwrap());
     let options = SchedulerOptions { cache: KvType::F32.into(), ..Default::default() };
     let error = refusal(&mut Scheduler::new(Arc::clone(&engine), options).unwrap());
     assert!(error.contains("holds keys and values as f16, not f32"), "{error}");
@@ -125,6 +125,33 @@ fn what_belongs_to_something_else_is_refused() {
     assert!(error.contains("no/such/dir"), "{error}");
     fs::write(&file, "something else that is long enough").unwrap();
     assert!(refusal(&mut mine).contains("this is no file of kept texts"));
+}
+
+#[test]
+fn longer_texts_come_back_where_they_are_stretched_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("kept.kv");
+    let (twice, thrice) = (load(dir.path(), Some("auto:2")), load(dir.path(), Some("auto:3")));
+    let mut first = scheduler(&twice, 3);
+    let long = "A text of more than the 256 tokens that the model was made for. ".repeat(6);
+    let answers =
+        [&long, "A short one, of 42 tokens, answer included."].map(|t| ask(&mut first, t));
+    let kept = first.keep(&file).unwrap();
+
+    let mut again = scheduler(&twice, 3);
+    assert_eq!(again.bring_back(&file).unwrap(), kept);
+    for (text, answer) in
+        [&long, "A short one, of 42 tokens, answer included."].iter().zip(&answers)
+    {
+        let second = ask(&mut again, text);
+        assert_eq!(second.tokens, answer.tokens);
+        assert!(second.usage.cached_tokens + 1 >= text.len(), "{}", second.usage.cached_tokens);
+    }
+
+    let mut other = scheduler(&thrice, 4);
+    let some = other.bring_back(&file).unwrap();
+    assert!((1..64).contains(&some.tokens), "{some:?}");
+    assert_eq!(ask(&mut other, &long).usage.cached_tokens, 0);
 }
 
 proptest! {

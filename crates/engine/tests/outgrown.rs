@@ -181,6 +181,45 @@ fn several_outgrow_it_in_little_memory() {
     }
 }
 
+/// A context that ends where the model's own does is never left.
+#[test]
+fn nothing_is_stretched_that_can_not_get_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LoadOptions {
+        threads: Some(2),
+        ctx: Some(CONTEXT),
+        rope_scaling: Some("auto:3".parse().unwrap()),
+        ..LoadOptions::default()
+    };
+    let short = Engine::load(&tiny_model(dir.path(), false), &options).unwrap();
+    let mut scheduler = scheduler(&Arc::new(short), KvType::F16, CONTEXT);
+    let text = prompt(1, 240);
+    let answer = ask(&mut scheduler, &request(text.clone(), usize::MAX));
+    assert_eq!(answer.tokens.len(), 16);
+    let plain = engine(dir.path(), Some("none"));
+    let mut plain = self::scheduler(&plain, KvType::F16, 3 * CONTEXT);
+    assert_eq!(answer.logprobs, ask(&mut plain, &request(text, 16)).logprobs);
+}
+
+/// What answers to one prompt have in common is read again once, and kept once.
+#[test]
+fn answers_that_outgrow_it_together_share_what_they_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(dir.path(), None);
+    // Three pages are common to all, and each ends in two more: eleven. Apart they would take twenty.
+    let mut scheduler = scheduler(&engine, KvType::F16, 3 * CONTEXT);
+    let sampling = Sampling { seed: Some(3), ..Sampling::default() };
+    let request = Request { n: 4, sampling, ..request(prompt(2, 220), 80) };
+    scheduler.submit(request).unwrap();
+    let mut ended = 0;
+    while !scheduler.is_idle() {
+        let updates = scheduler.step().unwrap();
+        ended += updates.iter().filter(|u| matches!(u.event, Event::Finished(_))).count();
+    }
+    let load = scheduler.load();
+    assert_eq!((ended, load.preempted, load.prompt_tokens), (4, 0, 220));
+}
+
 /// A draft model has as much to do with it as the model.
 #[test]
 fn guesses_outgrow_it_too() {

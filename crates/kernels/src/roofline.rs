@@ -52,6 +52,8 @@ pub enum Number {
     F32,
     /// The upper half of single precision.
     Bf16,
+    /// Integers of 16 bits.
+    Int16,
     /// Bytes.
     Int8,
 }
@@ -69,6 +71,7 @@ impl fmt::Display for Number {
         f.pad(match self {
             Number::F32 => "f32",
             Number::Bf16 => "bf16",
+            Number::Int16 => "int16",
             Number::Int8 => "int8",
         })
     }

@@ -314,7 +314,7 @@ impl<'a> Loader<'a> {
     /// A tensor's type and bytes, of one in FP8 as BF16.
     fn blocks(&self, name: &str, expected: &[usize]) -> Result<(BlockType, Cow<'_, [u8]>), Error> {
         let tensor = self.shaped(name, expected)?;
-        Ok(match self.checkpoint.in_bf16(name)? {
+        Ok(match self.checkpoint.in_bf16(self.pool, name)? {
             Some(bytes) => (BlockType::BF16, Cow::Owned(bytes)),
             None => (tensor.info.ty, Cow::Borrowed(tensor.data)),
         })
@@ -372,7 +372,12 @@ impl<'a> Loader<'a> {
 
     fn vocab(&self, config: &Config) -> Result<usize, Error> {
         let rows = self.tensor(EMBEDDING)?.info.shape.first().copied().unwrap_or(0);
-        self.shaped(EMBEDDING, &[rows, config.hidden])?;
+        let embedding = self.shaped(EMBEDDING, &[rows, config.hidden])?;
+        if embedding.info.ty == BlockType::F8_E4M3 {
+            let problem = "tokens can't be looked up in FP8; convert the model first".to_owned();
+            let key = EMBEDDING.to_owned();
+            return Err(Error::Config { path: self.path.to_owned(), key, problem });
+        }
         Ok(rows)
     }
 

@@ -11,6 +11,9 @@ use crate::config::yarn_mscale;
 use crate::load::read_f32;
 use crate::{Error, Model, Sequence};
 
+/// The tensor with a divisor for each frequency.
+pub(crate) const DIVISORS: &str = "rope_freqs.weight";
+
 /// How positions are stretched beyond the length a model was trained on.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub enum RopeScaling {
@@ -202,6 +205,9 @@ pub struct RopeConfig {
     pub layout: RopeLayout,
     /// How positions are stretched.
     pub scaling: RopeScaling,
+    /// Whether the file has a divisor of its own for each frequency, whatever the text (`rope_freqs.weight`, which is how
+    /// GGUF has Llama 3's scaling).
+    pub divided: bool,
     /// Texts of at most so many tokens are not (with LongRoPE: have its short divisors), where that is decided
     /// text by text, as `transformers` does for LongRoPE; else all texts are read alike.
     pub unscaled_to: Option<usize>,
@@ -219,7 +225,7 @@ impl RopeConfig {
             RopeScaling::LongRope { original, .. } => Some(original),
             _ => None,
         };
-        RopeConfig { theta, dim, layout, scaling, unscaled_to }
+        RopeConfig { theta, dim, layout, scaling, divided: false, unscaled_to }
     }
 
     /// The settings that go for texts that aren't scaled, if some aren't.
@@ -244,10 +250,9 @@ impl Rope {
     /// # Errors
     /// The file has factors for its frequencies (`rope_freqs.weight`), but not one for each.
     pub fn read(checkpoint: &Checkpoint, config: &RopeConfig) -> Result<Rope, Error> {
-        let name = "rope_freqs.weight";
-        let divisors = match checkpoint.tensor(name) {
-            Some(_) => Some(read_f32(checkpoint, name, &[config.dim / 2])?),
-            None => None,
+        let divisors = match config.divided {
+            true => Some(read_f32(checkpoint, DIVISORS, &[config.dim / 2])?),
+            false => None,
         };
         Ok(Rope::new(config, divisors.as_deref()))
     }

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use half::bf16;
 use kernels::Pool;
-use kernels::blocks::{dequantize_f8_e4m3, dequantize_row};
+use kernels::blocks::{BlockType, dequantize_f8_e4m3, dequantize_row};
 use model::Model;
 use serde_json::{Map, Value, json};
 use support::*;
 use weights::Checkpoint;
-use weights::convert::Draft;
+use weights::convert::{Beside, Draft, SafetensorsOptions};
 use weights::pull::Silent;
 use weights::safetensors::SafetensorsDir;
 
@@ -170,14 +170,61 @@ fn they_are_the_same_model_as_in_bf16() {
     }
 }
 
-/// Without `quantization_config` scales are for blocks of 128; without scales weights are what they are.
+/// Without `quantization_config` scales are for blocks of 128.
 #[test]
-fn what_is_not_said_is_what_is_usual() {
+fn blocks_that_are_not_told_are_of_the_usual_size() {
+    // With more than 128 rows in a matrix.
     let dir = tempfile::tempdir().unwrap();
-    let [eight, sixteen] = made("qwen3", dir.path(), Covers::Block(128, 128));
+    let [eight, sixteen] = made("phi3", dir.path(), Covers::Block(128, 128));
     let config = std::fs::read(sixteen.join("config.json")).unwrap();
     std::fs::write(eight.join("config.json"), config).unwrap();
+    let model = SafetensorsDir::open(&eight).unwrap();
+    let mut scales = model.tensors().iter().filter(|t| t.name.ends_with("weight_scale_inv"));
+    assert!(scales.any(|t| t.shape == [2, 1]));
     assert_eq!(of(&load(&eight).unwrap()), of(&load(&sixteen).unwrap()));
+}
+
+/// Weights in FP8 may be no more than that; scales under a name that isn't known are not passed over.
+#[test]
+fn weights_without_scales_are_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = File::default();
+    let bits: Vec<u8> = (0..32).map(|i| i * 3).collect();
+    file.add("model.layers.0.mlp.up_proj.weight", "F8_E4M3", &[4, 8], &bits);
+    let path = dir.path().join("model.safetensors");
+    file.write(&path);
+    std::fs::write(dir.path().join("config.json"), r#"{"model_type": "qwen2"}"#).unwrap();
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let read = checkpoint.in_bf16(&Pool::new(2), "blk.0.ffn_up.weight").unwrap().unwrap();
+    let expected = bits.iter().flat_map(|bits| bf16::from_f32(value(*bits)).to_le_bytes());
+    assert_eq!(read, expected.collect::<Vec<u8>>());
+
+    file.add("model.layers.0.mlp.up_proj.scale_weight", "F32", &[], &2f32.to_le_bytes());
+    file.write(&path);
+    let error = Checkpoint::open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("up_proj.scale_weight`") && error.contains("not known"), "{error}");
+}
+
+/// As safetensors again they are in BF16, and say nothing else.
+#[test]
+fn they_leave_fp8_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let [eight, sixteen] = made("qwen3", dir.path(), Covers::Block(16, 16));
+    let written = [&eight, &sixteen].map(|from| {
+        let checkpoint = Checkpoint::open(from).unwrap();
+        let out = from.with_file_name("out");
+        let options = SafetensorsOptions {
+            ty: BlockType::BF16,
+            shard_bytes: u64::MAX,
+            beside: Beside::Copied(from),
+        };
+        let draft = Draft::of_safetensors(&checkpoint, None).unwrap();
+        draft.write_safetensors(&out, &options, &Pool::new(2), &Silent).unwrap();
+        let config = std::fs::read_to_string(out.join("config.json")).unwrap();
+        assert!(!config.contains("quantization_config"), "{config}");
+        std::fs::read(out.join("model.safetensors")).unwrap()
+    });
+    assert!(written[0] == written[1]);
 }
 
 #[test]
@@ -191,11 +238,15 @@ fn scales_that_do_not_fit_are_named() {
     let error = load(&eight).err().unwrap();
     assert!(error.contains("_proj.weight_scale…`") && error.contains("32 × 16"), "{error}");
 
-    // An embedding is looked up row by row, where nothing multiplies.
     let mut file = File::default();
-    file.add("model.embed_tokens.weight", "F8_E4M3", &[4, 8], &[0; 32]);
     file.add("model.norm.weight", "F8_E4M3", &[8], &[0; 8]);
     file.write(&eight.join("model.safetensors"));
     let error = load(&eight).err().unwrap();
     assert!(error.contains("`model.norm.weight`") && error.contains("no matrix"), "{error}");
+    // An embedding is looked up row by row, where nothing multiplies.
+    let mut file = File::default();
+    file.add("model.embed_tokens.weight", "F8_E4M3", &[291, 64], &[0; 291 * 64]);
+    file.write(&eight.join("model.safetensors"));
+    let error = load(&eight).err().unwrap();
+    assert!(error.contains("token_embd.weight") && error.contains("convert"), "{error}");
 }

@@ -108,6 +108,8 @@ fn what_was_made_stretched_stays_so() {
     // YaRN in a file is the makers' advice for long texts: they say themselves that short ones suffer.
     let yarn = json!({"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64});
     model(dir.path(), yarn, 2);
-    let auto = stretch(dir.path(), "auto:4:64").unwrap();
-    assert!(auto.scales(MADE_FOR + 1) && !auto.scales(MADE_FOR));
+    for request in ["auto:4", "auto:4:64"] {
+        let auto = stretch(dir.path(), request).unwrap();
+        assert!(auto.scales(MADE_FOR + 1) && !auto.scales(MADE_FOR), "{request}");
+    }
 }

@@ -7,7 +7,10 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use half::bf16;
+use kernels::Pool;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
@@ -81,15 +84,34 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Scales can't be read.
-    pub fn in_bf16(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    pub fn in_bf16(&self, pool: &Pool, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let Some(rows) = ScaledRows::of(self, name)? else { return Ok(None) };
         let (cols, count) = (rows.info().cols(), rows.info().rows());
-        let (mut values, mut out) = (vec![0.0; cols], Vec::with_capacity(2 * cols * count));
-        for row in 0..count {
-            rows.read(row, &mut values)?;
-            out.extend(values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()));
+        let mut out = vec![0; 2 * cols * count];
+        let failed = Mutex::new(None);
+        let lines = Mutex::new(out.chunks_exact_mut(2 * cols).enumerate());
+        pool.for_each_chunk(count, 16, |range| {
+            let mut values = vec![0.0; cols];
+            for _ in range {
+                // Which thread has which line makes no difference.
+                let line = lines.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((row, line)) = line else { return };
+                match rows.read(row, &mut values) {
+                    Ok(()) => {
+                        for (x, out) in values.iter().zip(line.as_chunks_mut().0) {
+                            *out = bf16::from_f32(*x).to_le_bytes();
+                        }
+                    }
+                    Err(error) => {
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    }
+                }
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(Some(out)),
         }
-        Ok(Some(out))
     }
 
     /// SHA-256, in hexadecimal, of every tensor's name, type, shape and sixteen samples of its bytes,

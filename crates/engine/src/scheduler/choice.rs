@@ -7,6 +7,7 @@ use std::time::Instant;
 use model::Sequence;
 
 use super::RequestId;
+use super::prefix::SCALED;
 use crate::adapters::Lora;
 use crate::constraint::Guard;
 use crate::sampler::{LogProbs, Sampler};
@@ -91,7 +92,7 @@ impl Choice {
 
     /// What its keys and values were computed with.
     pub(super) fn variant(&self) -> u64 {
-        let scaled = u64::from(self.scaled) << 63;
+        let scaled = if self.scaled { SCALED } else { 0 };
         Lora::variant(self.job.request.adapter.as_ref()) ^ scaled
     }
 

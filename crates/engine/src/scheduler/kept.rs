@@ -43,6 +43,9 @@ struct Header {
     sparse: bool,
     /// [`PAGE_VERSION`].
     version: u32,
+    /// How positions of longer texts are stretched, where it is not those of all.
+    #[serde(default)]
+    scaling: Option<String>,
     /// Positions of a page.
     page: usize,
     page_bytes: usize,
@@ -55,6 +58,9 @@ struct Header {
 struct Page {
     /// The page, counted from 0, that this one follows.
     after: Option<usize>,
+    /// Whether it is of a longer text.
+    #[serde(default)]
+    scaled: bool,
     tokens: Box<[u32]>,
 }
 
@@ -113,7 +119,9 @@ impl Header {
                 return Err(format!("page {at} of the header has token {token} of {vocab}"));
             }
             if let Some(after) = page.after
-                && (after >= at || self.pages[after].tokens.len() != PAGE)
+                && (after >= at
+                    || self.pages[after].tokens.len() != PAGE
+                    || self.pages[after].scaled != page.scaled)
             {
                 return Err(format!("page {at} of the header can't follow page {after}"));
             }
@@ -130,13 +138,17 @@ impl Scheduler {
     /// The file can't be written, or the model's own can't be read any more.
     pub fn keep(&self, path: &Path) -> Result<Kept, Error> {
         let list = self.prefixes.list();
-        let pages =
-            list.iter().map(|(after, tokens, _)| Page { after: *after, tokens: (*tokens).into() });
+        let pages = list.iter().map(|(after, scaled, tokens, _)| Page {
+            after: *after,
+            scaled: *scaled,
+            tokens: (*tokens).into(),
+        });
         let header = Header {
             model: self.engine.fingerprint()?.to_owned(),
             kv_cache_type: self.cache.shape().ty.to_string(),
             sparse: self.cache.leaves_out(),
             version: PAGE_VERSION,
+            scaling: self.scaling(),
             page: PAGE,
             page_bytes: self.cache.page_bytes(),
             pages: pages.collect(),
@@ -147,7 +159,7 @@ impl Scheduler {
         for part in [&MAGIC[..], &(json.len() as u64).to_le_bytes(), &json] {
             out.put(part).map_err(&failed)?;
         }
-        for (_, _, page) in &list {
+        for (.., page) in &list {
             out.put(self.cache.held(page)).map_err(&failed)?;
         }
         let Digested { inner: mut file, digest } = out;
@@ -157,12 +169,18 @@ impl Scheduler {
         Ok(Kept { tokens, pages: list.len() })
     }
 
+    /// How positions of longer texts are stretched, where it is not those of all.
+    fn scaling(&self) -> Option<String> {
+        let rope = &self.engine.model().config().rope;
+        rope.unscaled_to.map(|_| format!("{:?}", rope.scaling))
+    }
+
     /// Forgets all texts that are not under way and brings back those of a file made by
-    /// [`Scheduler::keep`], as far as there is room.
+    /// [`Scheduler::keep`], as far as there is room, and longer ones only where they are stretched as they were then.
     ///
     /// # Errors
     /// The file can't be read or is damaged, or was made with another model, another type of cache,
-    /// or positions stretched otherwise; no text is known then.
+    /// or positions of all texts stretched otherwise; no text is known then.
     pub fn bring_back(&mut self, path: &Path) -> Result<Kept, Error> {
         self.forget();
         let result = self.read(path);
@@ -198,25 +216,25 @@ impl Scheduler {
         }
 
         let mut kept = Kept::default();
-        // Which node each page has become, as far as there was room.
-        let mut nodes: Vec<usize> = Vec::new();
+        // Which node each page has become: those for which there was room, and that are of use.
+        let mut nodes: Vec<Option<usize>> = Vec::new();
         let mut unused = vec![0; header.page_bytes];
+        let same_scaling = header.scaling == self.scaling();
         let pages = header.pages.into_iter();
-        for (used, Page { after, tokens }) in (0..pages.len() as u64).rev().zip(pages) {
-            let after = after.map(|after| nodes.get(after).copied());
-            match (after, self.cache.hold_new()) {
-                (None | Some(Some(_)), Some(page)) => {
-                    kept.tokens += tokens.len();
-                    kept.pages += 1;
-                    let read = file.take(self.cache.held_mut(&page));
-                    nodes.push(self.prefixes.put_back(after.flatten(), tokens, page, used));
-                    read.map_err(&failed)?;
-                }
-                (_, page) => {
-                    page.into_iter().for_each(|page| self.cache.let_go(page));
-                    file.take(&mut unused).map_err(&failed)?;
-                }
-            }
+        for (used, Page { after, scaled, tokens }) in (0..pages.len() as u64).rev().zip(pages) {
+            let after = after.map(|after| nodes[after]);
+            let of_use = after != Some(None) && (same_scaling || !scaled);
+            let Some(page) = of_use.then(|| self.cache.hold_new()).flatten() else {
+                file.take(&mut unused).map_err(&failed)?;
+                nodes.push(None);
+                continue;
+            };
+            kept.tokens += tokens.len();
+            kept.pages += 1;
+            let read = file.take(self.cache.held_mut(&page));
+            let node = self.prefixes.put_back(after.flatten(), scaled, tokens, page, used);
+            nodes.push(Some(node));
+            read.map_err(&failed)?;
         }
         let mut digest = [0; 32];
         file.inner.read_exact(&mut digest).map_err(&failed)?;

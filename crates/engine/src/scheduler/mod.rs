@@ -421,17 +421,19 @@ impl Scheduler {
 
     /// Texts that have become longer than the model was made for are read again, as such texts are.
     fn outgrow(&mut self) {
-        for choice in &mut self.running {
+        // From the last on, so that they keep their order at the head of their tenant's line.
+        for at in (0..self.running.len()).rev() {
+            let choice = &self.running[at];
             if choice.tokens.len() <= choice.most(&self.engine) {
                 continue;
             }
+            let mut choice = self.running.remove(at);
             tracing::debug!(request = choice.job.id.0, tokens = choice.tokens.len(), "outgrown");
             let (variant, known) = (choice.variant(), &choice.tokens[..choice.kv.len()]);
             self.prefixes.insert(&mut self.cache, variant, &choice.kv, known);
             self.cache.release(std::mem::take(&mut choice.kv));
             choice.scaled = true;
-            let text = &choice.tokens[..choice.tokens.len() - 1];
-            choice.kv = self.prefixes.start(&mut self.cache, choice.variant(), text).scaled(true);
+            self.queue.push_back(choice);
         }
     }
 
@@ -608,7 +610,9 @@ impl Scheduler {
             }
             if reading {
                 choice.turn.start();
-                // Whole pages are there for others from now on.
+            }
+            if reading || feed.tokens > 1 {
+                // Read, or read again: whole pages are there for others from now on.
                 let whole = choice.tokens.len() / PAGE * PAGE;
                 let (variant, text) = (choice.variant(), &choice.tokens[..whole]);
                 self.prefixes.insert(&mut self.cache, variant, &choice.kv, text);

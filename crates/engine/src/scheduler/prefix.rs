@@ -9,6 +9,9 @@
 
 use model::{HeldPage, KvCache, PAGE, Sequence};
 
+/// Marks the variants of texts whose positions are stretched.
+pub(super) const SCALED: u64 = 1 << 63;
+
 struct Node {
     /// What the cache was computed with: pages of different adapters, or of texts whose positions are stretched and
     /// of others, must not be mixed.
@@ -187,10 +190,12 @@ impl PrefixTree {
         true
     }
 
-    /// Texts read without an adapter and without stretching, most lately used first and each page after the one it follows:
-    /// the place, in this list, of the page before it, its tokens and the page.
-    pub(super) fn list(&self) -> Vec<(Option<usize>, &[u32], &HeldPage)> {
-        let plain = |id: &usize| self.nodes[*id].as_ref().is_some_and(|node| node.variant == 0);
+    /// Texts read without an adapter, most lately used first and each page after the one it follows: the place, in this
+    /// list, of the page before it, whether its text's positions are stretched, its tokens and the page.
+    pub(super) fn list(&self) -> Vec<(Option<usize>, bool, &[u32], &HeldPage)> {
+        let plain = |id: &usize| {
+            self.nodes[*id].as_ref().is_some_and(|node| matches!(node.variant, 0 | SCALED))
+        };
         let mut level: Vec<usize> = self.roots.iter().copied().filter(plain).collect();
         // A page was used whenever one after it was: sorted by use, and by depth within that.
         let mut order: Vec<usize> = Vec::new();
@@ -209,7 +214,7 @@ impl PrefixTree {
                 places.insert(*id, place);
                 let node = self.nodes[*id].as_ref()?;
                 let parent = node.parent.and_then(|parent| places.get(&parent).copied());
-                Some((parent, &*node.tokens, &node.page))
+                Some((parent, node.variant == SCALED, &*node.tokens, &node.page))
             })
             .collect()
     }
@@ -219,12 +224,14 @@ impl PrefixTree {
     pub(super) fn put_back(
         &mut self,
         parent: Option<usize>,
+        scaled: bool,
         tokens: Box<[u32]>,
         page: HeldPage,
         used: u64,
     ) -> usize {
         self.clock = self.clock.max(used);
-        self.plant(Node { variant: 0, tokens, page, parent, children: Vec::new(), used })
+        let variant = if scaled { SCALED } else { 0 };
+        self.plant(Node { variant, tokens, page, parent, children: Vec::new(), used })
     }
 
     /// Pages that would come free if everything were forgotten.

@@ -99,7 +99,7 @@ impl Draft {
 
     /// Whether a text that guesses are added to is read with its positions stretched.
     fn scales(&self, tokens: &[u32]) -> bool {
-        self.engine.model().scales(tokens.len() + MOST)
+        self.engine.model().scales((tokens.len() + MOST).min(self.engine.context_length()))
     }
 
     /// Up to `n` guesses for each text. Where memory is short there are none.

@@ -17,16 +17,27 @@ pub fn dequantize_bf16(block: &[u8; 2], weight: &mut [f32; 1]) {
     weight[0] = bf16::from_le_bytes(*block).to_f32();
 }
 
+/// What each byte of `F8_E4M3` is.
+static E4M3: [f32; 256] = {
+    let (mut values, mut bits) = ([0.0; 256], 0);
+    while bits < 256 {
+        let (exponent, mantissa) = (bits as u32 >> 3 & 15, bits as u32 & 7);
+        let magnitude = match (exponent, mantissa) {
+            (15, 7) => f32::NAN,
+            // The smallest have the exponent of the next and no leading one.
+            (0, _) => mantissa as f32 / 512.0,
+            _ => f32::from_bits((exponent + 120) << 23 | mantissa << 20),
+        };
+        values[bits] = if bits < 128 { magnitude } else { -magnitude };
+        bits += 1;
+    }
+    values
+};
+
 /// `F8_E4M3`: a sign, four bits of an exponent and three of a mantissa, without infinities (Micikevicius et
 /// al. 2022, arXiv:2209.05433). What it is to be multiplied with is elsewhere.
 pub fn dequantize_f8_e4m3(block: &[u8; 1], weight: &mut [f32; 1]) {
-    let (exponent, mantissa) = (i32::from(block[0] >> 3 & 15), f32::from(block[0] & 7));
-    let magnitude = match (exponent, block[0] & 7) {
-        (15, 7) => f32::NAN,
-        (0, _) => mantissa * 2f32.powi(-9),
-        _ => (8.0 + mantissa) * 2f32.powi(exponent - 10),
-    };
-    weight[0] = if block[0] >> 7 == 1 { -magnitude } else { magnitude };
+    weight[0] = E4M3[usize::from(block[0])];
 }
 
 #[cfg(test)]

@@ -28,6 +28,14 @@ pub(super) fn loops() -> Vec<Loop> {
         });
         loops.push(Loop {
             isa: Isa::Avx2,
+            number: Number::Int16,
+            instruction: "vpmaddwd, vpaddd",
+            operations: 2 * 16 * SUMS_256 as u64,
+            // SAFETY: the machine has AVX2.
+            turn: |turns| unsafe { int16_avx2(turns) },
+        });
+        loops.push(Loop {
+            isa: Isa::Avx2,
             number: Number::Int8,
             instruction: "vpmaddubsw, vpmaddwd, vpaddd",
             operations: 2 * 32 * SUMS_256 as u64,
@@ -98,6 +106,22 @@ unsafe fn int8_avx2(turns: u64) {
             unsafe { asm!("/* {0} */", inout(ymm_reg) a, options(nomem, nostack)) };
             let pairs = _mm256_maddubs_epi16(a, b);
             *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+        }
+    }
+    black_box(sums);
+}
+
+/// # Safety
+/// The machine has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn int16_avx2(turns: u64) {
+    let (mut a, b) = (_mm256_set1_epi16(black_box(3)), _mm256_set1_epi16(black_box(5)));
+    let mut sums = [_mm256_setzero_si256(); SUMS_256];
+    for _ in 0..turns {
+        for sum in &mut sums {
+            // SAFETY: no instruction at all; see `int8_avx2`.
+            unsafe { asm!("/* {0} */", inout(ymm_reg) a, options(nomem, nostack)) };
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(a, b));
         }
     }
     black_box(sums);

@@ -8,5 +8,5 @@ pub mod shapes;
 
 pub use answers::{Answer, read_answers};
 pub use pairs::{Preferred, read_pairs};
-pub use render::{Rendered, Text, render};
+pub use render::{Rendered, Text, answered, render};
 pub use shapes::{Conversation, read};

@@ -4,6 +4,7 @@ use engine::{Ending, Engine};
 use text::splitter::Start;
 use text::template::Message;
 use text::tokenizer::Special;
+use verify::Attempt;
 
 use super::Conversation;
 use crate::Error;
@@ -43,6 +44,25 @@ pub enum Rendered {
     Text(Text),
     /// The template writes an assistant's turn otherwise than the model would have to.
     OtherwiseWritten,
+}
+
+/// A question and what was answered, as the template has them.
+///
+/// # Errors
+/// The template refuses the conversation, or writes the answer otherwise than the model would.
+pub fn answered(engine: &Engine, attempt: &Attempt<'_>) -> Result<Text, Error> {
+    let mut answer = Message::new("assistant", attempt.answer);
+    answer.reasoning_content =
+        (!attempt.reasoning.is_empty()).then(|| attempt.reasoning.to_owned());
+    let messages = vec![Message::new("user", attempt.question), answer];
+    let conversation = Conversation { messages, tools: None };
+    match render(engine, &conversation, Thinking::Keep, Turns::Last)? {
+        Rendered::Text(text) => Ok(text),
+        Rendered::OtherwiseWritten => Err(Error::Data {
+            what: "the answer".to_owned(),
+            problem: "the template writes it otherwise than the model would".to_owned(),
+        }),
+    }
 }
 
 /// Writes a conversation as the template has it. The tokens of each turn are those that the model

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use engine::{Engine, Lora};
 use model::Adapter;
-use text::template::Message;
 use verify::{Attempt, CannotTell, Verdict, Verifier};
 
 use crate::Error;
-use crate::data::{Conversation, Rendered, render};
-use crate::recipe::{Thinking, Turns};
+use crate::data::answered;
 
 /// An adapter with a head that scores texts, and the model it was trained on.
 pub struct RewardVerifier {
@@ -47,18 +45,8 @@ impl RewardVerifier {
     /// # Errors
     /// The template refuses the conversation, or it is longer than the model's context.
     pub fn reward(&self, attempt: &Attempt<'_>) -> Result<f32, Error> {
-        let mut answer = Message::new("assistant", attempt.answer);
-        answer.reasoning_content =
-            (!attempt.reasoning.is_empty()).then(|| attempt.reasoning.to_owned());
-        let messages = vec![Message::new("user", attempt.question), answer];
-        let conversation = Conversation { messages, tools: None };
-        match render(&self.engine, &conversation, Thinking::Keep, Turns::Last)? {
-            Rendered::Text(text) => Ok(self.engine.reward(&text.tokens, &self.lora)?),
-            Rendered::OtherwiseWritten => Err(Error::Data {
-                what: "the answer".to_owned(),
-                problem: "the template writes it otherwise than the model would".to_owned(),
-            }),
-        }
+        let text = answered(&self.engine, attempt)?;
+        Ok(self.engine.reward(&text.tokens, &self.lora)?)
     }
 }
 

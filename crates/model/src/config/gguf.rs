@@ -6,6 +6,7 @@ use weights::gguf::{Array, Gguf, Value};
 
 use super::{Config, ExpertConfig, Gating, LatentConfig, Traits, Window, all_but_every, ntk_theta};
 use crate::load::read_f32;
+use crate::rope::DIVISORS;
 use crate::{Error, RopeConfig, RopeScaling};
 
 /// What frequencies are divided by for texts longer than the original context, and for others.
@@ -159,7 +160,10 @@ pub(super) fn read(checkpoint: &Checkpoint, file: &Gguf) -> Result<Config, Error
         experts,
         rms_norm_eps: metadata.require_f32(&key("attention.layer_norm_rms_epsilon"))?,
         context_length,
-        rope: RopeConfig::new(theta, dim, layout(architecture), scaling),
+        rope: RopeConfig {
+            divided: checkpoint.tensor(DIVISORS).is_some(),
+            ..RopeConfig::new(theta, dim, layout(architecture), scaling)
+        },
         qkv_bias: traits.qkv_bias,
         qk_norm: traits.qk_norm,
         norm_after_rope: traits.norm_after_rope,

@@ -302,21 +302,28 @@ impl Config {
         {
             // Without the short divisors it would be another model.
             self.context_length = *original;
+            self.rope.unscaled_to = Some(usize::MAX);
             return Ok(());
         }
         let automatic = matches!(request, RopeScalingRequest::Auto(..));
         // The file's own YaRN is what a short text does better without, unless scores are scaled with it.
         let scores = self.latent.is_some_and(|latent| latent.mscale_all_dim > 0.0);
-        let apart = matches!(scaling, RopeScaling::None | RopeScaling::Yarn { .. }) && !scores;
-        if automatic && !apart {
+        let apart = matches!(scaling, RopeScaling::None | RopeScaling::Yarn { .. });
+        if automatic && (!apart || scores || self.rope.divided) {
+            let made_with = match self.rope.divided {
+                true => "divisors of its frequencies".to_owned(),
+                false => format!("scaling ({scaling})"),
+            };
             return Err(Error::RopeScaling {
                 given: request.to_string(),
-                problem: format!(
-                    "this model was made with scaling ({scaling}) for short texts, too"
-                ),
+                problem: format!("this model was made with {made_with} for short texts, too"),
             });
         }
-        *scaling = request.resolve(self.context_length);
+        let made_for = match scaling {
+            RopeScaling::Yarn { original, .. } if automatic => *original,
+            _ => self.context_length,
+        };
+        *scaling = request.resolve(made_for);
         self.rope.unscaled_to = None;
         if let RopeScaling::Yarn { factor, original, ref mut attention_factor, .. } = *scaling {
             // Where scores are multiplied with it, cosines and sines are not.
@@ -333,7 +340,8 @@ impl Config {
     /// if it was made for all of them, or stretches them in its own way.
     pub fn stretch_to(&self, context: usize) -> Option<RopeScalingRequest> {
         let factor = context as f32 / self.context_length as f32;
-        let plain = self.rope.scaling == RopeScaling::None && self.window.is_none();
+        let rope = &self.rope;
+        let plain = rope.scaling == RopeScaling::None && !rope.divided && self.window.is_none();
         (plain && factor > 1.0).then_some(RopeScalingRequest::Auto(factor, None))
     }
 

@@ -1,5 +1,6 @@
 //! `ponder bench`: how fast a model reads and writes here, and what this machine allows.
 
+mod gemm;
 mod print;
 
 use std::io::IsTerminal;
@@ -62,6 +63,12 @@ pub struct Args {
     /// model.
     #[arg(long)]
     roofline: bool,
+
+    /// Only measure the product of two bf16 matrices, `m x k` and `k x n`, and the two products of its gradients. Needs
+    /// no model.
+    #[arg(long, value_name = "MxKxN", num_args = 0..=1, default_missing_value = "512x896x4864",
+        conflicts_with = "roofline")]
+    gemm: Option<gemm::Shape>,
 
     /// Don't measure the machine: rows have no shares.
     #[arg(long, conflicts_with = "roofline")]
@@ -134,9 +141,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             eprint!("\r\x1b[K{what}");
         }
     };
+    let threads = args.engine.threads.map_or_else(Pool::cores, usize::from);
     let machine = || {
         progress("roofline");
-        let threads = args.engine.threads.map_or_else(Pool::cores, usize::from);
         let measured = roofline::measure(&Pool::new(threads));
         progress("");
         measured
@@ -145,8 +152,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.roofline {
         return print::roofline(out, args.output, &machine());
     }
-    let resolved = args.model.resolve()?;
     let roofline = (!args.no_roofline).then(machine);
+    if let Some(shape) = args.gemm {
+        let rows = gemm::measure(&Pool::new(threads), Isa::detect()?, shape, roofline.as_ref());
+        return gemm::rows(out, args.output, &rows);
+    }
+    let resolved = args.model.resolve()?;
     let engine = args.engine.load(&resolved, None)?;
     let model = engine.model();
     let plan = BenchPlan {

@@ -123,7 +123,7 @@ pub struct Ask {
 enum After {
     /// The benchmarks that come along.
     List,
-    /// Judge a run's samples again, and write its report anew; with a reward model's opinion, if wanted.
+    /// Judge a run's samples again, and write its report anew; with a reward model's opinion or distances from a model without its adapter, if wanted.
     Rescore(after::Rescore),
     /// Compare two runs, item by item.
     Compare(after::Compare),

@@ -53,7 +53,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         .with_context(|| format!("cannot read {}", args.text.display()))?;
     let resolved = args.model.resolve()?;
     let interrupt = Interrupt::install(2)?;
-    let engine = args.engine.load(&resolved, None)?;
+    let engine = args.engine.load(&resolved, Some(args.ctx as usize))?;
     let context = args.ctx as usize;
     let mut tokens = engine.tokenizer().encode(&text, Special::Plain);
     tokens.truncate(args.chunks.map_or(usize::MAX, |n| (n as usize).saturating_mul(context)));

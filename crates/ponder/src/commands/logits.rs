@@ -46,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
     let resolved = args.model.resolve()?;
-    let engine = args.engine.load(&resolved, None)?;
+    let engine = args.engine.load(&resolved, Some(args.ctx as usize))?;
     let context = args.ctx as usize;
     let mut tokens = engine.tokenizer().encode(&text, Special::Plain);
     tokens.truncate(args.max_tokens.unwrap_or(usize::MAX));

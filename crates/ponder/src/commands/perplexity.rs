@@ -39,7 +39,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
     let resolved = args.model.resolve()?;
-    let engine = args.engine.load(&resolved, None)?;
+    let engine = args.engine.load(&resolved, Some(args.ctx))?;
     let tokens = engine.tokenizer().encode(&text, Special::Plain);
     let shown = std::io::stderr().is_terminal();
     let result = engine.perplexity(&tokens, args.ctx, args.engine.cache(), |read, so_far| {

@@ -21,7 +21,9 @@ use learn::rl::{Endpoints, Grpo};
 use learn::run::{Outcome, Teach, run as run_recipe};
 use learn::sft::Sft;
 use learn::{Learner, Recipe};
+use model::Config;
 use reason::{EndpointOptions, Pool};
+use weights::Checkpoint;
 
 use crate::endpoint_arg;
 use crate::model_arg::ModelArg;
@@ -140,22 +142,17 @@ fn teach(args: Teaching) -> Result<ExitCode> {
             (path, name) = (model.path, model.name);
         }
     }
+    let checkpoint = Checkpoint::open(&path).with_context(|| format!("cannot load {name}"))?;
+    let config = Config::read(&checkpoint).with_context(|| format!("cannot load {name}"))?;
+    let made_for = config.rope.unscaled_to.unwrap_or(usize::MAX).min(config.context_length);
     let options = engine::LoadOptions {
         threads: args.threads.map(usize::from),
-        ctx: plan::context(&recipe),
+        // Training doesn't stretch positions: no text may be longer than the model was made for.
+        ctx: plan::context(&recipe).map(|ctx| ctx.min(made_for)),
         rope_scaling: None,
         weights: WeightMemory::Free,
     };
     let engine = Engine::load(&path, &options).with_context(|| format!("cannot load {name}"))?;
-    if let Some(most) = engine.model().config().rope.unscaled_to
-        && engine.context_length() > most
-    {
-        bail!(
-            "texts of up to {} tokens are longer than the {most} that {name} was made for, and training doesn't \
-             stretch positions: take shorter ones",
-            engine.context_length()
-        );
-    }
     let engine = Arc::new(engine);
     let mut learner = match recipe.learns() {
         What::Adapter if recipe.reward_model.is_some() => {

@@ -40,7 +40,7 @@ fn ask(call: &Call, server: &str, interrupt: &Interrupt) -> Result<May> {
         );
     }
     // All of it, whatever its length: what is not seen can't be agreed to.
-    eprintln!("{} of {server}: {}", call.name, visible(&call.arguments));
+    eprintln!("{} of {server}: {}", call.name, visible(&on_a_line(&call.arguments)));
     loop {
         // What was typed before was no answer to this.
         forget_typed();
@@ -118,7 +118,7 @@ pub fn answer(
                 }
             };
             if may != May::No {
-                note(&format!("calls {} {}", call.name, call.arguments));
+                note(&format!("calls {} {}", call.name, on_a_line(&call.arguments)));
             }
             if may == May::Always {
                 toolbox.allow(&call.name);
@@ -152,6 +152,24 @@ fn visible(text: &str) -> String {
         .collect()
 }
 
+/// JSON with one space where there is white space between its parts; what is in its texts stays as it is.
+fn on_a_line(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut in_text, mut escaped) = (false, false);
+    for c in json.chars() {
+        if !in_text && matches!(c, ' ' | '\n' | '\r' | '\t') {
+            if !out.ends_with(' ') {
+                out.push(' ');
+            }
+            continue;
+        }
+        out.push(c);
+        in_text ^= c == '"' && !escaped;
+        escaped = in_text && c == '\\' && !escaped;
+    }
+    out
+}
+
 /// Says what is being done, in one line.
 fn note(text: &str) {
     let mut text = visible(&text.replace(['\n', '\t'], " "));
@@ -175,5 +193,15 @@ mod tests {
     fn what_hides_is_shown() {
         assert_eq!(visible("a\u{202e}b\u{1b}[2Jé"), "a\\u{202e}b\\u{1b}[2Jé");
         assert_eq!(visible("{\"a\":1}"), "{\"a\":1}");
+    }
+
+    #[test]
+    fn arguments_take_one_line_and_lose_nothing() {
+        assert_eq!(on_a_line("{\n    \"a\": 1,\n\t\"b\":2\r\n}"), "{ \"a\": 1, \"b\":2 }");
+        for same in [r#"{"a": "two  spaces \" and \\", "b": 1}"#, "", "{}", r#""\n"#] {
+            assert_eq!(on_a_line(same), same);
+        }
+        // White space in a text is not between parts.
+        assert_eq!(on_a_line("\"a\n  b\"  :"), "\"a\n  b\" :");
     }
 }

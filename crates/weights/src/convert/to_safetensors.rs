@@ -278,6 +278,8 @@ fn copied_config(from: &Path, ty: BlockType) -> Result<Value, Error> {
         let newer = config.contains_key("dtype") && !config.contains_key("torch_dtype");
         let key = if newer { "dtype" } else { "torch_dtype" };
         config.insert(key.to_owned(), torch_name(ty).into());
+        // What was in FP8 isn't any more.
+        config.remove("quantization_config");
     }
     Ok(config)
 }

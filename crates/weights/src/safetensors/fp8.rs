@@ -73,6 +73,18 @@ impl Fp8 {
             };
             let names = ["_scale_inv", "_scale"].map(|end| format!("{}{end}", t.name));
             let found = names.iter().find_map(|name| by_name.get(&name[..]));
+            let other = || {
+                let module = t.name.strip_suffix("weight").unwrap_or(&t.name);
+                let scales = |name: &&str| name.contains("scale") && !Fp8::is_of_others(name);
+                let after = by_name.range(module..).map(|(name, _)| *name);
+                after.take_while(|name| name.starts_with(module)).find(scales)
+            };
+            if let (None, Some(other)) = (found, other()) {
+                let field = format!("tensor `{}`", shorten(other));
+                let problem = "holds scales in a way that is not known".to_owned();
+                let remedy = "use a file of the same model in BF16";
+                return Err(Error::unsupported(dir, field, problem, remedy));
+            }
             let covered = match found.map(|scale| &scale.shape[..]) {
                 None | Some([1] | [1, 1]) => [rows, cols],
                 Some([n] | [n, 1]) if *n == rows => [1, cols],
@@ -104,9 +116,14 @@ impl Fp8 {
     /// Whether a tensor is there for matrices in FP8 alone.
     pub(super) fn is_beside(&self, name: &str) -> bool {
         let scale = ["_scale_inv", "_scale"].into_iter().filter_map(|end| name.strip_suffix(end));
-        let beside = BESIDE.into_iter().any(|end| name.ends_with(end));
         !self.scales.is_empty()
-            && (beside || scale.into_iter().any(|matrix| self.scales.contains_key(matrix)))
+            && (Fp8::is_of_others(name)
+                || scale.into_iter().any(|matrix| self.scales.contains_key(matrix)))
+    }
+
+    /// Whether it is about something else than weights.
+    fn is_of_others(name: &str) -> bool {
+        BESIDE.into_iter().any(|end| name.ends_with(end))
     }
 
     /// The scales by other names of their matrices.

@@ -124,7 +124,7 @@ pub(super) fn rows(out: &mut impl Write, output: Output, rows: &[Row]) -> anyhow
 
 /// A Markdown table, the first line its header, that is one in plain text, too. `right` names the
 /// columns of numbers.
-fn table<const N: usize>(
+pub(super) fn table<const N: usize>(
     out: &mut impl Write,
     lines: &[[String; N]],
     right: &[usize],

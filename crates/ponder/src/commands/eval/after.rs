@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use engine::{Engine, LoadOptions, Lora};
 use eval::benchmark::Benchmark;
 use eval::measure::sample_seed;
 use eval::report::{Report, Versus};
 use eval::run::{self, Manifest, RunFolder, Sample};
 use eval::{rows, score};
 use indicatif::{ProgressBar, ProgressStyle};
+use learn::data::answered;
 use learn::preference::RewardVerifier;
+use model::Adapter;
 use verify::check::Tools;
 use verify::program::sandbox::Options;
 
@@ -40,6 +43,11 @@ pub struct Rescore {
     /// With it, what a reward model finds of each answer is kept beside the verdict, as `reward`.
     #[command(flatten)]
     judge: JudgeArg,
+
+    /// With it, how far the model with this adapter is from the model without it along each answer is kept beside the
+    /// verdict, as `kl`: the sum of KL(with‖without) over the answer's tokens, in nats.
+    #[arg(long, value_name = "PATH")]
+    kl: Option<PathBuf>,
 
     /// Never touch the network.
     #[arg(long, env = "PONDER_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
@@ -157,7 +165,8 @@ fn tell(changed: &[score::Changed]) -> Result<()> {
     Ok(())
 }
 
-/// Judges a run's samples again and keeps the verdicts, and a reward model's opinions if one is asked.
+/// Judges a run's samples again and keeps the verdicts, with a reward model's opinions and distances from a model without
+/// its adapter where these are asked for.
 pub fn rescore(args: &Rescore) -> Result<ExitCode> {
     let path = &args.run.run;
     // Nobody else may write to it meanwhile.
@@ -168,6 +177,13 @@ pub fn rescore(args: &Rescore) -> Result<ExitCode> {
     let changed = judge(&args.run, &mut samples);
     if let Some(reward_model) = judge_of_answers {
         add_rewards(&reward_model, &mut samples)?;
+    }
+    if let Some(adapter) = &args.kl {
+        let named = manifest.model.endpoints.is_empty().then(|| manifest.model.name.clone());
+        let model = ModelArg { model: named, offline: args.offline }.resolve()?;
+        let engine = Engine::load(&model.path, &LoadOptions::default());
+        let engine = engine.with_context(|| format!("cannot load {}", model.name))?;
+        add_divergences(&engine, adapter, &mut samples)?;
     }
     tell(&changed)?;
     RunFolder::replace(path, &samples)?;
@@ -184,6 +200,24 @@ fn add_rewards(judge: &RewardVerifier, samples: &mut [Sample]) -> Result<()> {
         let reward = judge.reward(&sample.attempt());
         let reward = reward.with_context(|| format!("cannot judge {}", sample.item))?;
         sample.details.insert("reward".to_owned(), f64::from(reward).into());
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// How far the engine's model with the adapter is from the model itself along every answer, as the detail `kl`.
+fn add_divergences(engine: &Engine, adapter: &Path, samples: &mut [Sample]) -> Result<()> {
+    let lora = Adapter::load(adapter, engine.model());
+    let lora = Lora::new(lora.with_context(|| format!("cannot load {}", adapter.display()))?);
+    let bar = bar("comparing", samples.len());
+    for sample in samples.iter_mut().filter(|sample| sample.finish_reason != "refused") {
+        let cannot = || format!("cannot compare along {}", sample.item);
+        let text = answered(engine, &sample.attempt()).with_context(cannot)?;
+        let counts = |at: usize| text.weights[at] != 0.0;
+        let kl = engine.divergence(&text.tokens, counts, [Some(&lora), None]);
+        let kl = kl.with_context(cannot)?;
+        sample.details.insert("kl".to_owned(), kl.into());
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -301,7 +301,7 @@ fn asked(args: &Ask, max_tokens: usize) -> Result<Asked> {
         name: model.name,
         file: Some(file),
         adapter,
-        flags: args.engine.flags(),
+        flags: flags(args.engine.flags(), args.ctx),
         endpoints: Vec::new(),
         parameters,
     };
@@ -327,4 +327,11 @@ pub fn hash(path: &Path) -> Result<Source> {
         list += &format!("{}  {name}\n", rows::sha256(&file)?);
     }
     Ok(Source { path: shown, sha256: rows::sha256_of(list.as_bytes()) })
+}
+
+/// The flags that change what a model says: a longer context may stretch positions.
+fn flags(engine: Option<String>, ctx: Option<usize>) -> Option<String> {
+    let flags = [engine, ctx.map(|ctx| format!("--ctx {ctx}"))];
+    let flags: Vec<String> = flags.into_iter().flatten().collect();
+    (!flags.is_empty()).then(|| flags.join(" "))
 }
