@@ -326,7 +326,7 @@ impl Engine {
             return Err(Error::PromptTooLong {
                 tokens: prompt.len(),
                 context: self.context,
-                model_context: self.model.config().context_length,
+                model_context: self.model.config().made_for(),
             });
         }
         let vocab = self.model.vocab();

@@ -38,8 +38,8 @@ pub enum Error {
     /// The prompt doesn't fit.
     #[error(
         "the prompt has {tokens} tokens, but the context holds {context}, and the answer needs room \
-         too; shorten the prompt, or give a larger --ctx (this model was made for {model_context}) \
-         or a --rope-scaling"
+         too; shorten the prompt, or give a larger --ctx (this model was made for {model_context}: longer \
+         texts are read with their positions stretched)"
     )]
     PromptTooLong {
         /// Tokens of the prompt.

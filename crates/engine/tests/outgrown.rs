@@ -74,6 +74,8 @@ fn a_text_is_read_again_once_it_is_longer_than_the_model_was_made_for() {
     let dir = tempfile::tempdir().unwrap();
     // What a longer context than the model's own asks for by itself.
     let engine = engine(dir.path(), None);
+    let config = engine.model().config();
+    assert_eq!((config.made_for(), config.context_length), (CONTEXT, 3 * CONTEXT));
     for ty in [KvType::F16, KvType::F32] {
         let mut scheduler = scheduler(&engine, ty, 3 * CONTEXT);
         for seed in [1, 2] {

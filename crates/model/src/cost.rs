@@ -4,7 +4,7 @@
 use kernels::attention::Sparse;
 use kernels::matmul::Matrix;
 
-use crate::load::{Attention, FeedForward};
+use crate::layer::{Attention, FeedForward};
 use crate::{Layer, Model};
 
 /// What a token costs at one layer.

@@ -9,7 +9,7 @@ use crate::config::Activation;
 use crate::experts;
 use crate::inputs::{Input, InputSquares};
 use crate::latent;
-use crate::load::{Attention, BiasApart, FeedForward, HeadMatrices};
+use crate::layer::{Attention, BiasApart, FeedForward, HeadMatrices};
 use crate::lora::{self, Run, Target};
 use crate::rope::Rope;
 use crate::{AdapterUse, Error, KvCache, Layer, Model, Sequence};

@@ -15,6 +15,7 @@ mod forward;
 mod inputs;
 mod kv_cache;
 mod latent;
+mod layer;
 mod layers;
 mod load;
 mod lora;
@@ -28,7 +29,8 @@ pub use inputs::InputSquares;
 /// Positions that one page of the cache holds.
 pub use kernels::attention::PAGE;
 pub use kv_cache::{CacheOptions, HeldPage, KvCache, Sequence};
-pub use load::{Layer, Model, read_f32};
+pub use layer::Layer;
+pub use load::{Model, read_f32};
 pub use lora::{
     Adapter, AdapterUse, Factors, Merged, PeftSettings, StoredPair, Target, TrainedPair,
 };

@@ -3,7 +3,7 @@
 use kernels::Pool;
 use kernels::matmul::Matrix;
 
-use crate::load::{Attention, FeedForward, HeadMatrices};
+use crate::layer::{Attention, FeedForward, HeadMatrices};
 use crate::{Error, Layer, Model, Rope, Target};
 
 impl Model {

@@ -336,6 +336,14 @@ impl Config {
         Ok(())
     }
 
+    /// Tokens that a text may have without being stretched for a user's sake.
+    pub fn made_for(&self) -> usize {
+        match (&self.rope.scaling, self.rope.unscaled_to) {
+            (RopeScaling::Yarn { .. }, Some(most)) => most,
+            _ => self.context_length,
+        }
+    }
+
     /// What stretches positions of texts up to `context` tokens, and not those of texts the model was made for; none
     /// if it was made for all of them, or stretches them in its own way.
     pub fn stretch_to(&self, context: usize) -> Option<RopeScalingRequest> {

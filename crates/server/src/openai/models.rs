@@ -19,7 +19,7 @@ fn card(app: &App, id: &str) -> Value {
         "max_model_len": engine.context_length(),
         "meta": {
             "vocab_size": engine.tokenizer().vocab_size(),
-            "n_ctx_train": config.context_length,
+            "n_ctx_train": config.made_for(),
             "n_embd": config.hidden,
             "n_layer": config.layers,
             "architecture": config.architecture,
