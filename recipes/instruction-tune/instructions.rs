@@ -4,7 +4,6 @@
 //! The subjects of `--held-out` prompts are others than those of the rest.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -341,11 +340,7 @@ fn prompt(seed: u64, index: u64, held_out: bool) -> Value {
 
 fn main() -> ExitCode {
     let Arguments { seed, count, held_out } = Arguments::parse();
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let written = (0..count)
-        .try_for_each(|i| writeln!(out, "{}", prompt(seed, i, held_out)))
-        .and_then(|()| out.flush());
-    recipes::exit("instructions", written)
+    recipes::write_lines("instructions", (0..count).map(|i| prompt(seed, i, held_out)))
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! The phrases of `--held-out` pairs are others than those of the rest, and so are the goods.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -185,11 +184,7 @@ fn pair(seed: u64, index: u64, held_out: bool) -> serde_json::Value {
 
 fn main() -> ExitCode {
     let Arguments { seed, count, held_out } = Arguments::parse();
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let written = (0..count)
-        .try_for_each(|i| writeln!(out, "{}", pair(seed, i, held_out)))
-        .and_then(|()| out.flush());
-    recipes::exit("preference-pairs", written)
+    recipes::write_lines("preference-pairs", (0..count).map(|i| pair(seed, i, held_out)))
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! line and end with the number in a box.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -102,15 +101,10 @@ fn document(task: &Task) -> Option<String> {
 
 fn main() -> ExitCode {
     let Arguments { seed, count, difficulty } = Arguments::parse();
-    let mut out = io::BufWriter::new(io::stdout().lock());
     let documents = stream(Kind::Arithmetic, Split::Train, seed, difficulty)
         .filter_map(|task| document(&task))
         .take(count);
-    let written = documents
-        .map(|text| json!({"text": text}))
-        .try_for_each(|row| writeln!(out, "{row}"))
-        .and_then(|()| out.flush());
-    recipes::exit("pretrain-documents", written)
+    recipes::write_lines("pretrain-documents", documents.map(|text| json!({"text": text})))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod answer;
 mod checker;
 pub mod clock;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -105,6 +106,14 @@ pub fn main<R: Recipe>() -> ExitCode {
         Verb::Check => check::<R>(io::stdin().lock(), &mut output),
     };
     exit(R::NAME, outcome)
+}
+
+/// Writes what the program `name` makes to standard output, a line each, and says what the program ends with.
+pub fn write_lines(name: &str, lines: impl IntoIterator<Item = impl Display>) -> ExitCode {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written =
+        lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+    exit(name, written)
 }
 
 /// What the program `name` ends with, its error told; that nobody reads on is none.

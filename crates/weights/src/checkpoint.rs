@@ -7,18 +7,20 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use half::bf16;
 use kernels::Pool;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
-use crate::convert::rows::{Rows, ScaledRows};
+use crate::convert::rows::{Rows, ScaledRows, fill_pieces};
 use crate::gguf::Gguf;
 use crate::pull::part::hex;
 use crate::safetensors::SafetensorsDir;
 use crate::tensor::{Tensor, TensorInfo};
+
+/// Rows of a matrix in FP8 that a thread takes at a time.
+const ROWS: usize = 16;
 
 /// An open model.
 #[derive(Debug)]
@@ -86,32 +88,16 @@ impl Checkpoint {
     /// Scales can't be read.
     pub fn in_bf16(&self, pool: &Pool, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let Some(rows) = ScaledRows::of(self, name)? else { return Ok(None) };
-        let (cols, count) = (rows.info().cols(), rows.info().rows());
-        let mut out = vec![0; 2 * cols * count];
-        let failed = Mutex::new(None);
-        let lines = Mutex::new(out.chunks_exact_mut(2 * cols).enumerate());
-        pool.for_each_chunk(count, 16, |range| {
-            let mut values = vec![0.0; cols];
-            for _ in range {
-                // Which thread has which line makes no difference.
-                let line = lines.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some((row, line)) = line else { return };
-                match rows.read(row, &mut values) {
-                    Ok(()) => {
-                        for (x, out) in values.iter().zip(line.as_chunks_mut().0) {
-                            *out = bf16::from_f32(*x).to_le_bytes();
-                        }
-                    }
-                    Err(error) => {
-                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    }
-                }
+        let mut out = vec![0; 2 * rows.info().elements()];
+        fill_pieces(pool, &mut out, 2 * ROWS * rows.info().cols(), |piece, out| {
+            let mut values = vec![0.0; out.len() / 2];
+            rows.read(piece * ROWS, &mut values)?;
+            for (x, out) in values.iter().zip(out.as_chunks_mut().0) {
+                *out = bf16::from_f32(*x).to_le_bytes();
             }
-        });
-        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(Some(out)),
-        }
+            Ok(())
+        })?;
+        Ok(Some(out))
     }
 
     /// SHA-256, in hexadecimal, of every tensor's name, type, shape and sixteen samples of its bytes,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use model::Sequence;
 
 use super::RequestId;
-use super::prefix::SCALED;
+use super::prefix::variant_of;
 use crate::adapters::Lora;
 use crate::constraint::Guard;
 use crate::sampler::{LogProbs, Sampler};
@@ -92,8 +92,7 @@ impl Choice {
 
     /// What its keys and values were computed with.
     pub(super) fn variant(&self) -> u64 {
-        let scaled = if self.scaled { SCALED } else { 0 };
-        Lora::variant(self.job.request.adapter.as_ref()) ^ scaled
+        Lora::variant(self.job.request.adapter.as_ref()) ^ variant_of(self.scaled)
     }
 
     /// Tokens it may have before it has to be read again, with its positions stretched.

@@ -27,7 +27,7 @@ use crate::speculate::{Draft, StepCost, step_seconds};
 use crate::{Completion, Delta, Engine, Error, FinishReason, Flow, Request, TokenLogprob};
 use choice::{Choice, Job};
 pub use kept::Kept;
-pub(crate) use prefix::PrefixTree;
+pub(crate) use prefix::{PrefixTree, variant_of};
 use queue::Queue;
 
 /// Tokens of one forward pass: enough to keep the matrix kernels busy, few enough that progress is

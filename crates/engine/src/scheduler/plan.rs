@@ -49,14 +49,19 @@ impl Scheduler {
             if choice.tokens.len() <= choice.most(&self.engine) {
                 continue;
             }
-            let mut choice = self.running.remove(at);
             tracing::debug!(request = choice.job.id.0, tokens = choice.tokens.len(), "outgrown");
             let (variant, known) = (choice.variant(), &choice.tokens[..choice.kv.len()]);
             self.prefixes.insert(&mut self.cache, variant, &choice.kv, known);
-            self.cache.release(std::mem::take(&mut choice.kv));
-            choice.scaled = true;
-            self.queue.push_back(choice);
+            self.running[at].scaled = true;
+            self.wait_again(at);
         }
+    }
+
+    /// Has a running choice give its pages up and wait.
+    fn wait_again(&mut self, at: usize) {
+        let mut choice = self.running.remove(at);
+        self.cache.release(std::mem::take(&mut choice.kv));
+        self.queue.push_back(choice);
     }
 
     /// Lets waiting choices in while their texts fit.
@@ -87,8 +92,7 @@ impl Scheduler {
             }
             let Some(mut choice) = self.queue.pop() else { return };
             let text = &choice.tokens[..choice.tokens.len() - 1];
-            let kv = self.prefixes.start(&mut self.cache, choice.variant(), text);
-            choice.kv = kv.scaled(choice.scaled);
+            choice.kv = self.prefixes.start(&mut self.cache, choice.variant(), text);
             if choice.generated() == 0 {
                 let usage = &mut choice.turn.completion.usage;
                 usage.cached_tokens = choice.kv.len();
@@ -164,13 +168,12 @@ impl Scheduler {
             });
             // One text alone always fits: the cache holds a whole context.
             let Some(at) = youngest.filter(|_| self.running.len() > 1) else { return };
-            let mut choice = self.running.remove(at);
+            let choice = &mut self.running[at];
             tracing::debug!(request = choice.job.id.0, tokens = choice.tokens.len(), "preempted");
-            self.cache.release(std::mem::take(&mut choice.kv));
             if let Some(draft) = &mut self.draft {
                 draft.release(&mut choice.guesses);
             }
-            self.queue.push_back(choice);
+            self.wait_again(at);
             self.load.preempted += 1;
             feeds.retain(|feed| feed.at != at);
             feeds.iter_mut().filter(|feed| feed.at > at).for_each(|feed| feed.at -= 1);

@@ -10,7 +10,12 @@
 use model::{HeldPage, KvCache, PAGE, Sequence};
 
 /// Marks the variants of texts whose positions are stretched.
-pub(super) const SCALED: u64 = 1 << 63;
+const SCALED: u64 = 1 << 63;
+
+/// The variant of texts that were read without an adapter, their positions stretched or not.
+pub(crate) fn variant_of(scaled: bool) -> u64 {
+    if scaled { SCALED } else { 0 }
+}
 
 struct Node {
     /// What the cache was computed with: pages of different adapters, or of texts whose positions are stretched and
@@ -49,7 +54,8 @@ impl PrefixTree {
                 node.used = self.clock;
             }
         }
-        cache.join(path.iter().filter_map(|id| self.nodes[*id].as_ref()).map(|n| &n.page), len)
+        let nodes = path.iter().filter_map(|id| self.nodes[*id].as_ref());
+        cache.join(nodes.map(|node| &node.page), len).scaled(variant & SCALED != 0)
     }
 
     /// How many tokens [`PrefixTree::start`] would spare.
@@ -230,7 +236,7 @@ impl PrefixTree {
         used: u64,
     ) -> usize {
         self.clock = self.clock.max(used);
-        let variant = if scaled { SCALED } else { 0 };
+        let variant = variant_of(scaled);
         self.plant(Node { variant, tokens, page, parent, children: Vec::new(), used })
     }
 

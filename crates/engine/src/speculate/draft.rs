@@ -7,7 +7,7 @@ use model::{CacheOptions, KvCache, PAGE, Sequence, Span, Want, Workspace};
 
 use super::{Guesses, MOST};
 use crate::sampler::Sampler;
-use crate::scheduler::{PrefixTree, STEP_TOKENS};
+use crate::scheduler::{PrefixTree, STEP_TOKENS, variant_of};
 use crate::{Engine, Error};
 
 /// A text that wants guesses.
@@ -90,7 +90,7 @@ impl Draft {
         let scaled = self.scales(tokens);
         let known = match guesses.kv.len() {
             n if n > 0 && guesses.kv.is_scaled() == scaled => n,
-            _ => self.prefixes.len_of(u64::from(scaled), tokens),
+            _ => self.prefixes.len_of(variant_of(scaled), tokens),
         };
         // A few tokens are part of every guess.
         let unread = tokens.len().saturating_sub(known + MOST);
@@ -174,7 +174,7 @@ impl Draft {
             self.cache.release(std::mem::take(kv));
         }
         if kv.len() == 0 {
-            *kv = self.prefixes.start(&mut self.cache, u64::from(scaled), known).scaled(scaled);
+            *kv = self.prefixes.start(&mut self.cache, variant_of(scaled), known);
         }
         self.cache.truncate(kv, known.len());
         while kv.len() < known.len() {
@@ -199,7 +199,7 @@ impl Draft {
     /// A text is over: what was read of it is kept for others that begin like it.
     pub(crate) fn finish(&mut self, tokens: &[u32], guesses: &mut Guesses) {
         let n = guesses.kv.len().min(tokens.len());
-        let variant = u64::from(guesses.kv.is_scaled());
+        let variant = variant_of(guesses.kv.is_scaled());
         self.prefixes.insert(&mut self.cache, variant, &guesses.kv, &tokens[..n]);
         self.release(guesses);
     }

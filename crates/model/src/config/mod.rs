@@ -327,7 +327,7 @@ impl Config {
         self.rope.unscaled_to = None;
         if let RopeScaling::Yarn { factor, original, ref mut attention_factor, .. } = *scaling {
             // Where scores are multiplied with it, cosines and sines are not.
-            if self.latent.is_some_and(|latent| latent.mscale_all_dim > 0.0) {
+            if scores {
                 *attention_factor = Some(1.0);
             }
             self.context_length = self.context_length.max((original as f32 * factor) as usize);

@@ -144,7 +144,7 @@ fn teach(args: Teaching) -> Result<ExitCode> {
     }
     let checkpoint = Checkpoint::open(&path).with_context(|| format!("cannot load {name}"))?;
     let config = Config::read(&checkpoint).with_context(|| format!("cannot load {name}"))?;
-    let made_for = config.rope.unscaled_to.unwrap_or(usize::MAX).min(config.context_length);
+    let made_for = config.made_for();
     let options = engine::LoadOptions {
         threads: args.threads.map(usize::from),
         // Training doesn't stretch positions: no text may be longer than the model was made for.

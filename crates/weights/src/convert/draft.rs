@@ -2,14 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use kernels::Pool;
 use kernels::blocks::BlockType;
 use kernels::ops::RopeLayout;
 
 use super::output;
-use super::rows::{FileRows, Reordered, Rows, ScaledRows, Shifted};
+use super::rows::{FileRows, Reordered, Rows, ScaledRows, Shifted, fill_pieces};
 use crate::gguf::{Gguf, GgufWriter, Metadata, TensorSpec};
 use crate::pull::Progress;
 use crate::quantize::{
@@ -199,22 +199,9 @@ impl<'a> Draft<'a> {
     ) -> Result<(), Error> {
         let cols = t.cols();
         let row_bytes = t.ty.row_bytes(cols).unwrap_or(1);
-        let chunks: Vec<Mutex<&mut [u8]>> =
-            out.chunks_mut(rows_of_chunk * row_bytes).map(Mutex::new).collect();
-        let failed = Mutex::new(None);
-        pool.for_each_chunk(chunks.len(), 1, |which| {
-            for chunk in which {
-                let mut out = chunks[chunk].lock().unwrap_or_else(PoisonError::into_inner);
-                let from = first + chunk * rows_of_chunk;
-                if let Err(error) = self.store_chunk(t, from, &mut out) {
-                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                }
-            }
-        });
-        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        fill_pieces(pool, out, rows_of_chunk * row_bytes, |chunk, out| {
+            self.store_chunk(t, first + chunk * rows_of_chunk, out)
+        })
     }
 
     fn store_chunk(&self, t: &DraftTensor<'_>, first: usize, out: &mut [u8]) -> Result<(), Error> {

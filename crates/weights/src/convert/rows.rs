@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
+use kernels::Pool;
 use kernels::blocks::{BlockType, dequantize_f8_e4m3, dequantize_row};
 use kernels::ops::RopeLayout;
 
@@ -29,6 +31,32 @@ pub trait Rows: Sync {
     /// These rows won't be asked for again: their memory can be given back.
     fn release(&self, rows: Range<usize>) {
         let _ = rows;
+    }
+}
+
+/// Fills `out`, `piece` bytes at a time, on all the pool's threads; `fill` is told the number of the piece.
+///
+/// # Errors
+/// One of those of `fill`.
+pub(crate) fn fill_pieces(
+    pool: &Pool,
+    out: &mut [u8],
+    piece: usize,
+    fill: impl Fn(usize, &mut [u8]) -> Result<(), Error> + Sync,
+) -> Result<(), Error> {
+    let pieces: Vec<Mutex<&mut [u8]>> = out.chunks_mut(piece).map(Mutex::new).collect();
+    let failed = Mutex::new(None);
+    pool.for_each_chunk(pieces.len(), 1, |which| {
+        for number in which {
+            let mut out = pieces[number].lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = fill(number, &mut out) {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        }
+    });
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(()),
     }
 }
 

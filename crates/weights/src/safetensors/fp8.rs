@@ -11,6 +11,8 @@ use serde_json::Value;
 use crate::Error;
 use crate::tensor::{TensorInfo, shorten};
 
+/// How the names of scales end, behind their matrix's own.
+const ENDS: [&str; 2] = ["_scale_inv", "_scale"];
 /// What comes with a matrix in FP8 besides its scales: what activations and the cache were rounded with elsewhere.
 const BESIDE: [&str; 3] = [".input_scale", ".k_scale", ".v_scale"];
 /// Rows and columns that a scale covers where `config.json` doesn't say.
@@ -28,23 +30,24 @@ pub(super) struct Fp8 {
 pub(super) struct Scale {
     /// The tensor's own name; without one the weights are what they are.
     pub(super) name: Option<String>,
+    covers: Covers,
+}
+
+/// What a matrix's scales are for.
+#[derive(Clone, Copy, Debug)]
+struct Covers {
     /// Rows that one covers.
     rows: usize,
     /// Columns that one covers.
     cols: usize,
-    /// Scales of a row.
-    per_row: usize,
-    /// Weights of a row.
+    /// Weights of a row of the matrix.
     width: usize,
 }
 
 /// A matrix's scales.
 #[derive(Debug)]
 pub(crate) struct Scaled {
-    rows: usize,
-    cols: usize,
-    per_row: usize,
-    width: usize,
+    covers: Covers,
     values: Vec<f32>,
 }
 
@@ -71,7 +74,7 @@ impl Fp8 {
                 let remedy = "use a file of the same model in BF16";
                 return Err(Error::unsupported(dir, field, problem, remedy));
             };
-            let names = ["_scale_inv", "_scale"].map(|end| format!("{}{end}", t.name));
+            let names = ENDS.map(|end| format!("{}{end}", t.name));
             let found = names.iter().find_map(|name| by_name.get(&name[..]));
             let other = || {
                 let module = t.name.strip_suffix("weight").unwrap_or(&t.name);
@@ -79,13 +82,15 @@ impl Fp8 {
                 let after = by_name.range(module..).map(|(name, _)| *name);
                 after.take_while(|name| name.starts_with(module)).find(scales)
             };
-            if let (None, Some(other)) = (found, other()) {
+            if found.is_none()
+                && let Some(other) = other()
+            {
                 let field = format!("tensor `{}`", shorten(other));
                 let problem = "holds scales in a way that is not known".to_owned();
                 let remedy = "use a file of the same model in BF16";
                 return Err(Error::unsupported(dir, field, problem, remedy));
             }
-            let covered = match found.map(|scale| &scale.shape[..]) {
+            let [high, wide] = match found.map(|scale| &scale.shape[..]) {
                 None | Some([1] | [1, 1]) => [rows, cols],
                 Some([n] | [n, 1]) if *n == rows => [1, cols],
                 Some([r, c]) if (*r, *c) == (rows.div_ceil(block[0]), cols.div_ceil(block[1])) => {
@@ -101,24 +106,18 @@ impl Fp8 {
                     return Err(Error::malformed(dir, field, problem));
                 }
             };
-            let scale = Scale {
-                name: found.map(|scale| scale.name.clone()),
-                rows: covered[0],
-                cols: covered[1],
-                per_row: cols.div_ceil(covered[1]),
-                width: cols,
-            };
-            scales.insert(t.name.clone(), scale);
+            let name = found.map(|scale| scale.name.clone());
+            let covers = Covers { rows: high, cols: wide, width: cols };
+            scales.insert(t.name.clone(), Scale { name, covers });
         }
         Ok(Fp8 { scales })
     }
 
     /// Whether a tensor is there for matrices in FP8 alone.
     pub(super) fn is_beside(&self, name: &str) -> bool {
-        let scale = ["_scale_inv", "_scale"].into_iter().filter_map(|end| name.strip_suffix(end));
+        let mut matrices = ENDS.into_iter().filter_map(|end| name.strip_suffix(end));
         !self.scales.is_empty()
-            && (Fp8::is_of_others(name)
-                || scale.into_iter().any(|matrix| self.scales.contains_key(matrix)))
+            && (Fp8::is_of_others(name) || matrices.any(|matrix| self.scales.contains_key(matrix)))
     }
 
     /// Whether it is about something else than weights.
@@ -134,17 +133,18 @@ impl Fp8 {
 
 impl Scale {
     pub(super) fn with(&self, values: Vec<f32>) -> Scaled {
-        let Scale { rows, cols, per_row, width, .. } = *self;
-        Scaled { rows, cols, per_row, width, values }
+        Scaled { covers: self.covers, values }
     }
 }
 
 impl Scaled {
     /// Multiplies whole rows, from number `first` on, with their scales.
     pub(crate) fn multiply(&self, first: usize, weights: &mut [f32]) {
-        for (row, weights) in weights.chunks_exact_mut(self.width).enumerate() {
-            let scales = &self.values[(first + row) / self.rows * self.per_row..][..self.per_row];
-            for (weights, scale) in weights.chunks_mut(self.cols).zip(scales) {
+        let Covers { rows, cols, width } = self.covers;
+        let per_row = width.div_ceil(cols);
+        for (row, weights) in weights.chunks_exact_mut(width).enumerate() {
+            let scales = &self.values[(first + row) / rows * per_row..][..per_row];
+            for (weights, scale) in weights.chunks_mut(cols).zip(scales) {
                 weights.iter_mut().for_each(|x| *x *= scale);
             }
         }

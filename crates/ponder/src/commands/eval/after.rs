@@ -195,29 +195,35 @@ pub fn rescore(args: &Rescore) -> Result<ExitCode> {
 
 /// What the judge finds of every answer, as the detail `reward`.
 fn add_rewards(judge: &RewardVerifier, samples: &mut [Sample]) -> Result<()> {
-    let bar = bar("asking the judge", samples.len());
-    for sample in samples.iter_mut().filter(|sample| sample.finish_reason != "refused") {
+    add_detail(samples, "reward", "asking the judge", |sample| {
         let reward = judge.reward(&sample.attempt());
-        let reward = reward.with_context(|| format!("cannot judge {}", sample.item))?;
-        sample.details.insert("reward".to_owned(), f64::from(reward).into());
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    Ok(())
+        Ok(reward.with_context(|| format!("cannot judge {}", sample.item))?.into())
+    })
 }
 
 /// How far the engine's model with the adapter is from the model itself along every answer, as the detail `kl`.
 fn add_divergences(engine: &Engine, adapter: &Path, samples: &mut [Sample]) -> Result<()> {
     let lora = Adapter::load(adapter, engine.model());
     let lora = Lora::new(lora.with_context(|| format!("cannot load {}", adapter.display()))?);
-    let bar = bar("comparing", samples.len());
-    for sample in samples.iter_mut().filter(|sample| sample.finish_reason != "refused") {
+    add_detail(samples, "kl", "comparing", |sample| {
         let cannot = || format!("cannot compare along {}", sample.item);
         let text = answered(engine, &sample.attempt()).with_context(cannot)?;
         let counts = |at: usize| text.weights[at] != 0.0;
-        let kl = engine.divergence(&text.tokens, counts, [Some(&lora), None]);
-        let kl = kl.with_context(cannot)?;
-        sample.details.insert("kl".to_owned(), kl.into());
+        engine.divergence(&text.tokens, counts, [Some(&lora), None]).with_context(cannot)
+    })
+}
+
+/// Works a figure out for every answer and keeps it as the detail `name`; `what` is being done is shown.
+fn add_detail(
+    samples: &mut [Sample],
+    name: &str,
+    what: &str,
+    of: impl Fn(&Sample) -> Result<f64>,
+) -> Result<()> {
+    let bar = bar(what, samples.len());
+    for sample in samples.iter_mut().filter(|sample| sample.finish_reason != "refused") {
+        let figure = of(sample)?;
+        sample.details.insert(name.to_owned(), figure.into());
         bar.inc(1);
     }
     bar.finish_and_clear();
